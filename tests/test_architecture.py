@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom: every import of every module, also those inside functions, against one table."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = 'bids_brainseg'
+
+
+class Room(NamedTuple):
+    """What the modules of one room may import beside the standard library and the room itself."""
+
+    third_party: frozenset[str]
+    rooms: frozenset[str]
+
+
+def room(third_party: str = '', rooms: str = '') -> Room:
+    return Room(frozenset(third_party.split()), frozenset(rooms.split()))
+
+
+# The key is the first name below the package ('' is bids_brainseg/__init__.py itself). An entry such as
+# `model.bundle` opens that one module (JSON and hashes, no Keras), not the room around it.
+TABLE = {
+    '': room(),
+    '__main__': room(rooms='cli'),
+    'errors': room(),
+    'settings': room(rooms='errors data'),
+    'data': room(rooms='errors'),
+    'core': room('numpy scipy'),
+    'imaging': room('numpy nibabel', 'core errors'),
+    'registration': room('numpy itk', 'core data errors'),
+    'model': room('numpy scipy keras safetensors', 'core imaging data errors'),
+    'bids': room('bids pandas', 'data errors'),
+    'reports': room('numpy matplotlib nilearn nireports pandas jinja2 yaml', 'core imaging data errors'),
+    'interfaces': room(
+        'numpy pandas nibabel nipype niworkflows',
+        'core imaging registration model.bundle bids reports data errors',
+    ),
+    'workflows': room('nipype niworkflows', 'interfaces settings model.bundle'),
+    'cli': room('nipype yaml', 'settings workflows bids reports model.bundle data errors'),
+    'demo': room('numpy scipy nibabel nilearn', 'core imaging'),
+}
+
+
+def modules(root: Path = ROOT) -> dict[str, Path]:
+    """Dotted name of every module of the installed package -> its file in the checkout."""
+    found = {}
+    for folder, prefix in ((root / PACKAGE, PACKAGE), (root / 'workflows', f'{PACKAGE}.workflows')):
+        for path in sorted(folder.rglob('*.py')):
+            parts = path.relative_to(folder).with_suffix('').parts
+            parts = parts[:-1] if parts[-1] == '__init__' else parts
+            found['.'.join((prefix, *parts))] = path
+    return found
+
+
+def imported(name: str, path: Path, known: set[str]) -> list[tuple[int, str]]:
+    """(line, dotted module) of each import in a file, relative ones and `import_module('x')` included."""
+    package = name if path.name == '__init__.py' else name.rpartition('.')[0]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ''
+            if node.level:
+                anchor = package.split('.')[: len(package.split('.')) - node.level + 1]
+                base = '.'.join((*anchor, base) if base else anchor)
+            for alias in node.names:  # `from package import module` means the module
+                whole = f'{base}.{alias.name}'
+                found.append((node.lineno, whole if whole in known else base))
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, 'id', '')
+            if called in ('import_module', '__import__'):
+                found.append((node.lineno, str(node.args[0].value)))
+    return found
+
+
+def is_allowed(name: str, target: str) -> bool:
+    own = name.split('.')[1] if '.' in name else ''
+    top, _, below = target.partition('.')
+    if top != PACKAGE:
+        return top in sys.stdlib_module_names or top in TABLE[own].third_party
+    room_of_target = below.split('.')[0]
+    if room_of_target in ('', own):  # the package itself (its version) or the same room
+        return True
+    return any(below == entry or below.startswith(f'{entry}.') for entry in TABLE[own].rooms)
+
+
+def offenders(root: Path) -> list[str]:
+    """`file:line imports x` for each import that the table does not allow."""
+    tree = modules(root)
+    return [
+        f'{path.relative_to(root)}:{line} imports {target}'
+        for name, path in tree.items()
+        for line, target in imported(name, path, set(tree))
+        if not is_allowed(name, target)
+    ]
+
+
+def test_every_import_is_in_the_table():
+    assert offenders(ROOT) == []
+
+
+def test_every_module_has_a_room():
+    rooms = {name.split('.')[1] if '.' in name else '' for name in modules()}
+    assert rooms <= set(TABLE), f'no line in the table for {sorted(rooms - set(TABLE))}'
+
+
+@pytest.mark.parametrize(
+    ('where', 'source', 'found'),
+    [
+        ('bids_brainseg/core/a.py', 'import numpy\ndef f():\n    import nibabel\n', ':3 imports nibabel'),
+        ('bids_brainseg/core/a.py', 'from .. import imaging\n', ':1 imports bids_brainseg.imaging'),
+        ('bids_brainseg/core/a.py', 'from ..imaging import load\n', ':1 imports bids_brainseg.imaging'),
+        ('bids_brainseg/model/a.py', 'from tensorflow import nn\n', ':1 imports tensorflow'),
+        ('bids_brainseg/cli/a.py', 'from importlib import *\nimport_module("keras")', ':2 imports keras'),
+        ('bids_brainseg/cli/a.py', 'from ..model import unet\n', ':1 imports bids_brainseg.model.unet'),
+        ('bids_brainseg/cli/a.py', 'from ..model import bundle\n', None),
+        ('workflows/a.py', 'import numpy\n', ':1 imports numpy'),
+        ('workflows/a.py', 'from ..core import volumes\n', ':1 imports bids_brainseg.core'),
+        ('workflows/a.py', 'from ..interfaces.images import Check\n', None),
+        ('bids_brainseg/bids/a.py', 'from bids import BIDSLayout\n', None),
+    ],
+)
+def test_the_checker_finds_what_it_should(tmp_path, where, source, found):
+    for name in ('imaging', 'model/unet', 'model/bundle', 'core/__init__', 'model/__init__'):
+        path = tmp_path / PACKAGE / f'{name}.py'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    path = tmp_path / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source)
+    assert offenders(tmp_path) == ([] if found is None else [f'{where}{found}'])
+
+
+def test_only_the_model_process_loads_keras():
+    """What the command imports to build and run a graph loads neither Keras nor a backend."""
+    rooms = {'workflows', 'cli', 'interfaces', 'reports'}
+    names = [name for name in modules() if rooms & set(name.split('.')[1:2])]
+    code = (
+        f'import importlib, sys; [importlib.import_module(n) for n in {names!r}]; '
+        'print(*sorted({"keras", "tensorflow", "torch", "jax"} & set(sys.modules)))'
+    )
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
