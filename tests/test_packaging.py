@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What setup.cfg says is what the tree holds, and importing the package costs nothing."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import bids_brainseg
+
+ROOT = Path(__file__).parents[1]
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    return config
+
+
+def test_every_package_is_listed():
+    inside = [p.parent.relative_to(ROOT) for p in (ROOT / 'bids_brainseg').rglob('__init__.py')]
+    beside = [p.parent.relative_to(ROOT) for p in (ROOT / 'workflows').rglob('__init__.py')]
+    expected = ['.'.join(p.parts) for p in inside] + ['.'.join(('bids_brainseg', *p.parts)) for p in beside]
+    listed = setup_cfg()['options']['packages'].split()
+    assert sorted(listed) == sorted(expected)
+
+
+def test_every_data_file_is_installed():
+    data = ROOT / 'bids_brainseg' / 'data'
+    patterns = setup_cfg()['options.package_data']['bids_brainseg.data'].split()
+    installed = {path for pattern in patterns for path in data.glob(pattern)}
+    present = {p for p in data.rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')}
+    assert present
+    assert present <= installed, f'not in package_data: {sorted(map(str, present - installed))}'
+
+
+def test_the_workflows_come_from_the_folder_beside_the_package():
+    from bids_brainseg import workflows
+
+    assert workflows.__name__ == 'bids_brainseg.workflows'
+    assert workflows.__file__ is not None
+
+
+def test_version_is_known():
+    assert bids_brainseg.__version__[0].isdigit()
+    assert bids_brainseg.__version__ != '0+unknown', 'install the package: pip install --editable .'
+
+
+def test_importing_the_package_imports_nothing_else():
+    code = 'import sys; before = set(sys.modules); import bids_brainseg; print(*set(sys.modules) - before)'
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) <= {'bids_brainseg', '__future__'}
