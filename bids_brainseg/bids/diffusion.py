@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which volumes of a diffusion scan make the image that is segmented."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from .inheritance import Sidecars
+from .records import ImageRecord
+
+ONLY_B0 = 'only b = 0: there is no diffusion-weighted volume'
+# Where people write what a diffusion image is, beside its suffix.
+MARKS = ('rec', 'desc', 'acq')
+
+
+class Choice(NamedTuple):
+    """The volumes to average (None: the image as it is), or why there are none."""
+
+    volumes: tuple[int, ...] | None = None
+    b_value: float | None = None
+    warnings: tuple[str, ...] = ()
+    skip: str | None = None
+    broken: bool = False
+
+
+def choose_volumes(count: int | None, b_values: list[float] | None, rule: dict, *, is_trace: bool) -> Choice:
+    """Choose the volumes of one diffusion image.
+
+    Parameters
+    ----------
+    count : int, optional
+        Volumes in the image; None if its header cannot be read, which is found out when it is opened.
+    b_values : list of float, optional
+        One for each volume, s/mm2; None without a bval file.
+    rule : dict
+        ``b_range`` (both ends included) and ``b0_below``, s/mm2.
+    is_trace : bool
+        The name says that the scanner made a trace image of it.
+
+    Returns
+    -------
+    Choice
+        Volumes are counted from 0.
+    """
+    if b_values is None:
+        if count is not None and count > 1:
+            return Choice(
+                skip=f'no bval: the image has {count} volumes and nothing says which are diffusion-weighted; '
+                'add the .bval file',
+                broken=True,
+            )
+        if is_trace:
+            return Choice()
+        return Choice(warnings=('no bval: taken for a diffusion-weighted image as it is',))
+    if count is not None and count != len(b_values):
+        return Choice(
+            skip=f'bval does not fit: {len(b_values)} b-values for {count} volumes; correct the .bval file',
+            broken=True,
+        )
+    low, high = rule['b_range']
+    chosen = tuple(i for i, b in enumerate(b_values) if low <= b <= high)
+    if not chosen:
+        if all(b < rule['b0_below'] for b in b_values):
+            return Choice(skip=ONLY_B0)
+        found = ', '.join(f'{b:g}' for b in sorted(set(b_values)))
+        return Choice(skip=f'no volume with b from {low:g} to {high:g} s/mm2: found b = {found}')
+    b_value = sum(b_values[i] for i in chosen) / len(chosen)
+    return Choice(volumes=None if len(b_values) == 1 else chosen, b_value=b_value)
+
+
+def read_bval(path: Path) -> list[float]:
+    """Read b-values in s/mm2, in rows or columns.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or something else than finite numbers.
+    """
+    values = [float(word) for word in path.read_text(encoding='utf-8').replace(',', ' ').split()]
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError('expected b-values, finite and not negative')
+    return values
+
+
+def count_volumes(path: Path) -> int | None:
+    """Read the number of volumes from a NIfTI header; None if it cannot be read.
+
+    Whether a dwi needs a bval depends on it, long before an image is opened.
+    """
+    try:
+        with path.open('rb') as raw:
+            packed = raw.read(2) == b'\x1f\x8b'
+        with gzip.open(path, 'rb') if packed else path.open('rb') as stream:
+            head = stream.read(80)
+    except (OSError, EOFError, zlib.error):
+        return None
+    for order in '<>':
+        # NIfTI-1 is 348 bytes long and keeps int16 dim[8] at byte 40; NIfTI-2 540, int64 at byte 16.
+        for size, layout, offset in ((348, '8h', 40), (540, '8q', 16)):
+            if len(head) == 80 and struct.unpack(f'{order}i', head[:4])[0] == size:
+                n, *sizes = struct.unpack_from(f'{order}{layout}', head, offset)
+                return math.prod(max(1, int(s)) for s in sizes[3 : max(3, n)]) if 1 <= n <= 7 else None
+    return None
+
+
+def has_word(values: list[str], words: list[str]) -> bool:
+    """Return whether a label begins or ends with one of the words, in any case (not: headcoil with adc)."""
+    labels = [value.casefold() for value in values]
+    return any(label.startswith(word) or label.endswith(word) for label in labels for word in words)
+
+
+def is_trace(record: ImageRecord, rule: dict) -> bool:
+    """Return whether the name says that the scanner made a trace image: its suffix, rec, desc or acq."""
+    return has_word([record.suffix, *_marks(record)], rule['trace_words'])
+
+
+def _marks(record: ImageRecord) -> list[str]:
+    return [record.entities[key] for key in MARKS if key in record.entities]
+
+
+def with_volumes(record: ImageRecord, rule: dict, sidecars: Sidecars) -> ImageRecord:
+    """Return the record of a dwi with its volumes chosen, or with the reason to skip it."""
+    trace = is_trace(record, rule)
+    count = count_volumes(record.path)
+    b_values = None
+    for path in reversed(sidecars.applicable(record.path, '.bval')):
+        own = path.name.partition('.')[0] == record.bids_name
+        try:
+            b_values = read_bval(path)
+        except (OSError, ValueError) as error:
+            return replace(record, skip=f'bval cannot be read: {path.name}: {error}', broken=True)
+        if trace and not own and count is not None and len(b_values) != count:
+            b_values = None  # the bval of the series that the scanner made the trace image from
+            continue
+        break
+    if b_values is None and has_word(_marks(record), rule['b0_words']):
+        choice = Choice(skip=ONLY_B0)
+    else:
+        choice = choose_volumes(count, b_values, rule, is_trace=trace)
+    return replace(record, **{**choice._asdict(), 'warnings': record.warnings + choice.warnings})
+
+
+def prefer_traces(records: list[ImageRecord], rule: dict) -> list[ImageRecord]:
+    """Skip each series whose trace image the scanner made and the dataset holds.
+
+    A trace image belongs to the series with its name, but for the part that says trace.
+    """
+    traces = {}
+    for record in records:
+        if record.modality == 'dwi' and record.skip is None and is_trace(record, rule):
+            traces.setdefault(_series(record, rule), record)
+
+    def decide(record: ImageRecord) -> ImageRecord:
+        if record.modality != 'dwi' or record.skip is not None or is_trace(record, rule):
+            return record
+        trace = traces.get(_series(record, rule))
+        if trace is None:
+            return record
+        return replace(record, skip=f"the scanner's trace image is used instead: {trace.path.name}")
+
+    return [decide(record) for record in records]
+
+
+def _series(record: ImageRecord, rule: dict) -> tuple:
+    rest = {
+        key: value
+        for key, value in record.entities.items()
+        if not (key in MARKS and has_word([value], rule['trace_words']))
+    }
+    return tuple(sorted(rest.items()))

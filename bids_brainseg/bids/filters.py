@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user selects: labels and the filter file of the NiPreps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..data import modalities
+from ..errors import BidsError
+from .names import LONG_NAMES, strip_prefix
+
+USAGE = 2
+# Not entities of a name, but pybids and the NiPreps filter by them as well.
+FILE_PROPERTIES = ('suffix', 'extension', 'datatype')
+
+
+def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
+    """Read a filter file: ``{"T1w": {"session": null, "acquisition": "*"}}``.
+
+    A value is a label, a list of labels, ``null`` (the entity must be absent) or ``"*"`` (any label, but
+    present). Entities go by their pybids name (``acquisition``) or by the key in the file name (``acq``).
+
+    Parameters
+    ----------
+    source : path, mapping or None
+        The file, or what was read from it.
+
+    Returns
+    -------
+    dict
+        Modality to filter, entities by the key in the file name.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2 if the file is no such mapping or names an unknown entity.
+    """
+    filters = _read(source)
+    canonical = {name.casefold(): name for name in modalities()}
+    found: dict[str, dict] = {}
+    for modality, conditions in filters.items():
+        if not isinstance(conditions, Mapping):
+            raise BidsError(
+                f'BIDS filters: {modality!r} holds {conditions!r}; expected a mapping of entities to labels, '
+                'such as {"session": "1"}',
+                USAGE,
+            )
+        name = canonical.get(str(modality).casefold())
+        if name is not None:  # a file shared with another pipeline may hold bold, fmap, ...
+            found[name] = {_key(entity, modality): value for entity, value in conditions.items()}
+    return found
+
+
+def unknown_filters(source: Path | str | Mapping | None) -> list[str]:
+    """Return the names in a filter file that are not a modality of this program."""
+    known = {name.casefold() for name in modalities()}
+    return [str(name) for name in _read(source) if str(name).casefold() not in known]
+
+
+def matches(properties: Mapping[str, str], conditions: Mapping) -> bool:
+    """Return whether a scan fulfils all conditions of one modality.
+
+    Parameters
+    ----------
+    properties : mapping of str
+        Entities of the scan by their key, with ``suffix``, ``extension`` and ``datatype``.
+    conditions : mapping
+        As :func:`load_filters` returns them.
+
+    Examples
+    --------
+    >>> matches({'sub': '01', 'run': '02'}, {'ses': None, 'run': 2})
+    True
+    >>> matches({'sub': '01'}, {'acq': '*'})
+    False
+    """
+    return all(_fulfils(properties.get(key), value, key) for key, value in conditions.items())
+
+
+def _read(source) -> Mapping:
+    if source is None:
+        return {}
+    if isinstance(source, Mapping):
+        return source
+    try:
+        content = json.loads(Path(source).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise BidsError(f'BIDS filter file cannot be read: {source}: {error}', USAGE) from error
+    if not isinstance(content, dict):
+        raise BidsError(
+            f'BIDS filter file is not a mapping: {source}; expected {{"T1w": {{"session": "1"}}}}', USAGE
+        )
+    return content
+
+
+def _key(entity: str, modality: str) -> str:
+    key = LONG_NAMES.get(entity, entity)
+    known = {*LONG_NAMES.values(), *FILE_PROPERTIES, *_OTHER_KEYS}
+    if key not in known:
+        raise BidsError(
+            f'BIDS filters: unknown entity {entity!r} for {modality}; known are '
+            f'{", ".join(sorted({*LONG_NAMES, *FILE_PROPERTIES, *_OTHER_KEYS}))}',
+            USAGE,
+        )
+    return key
+
+
+_OTHER_KEYS = (
+    'sample', 'task', 'tracksys', 'run', 'echo', 'flip', 'part', 'space', 'split', 'recording', 'chunk',
+    'atlas', 'scale', 'label', *LONG_NAMES.values(),
+)  # fmt: skip
+
+
+def _fulfils(found: str | None, wanted: object, key: str) -> bool:
+    if isinstance(wanted, (list, tuple)):
+        return any(_fulfils(found, one, key) for one in wanted)
+    if wanted is None:
+        return found is None
+    if found is None:
+        return False
+    if wanted == '*':
+        return True
+    wanted = strip_prefix(wanted, key)
+    if key == 'extension':
+        wanted = '.' + wanted.lstrip('.')
+    if key in ('run', 'echo', 'flip', 'inv', 'split', 'chunk') and found.isdigit() and wanted.isdigit():
+        return int(found) == int(wanted)  # indices: run-1 and run-01 are the same, ses-1 and ses-01 are not
+    return found == wanted

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BIDS file names, taken apart by their own text: folders above the file never matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXTENSIONS = ('.nii.gz', '.nii')
+
+# The words of pybids and the NiPreps for the keys that appear in names, so a filter file may use either.
+LONG_NAMES = {
+    'subject': 'sub',
+    'session': 'ses',
+    'acquisition': 'acq',
+    'nucleus': 'nuc',
+    'volume': 'voi',
+    'ceagent': 'ce',
+    'contrast_enhancement': 'ce',
+    'tracer': 'trc',
+    'staining': 'stain',
+    'reconstruction': 'rec',
+    'direction': 'dir',
+    'modality': 'mod',
+    'inversion': 'inv',
+    'mtransfer': 'mt',
+    'processing': 'proc',
+    'hemisphere': 'hemi',
+    'segmentation': 'seg',
+    'resolution': 'res',
+    'density': 'den',
+    'description': 'desc',
+}
+
+
+def split_name(name: str) -> tuple[dict[str, str], str, str]:
+    """Take a BIDS file name apart.
+
+    Returns
+    -------
+    entities : dict of str
+        Key to value in the order of the name, as written (``'01'`` stays ``'01'``).
+    suffix, extension : str
+        ``'T1w'``, ``'.nii.gz'``.
+
+    Examples
+    --------
+    >>> split_name('sub-01_run-02_T1w.nii.gz')
+    ({'sub': '01', 'run': '02'}, 'T1w', '.nii.gz')
+    >>> split_name('dwi.bval')
+    ({}, 'dwi', '.bval')
+    """
+    stem, dot, extension = name.partition('.')
+    *pairs, suffix = stem.split('_')
+    entities = {}
+    for pair in pairs:
+        key, _, value = pair.partition('-')
+        entities[key] = value
+    return entities, suffix, dot + extension
+
+
+def strip_prefix(label: object, key: str) -> str:
+    """Return a label without its ``sub-`` or ``ses-``, as text.
+
+    >>> strip_prefix('sub-01', 'sub'), strip_prefix(2, 'ses')
+    ('01', '2')
+    """
+    return str(label).strip().removeprefix(f'{key}-')
+
+
+def sort_key(label: str | None) -> tuple:
+    """Order labels as people do: 2 before 10, none first.
+
+    >>> sorted(['10', 'b2', '2', None], key=sort_key)
+    [None, '2', '10', 'b2']
+    """
+    if label is None:
+        return (0, 0, '')
+    return (1, int(label), label) if label.isdigit() else (2, 0, label)
+
+
+def relative_path(path: Path) -> Path:
+    """Return the path of a file below the root of its dataset (``sub-01/[ses-1/]anat/...``)."""
+    has_session = path.parent.parent.name.startswith('ses-')
+    return Path(*path.parts[-4 if has_session else -3 :])

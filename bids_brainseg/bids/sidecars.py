@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written beside an output: where it comes from, how it was made, what its numbers mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from .. import __version__
+from ..data import label_table, label_table_hash, resource
+from .records import ImageRecord
+
+COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the outputs of one scan were made.
+
+    Attributes
+    ----------
+    model, model_sha256 : str
+        Name of the bundle and hash of its weights.
+    reference : str
+        Name of the image that the scan was aligned to.
+    mc_samples : int
+        Monte-Carlo passes; 0 is one deterministic pass.
+    seed : int
+        Of the passes.
+    device, backend : str
+        ``'cpu'`` or ``'gpu'``; ``'tensorflow'`` ...
+    label_resampling : str
+        ``'posterior'`` or ``'nearest'``.
+    thresholds : mapping
+        Name to value, the unit in the name (``cv_percent``).
+    versions : mapping of str
+        Software to version.
+    """
+
+    model: str
+    model_sha256: str
+    reference: str
+    mc_samples: int
+    seed: int
+    device: str
+    backend: str = ''
+    label_resampling: str = 'posterior'
+    thresholds: Mapping = field(default_factory=dict)
+    versions: Mapping = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """Return the keys of a sidecar."""
+        return {
+            'Model': {'Name': self.model, 'SHA256': self.model_sha256, 'Reference': self.reference},
+            'MonteCarloSamples': self.mc_samples,
+            'RandomSeed': self.seed,
+            'Device': self.device,
+            'Backend': self.backend or 'n/a',
+            'LabelResampling': self.label_resampling,
+            'Thresholds': dict(self.thresholds),
+            'ClassMap': {'SHA256': label_table_hash(), 'Table': COLOR_TABLE},
+            'SoftwareVersions': {'bids_brainseg': __version__, **self.versions},
+        }
+
+
+@cache
+def output_rules() -> dict:
+    """Return the rules of output names and tables (``outputs.json``)."""
+    return json.loads(resource('outputs.json').read_text(encoding='utf-8'))
+
+
+def bids_uri(record: ImageRecord) -> str:
+    """Return the BIDS URI of a scan; ``raw`` is linked in the description of the derivatives."""
+    return f'bids:raw:{record.relative_path.as_posix()}'
+
+
+def sidecar(
+    record: ImageRecord, *, suffix: str, provenance: Provenance | None = None, **extra: object
+) -> dict:
+    """Describe one output of a scan.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    suffix : str
+        ``'dseg'``, ``'probseg'``, ``'uncertainty'``, ``'xfm'`` ...
+    provenance : Provenance, optional
+        How it was made.
+    **extra : object
+        Further keys, which win.
+
+    Returns
+    -------
+    dict
+        For :func:`bids_brainseg.bids.files.write_json`.
+    """
+    rules = output_rules()
+    content: dict = {
+        'Description': rules['descriptions'].get(suffix, 'n/a'),
+        'Sources': [bids_uri(record)],
+    }
+    if suffix in rules['units']:
+        content['Units'] = rules['units'][suffix]
+    if 'space' in rules['names'].get(suffix, {}):
+        content['SpatialReference'] = bids_uri(record)
+    if suffix == 'dseg':
+        content['Manual'] = False
+    if suffix == 'probseg':
+        content['LabelMap'] = [label.name for label in label_table()]
+    if suffix == 'xfm':
+        content |= {'Type': 'affine', 'Format': 'ITK transform, text', 'CoordinateSystem': 'LPS'}
+    if record.modality == 'dwi':
+        content['VolumesAveraged'] = 'n/a' if record.volumes is None else list(record.volumes)
+        content['BValue'] = 'n/a' if record.b_value is None else record.b_value  # s/mm2
+    if provenance is not None:
+        content |= provenance.to_json()
+    return content | extra
+
+
+def xfm_sidecar(
+    record: ImageRecord,
+    *,
+    reference: str,
+    inverse: bool = False,
+    provenance: Provenance | None = None,
+    **extra: object,
+) -> dict:
+    """Describe an affine; ``From`` is the image that it moves onto the grid of ``To``."""
+    moved, fixed = (reference, record.bids_name) if inverse else (record.bids_name, reference)
+    meaning = f'Moves {moved} onto the grid of {fixed}; it maps points of {fixed} to points of {moved}.'
+    ends = {'From': moved, 'To': fixed, 'Description': meaning}
+    return sidecar(record, suffix='xfm', provenance=provenance, **{**ends, **extra})
+
+
+def morph_dictionary(record: ImageRecord, *, provenance: Provenance | None = None, **extra: object) -> dict:
+    """Describe the table of volumes: each column with its unit, then where the numbers come from."""
+    return {
+        **output_rules()['morph_columns'],
+        **sidecar(record, suffix='morph', provenance=provenance, **extra),
+    }
+
+
+def morph_table(
+    *,
+    volumes: Sequence[float],
+    soft_volumes: Sequence[float],
+    mc_mean: Sequence[float],
+    mc_std: Sequence[float],
+    cv: Sequence[float],
+    flags: Mapping[int | str, str] | None = None,
+    totals: Mapping[str, Mapping[str, float] | float] | None = None,
+):
+    """Make the table of volumes of one scan.
+
+    Parameters
+    ----------
+    volumes, soft_volumes, mc_mean, mc_std : sequence of 28 float
+        By class index, background first (it is left out), mm3.
+    cv : sequence of 28 float
+        Per cent; nan for a structure that is absent from every pass.
+    flags : mapping, optional
+        Class index, or name of a total, to why it deserves a look.
+    totals : mapping, optional
+        Name to its volume in mm3, or to several columns of its row: ``{'eTIV': {'volume_mm3': 1.5e6}}``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        27 structures, then the totals, with the columns of ``morph_columns`` in ``outputs.json``.
+
+    Raises
+    ------
+    ValueError
+        If a sequence has another length than the class table.
+    """
+    import pandas as pd  # slow, and --help does not need it
+
+    labels = label_table()
+    measured = {
+        'volume_mm3': volumes, 'volume_soft_mm3': soft_volumes,
+        'mc_mean_mm3': mc_mean, 'mc_std_mm3': mc_std, 'cv_mc': cv,
+    }  # fmt: skip
+    for column, values in measured.items():
+        if len(values) != len(labels):
+            raise ValueError(f'{column} has {len(values)} values; expected {len(labels)}, background first')
+    flags = flags or {}
+    rows = []
+    for label in labels[1:]:
+        row = {column: float(values[label.index]) for column, values in measured.items()}
+        names = {'index': str(label.index), 'name': label.name, 'hemisphere': label.hemisphere}
+        rows.append({**names, **row, 'flag': flags.get(label.index) or 'n/a'})
+    for name, values in (totals or {}).items():
+        row = dict(values) if isinstance(values, Mapping) else {'volume_mm3': values}
+        names = {'index': 'n/a', 'name': name, 'hemisphere': 'n/a'}
+        rows.append({**names, **row, 'flag': flags.get(name) or 'n/a'})
+    return pd.DataFrame(rows, columns=list(output_rules()['morph_columns']))
+
+
+def qc_document(
+    record: ImageRecord,
+    *,
+    verdict: str,
+    reasons: Sequence[str],
+    numbers: Mapping[str, object],
+    units: Mapping[str, str] | None = None,
+    header: Mapping[str, object] | None = None,
+    provenance: Provenance | None = None,
+    **extra: object,
+) -> dict:
+    """Gather every quality number of a scan.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan; its warnings are kept.
+    verdict : str
+        ``'pass'``, ``'look'`` or ``'fail'``.
+    reasons : sequence of str
+        Why it is not ``'pass'``.
+    numbers : mapping
+        Name to number.
+    units : mapping of str, optional
+        Name to unit, for each number.
+    header : mapping, optional
+        Orientation, voxel size, codes: what the header says.
+    """
+    content = sidecar(record, suffix='qc')
+    content |= {
+        'verdict': verdict,
+        'reasons': list(reasons),
+        'warnings': list(record.warnings),
+        'modality': record.modality,
+        'numbers': dict(numbers),
+        'Units': dict(units or {}),
+        'header': dict(header or {}),
+    }
+    if provenance is not None:
+        content |= provenance.to_json()
+    return content | extra
