@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the command as ``python -m bids_brainseg``."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli.run import main
+
+if __name__ == '__main__':
+    sys.exit(main())

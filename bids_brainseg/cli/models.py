@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose a bundle for each modality, with what the user changed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..errors import ModelError
+from ..model.bundle import Bundle, find_bundle, load_bundle
+from ..settings import Settings
+
+
+def choose_bundles(settings: Settings, modalities: Iterable[str]) -> tuple[dict[str, Bundle], dict[str, str]]:
+    """Load one bundle for each modality.
+
+    Returns
+    -------
+    bundles : dict
+        From modality to Bundle.
+    missing : dict
+        From modality to the reason why there is none; packaged bundles only.
+
+    Raises
+    ------
+    ModelError
+        If a bundle that the user named cannot be used.
+    """
+    named = {}
+    for modality, path in settings.models:
+        bundle = load_bundle(path)
+        named[modality or bundle.modality] = bundle
+    bundles, missing = {}, {}
+    for modality in modalities:
+        try:
+            bundle = named[modality] if modality in named else load_bundle(find_bundle(modality))
+        except ModelError as error:
+            missing[modality] = str(error)
+        else:
+            bundles[modality] = customised(bundle, settings, modality)
+    return bundles, missing
+
+
+def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
+    """Change what the user asked to be different from what the bundle says."""
+    changes = {
+        'mc_samples': settings.mc_samples,
+        'cv_threshold': settings.cv_threshold,
+        'intensity': _window(settings) if modality == 'ct' else None,
+    }
+    return replace(bundle, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _window(settings: Settings) -> dict | None:
+    if settings.ct_window is None:
+        return None
+    low, high = settings.ct_window
+    return {'type': 'window', 'low': low, 'high': high}

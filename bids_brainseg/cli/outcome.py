@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of each scan, read from crash files and derivatives, and how it is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..bids.records import ImageRecord
+from ..settings import Settings
+from ..workflows.base import scan_wf_name, subject_wf_name
+
+LAST_ERROR = re.compile(r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$')
+
+
+class Outcome(NamedTuple):
+    """What became of one scan: ``done``, ``failed`` or ``skipped``, and why."""
+
+    record: ImageRecord
+    status: str
+    reason: str = ''
+    crashfile: Path | None = None
+
+    def as_failure(self) -> dict:
+        """Spell it for the report."""
+        return {
+            'scan': str(self.record.relative_path),
+            'status': self.status,
+            'reason': self.reason,
+            'crashfile': self.crashfile,
+        }
+
+
+def judge(record: ImageRecord, settings: Settings, expected: Sequence[Path], complaint: str | None) -> Outcome:
+    """Say what became of a scan that was to be segmented.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    settings : Settings
+        Of the run.
+    expected : sequence of Path
+        Derivatives that a segmented scan has.
+    complaint : str, optional
+        What nipype said at the end of the run.
+    """
+    prefix = f'.{subject_wf_name(record.subject)}.{scan_wf_name(record)}.'
+    for crash in sorted(settings.log_dir(record.subject, record.session).glob('crash-*'), key=_age):
+        text = crash.read_text(errors='replace')
+        if prefix in text.partition('\n')[0]:
+            return Outcome(record, 'failed', reason_of(text), crash)
+    if missing := [path for path in expected if not path.exists()]:
+        why = f'was not written: {missing[0].name}'
+        return Outcome(record, 'failed', f'{why} ({complaint})' if complaint else why)
+    return Outcome(record, 'done')
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def reason_of(crash: str) -> str:
+    """Find the one line in a crash file that a user needs.
+
+    >>> reason_of('Node: a\\nTraceback:\\n\\tbids_brainseg.errors.InputError: the file is empty\\n\\n')
+    'the file is empty'
+    >>> reason_of('ValueError: found 2 dimensions\\n')
+    'ValueError: found 2 dimensions'
+    """
+    matches = [match for match in map(LAST_ERROR.match, crash.splitlines()) if match]
+    if not matches:
+        lines = [line.strip() for line in crash.splitlines() if line.strip()]
+        return lines[-1] if lines else 'no reason was left'
+    kind, text = matches[-1]['kind'], matches[-1]['text'] or ''
+    if kind.startswith('bids_brainseg.errors.'):
+        return text
+    return f'{kind.rpartition(".")[2]}: {text}'.rstrip(': ')
+
+
+def summary(outcomes: Iterable[Outcome], output_dir: Path) -> str:
+    """Tell in a few lines how the run ended."""
+    outcomes = list(outcomes)
+    count = {status: sum(outcome.status == status for outcome in outcomes) for status in ('done', 'failed', 'skipped')}
+    lines = [f'{count["done"]} of {len(outcomes)} scans segmented, {count["failed"]} failed, {count["skipped"]} skipped']
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.status):
+        if outcome.status != 'done':
+            lines.append(f'  {outcome.status:7} {outcome.record.relative_path}: {outcome.reason}')
+            lines += [f'          details: {outcome.crashfile}'] if outcome.crashfile else []
+    for subject in dict.fromkeys(outcome.record.subject for outcome in outcomes):
+        page = output_dir / f'sub-{subject}.html'
+        lines += [f'  report  {page}'] if page.exists() else []
+    return '\n'.join(lines)

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: words in, one frozen :class:`Settings` out; nothing is created, written or indexed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+
+from ..settings import MODALITIES, Settings
+
+LEVELS = ('participant',)
+UNKNOWN_LEVEL = 17
+
+
+class _Version(argparse.Action):
+    """Look the version up only when it is asked for."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from .. import __version__
+
+        parser.exit(message=f'bids_brainseg {__version__}\n')
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser; it has no side effect, so the documentation prints it."""
+    parser = argparse.ArgumentParser(
+        prog='bids_brainseg',
+        description='Segment the T1w, FLAIR, diffusion-weighted and CT brain scans of a BIDS dataset into 27 '
+        'structures, each scan on its own grid, with volumes, an uncertainty and a page to look at.',
+        epilog='Exit codes: 0 all done; 1 something failed (the rest was finished and is listed); 2 usage; '
+        '16 not a BIDS dataset; 17 unknown level; 18 the filters select nothing.',
+    )
+    parser.add_argument('bids_dir', type=Path, metavar='BIDS_DIR', help='the dataset; it is only read')
+    parser.add_argument('output_dir', type=Path, metavar='OUTPUT_DIR', help='where the derivatives go')
+    parser.add_argument('level', metavar='LEVEL', help=f'level of the analysis: {", ".join(LEVELS)}')
+    parser.add_argument('--version', action=_Version, nargs=0, dest=argparse.SUPPRESS, help='print the version and exit')
+    _add_selection(parser.add_argument_group('selection'))
+    _add_resources(parser.add_argument_group('resources'))
+    _add_segmentation(parser.add_argument_group('segmentation'))
+    _add_reporting(parser.add_argument_group('reporting'))
+    return parser
+
+
+def _add_selection(group):
+    group.add_argument(
+        '--participant-label',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='participants to process, with or without "sub-" (default: all)',
+    )
+    group.add_argument(
+        '--session-label',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='sessions to process, with or without "ses-" (default: all)',
+    )
+    group.add_argument(
+        '--modalities',
+        nargs='+',
+        choices=MODALITIES,
+        default=list(MODALITIES),
+        help='kinds of scan to process (default: all four)',
+    )
+    group.add_argument(
+        '--bids-filter-file',
+        type=Path,
+        metavar='FILE.json',
+        help='pybids filters per modality, e.g. {"T1w": {"acquisition": null, "run": "*"}}: null means that '
+        'the entity must be absent, "*" that any value will do',
+    )
+    group.add_argument(
+        '--skip-bids-validation', action='store_true', help='do not run the BIDS validator on the dataset'
+    )
+    group.add_argument(
+        '--bids-database-dir',
+        type=Path,
+        metavar='DIR',
+        help='folder of a pybids index; made when absent and used again by the next run',
+    )
+
+
+def _add_resources(group):
+    group.add_argument(
+        '-w',
+        '--work-dir',
+        type=Path,
+        default=Path('work'),
+        metavar='DIR',
+        help='intermediate results; keep it, and the next run skips what is done (default: ./work)',
+    )
+    group.add_argument('--nprocs', type=_positive, metavar='N', help='processor cores to use (default: all)')
+    group.add_argument(
+        '--omp-nthreads',
+        type=_positive,
+        metavar='N',
+        help='threads of one step: registration, network (default: all cores, at most 8)',
+    )
+    group.add_argument(
+        '--mem',
+        type=_gigabytes,
+        metavar='SIZE',
+        help='memory to plan with, e.g. 16G or 16000M; without a unit, megabytes (default: 90%% of what there is)',
+    )
+    group.add_argument(
+        '--low-mem', action='store_true', help='run the steps that need much memory one after the other'
+    )
+    group.add_argument(
+        '--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='where the network runs (default: auto)'
+    )
+    group.add_argument(
+        '--use-plugin',
+        type=Path,
+        metavar='FILE.yml',
+        help='nipype plugin and plugin_args (SLURM, SGE, PBS ...) instead of local processes',
+    )
+
+
+def _add_segmentation(group):
+    group.add_argument(
+        '--model',
+        nargs='+',
+        default=[],
+        metavar='[MODALITY=]DIR',
+        help='model bundles to use instead of the packaged ones, e.g. --model T1w=my_t1w dwi=my_dwi',
+    )
+    group.add_argument(
+        '--mc-samples',
+        type=_count,
+        metavar='N',
+        help='Monte-Carlo passes of the network; 0: one deterministic pass (default: as the model says)',
+    )
+    group.add_argument('--random-seed', type=_count, default=0, metavar='N', help='(default: %(default)s)')
+    group.add_argument(
+        '--cv-threshold',
+        type=_percentage,
+        metavar='PERCENT',
+        help='flag structures whose volume varies more than this over the passes (default: as the model says)',
+    )
+    group.add_argument(
+        '--ct-window',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='Hounsfield units that CT is clipped to (default: as the model says)',
+    )
+    group.add_argument(
+        '--label-resampling',
+        choices=('posterior', 'nearest'),
+        default='posterior',
+        help="how labels come back to the scan's grid (default: %(default)s)",
+    )
+    group.add_argument('--save-probseg', action='store_true', help='also write the probability of each structure')
+
+
+def _add_reporting(group):
+    group.add_argument(
+        '--reports-only', action='store_true', help='write the pages anew from the derivatives that exist'
+    )
+    group.add_argument('--write-graph', action='store_true', help='draw the graph into the work folder')
+    group.add_argument('--stop-on-first-crash', action='store_true', help='a failed scan stops the whole run')
+    group.add_argument('--resource-monitor', action='store_true', help='record memory and processor load per step')
+    group.add_argument(
+        '--clean-workdir',
+        action='store_true',
+        help='forget the intermediate results of the selected participants first',
+    )
+    group.add_argument('--dry-run', action='store_true', help='list what would run, and stop')
+    group.add_argument(
+        '-v', '--verbose', action='count', default=0, dest='verbosity', help='say more; -vv: say everything'
+    )
+
+
+def parse(argv: list[str] | None = None) -> Settings:
+    """Turn the words of the command line into settings.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for a usage error, 17 for an unknown level, 0 after ``--help`` and ``--version``.
+    """
+    parser = get_parser()
+    words = parser.parse_args(argv)
+    if words.level not in LEVELS:
+        parser.exit(
+            UNKNOWN_LEVEL,
+            f'{parser.prog}: error: unknown level {words.level!r}; this version knows: {", ".join(LEVELS)}\n',
+        )
+    values = vars(words)
+    for name in ('bids_dir', 'output_dir', 'work_dir', 'bids_database_dir'):
+        values[name] = values[name] and values[name].resolve()
+    _check_folders(parser, words)
+    plugin, plugin_args = _plugin(parser, values.pop('use_plugin'))
+    nprocs = words.nprocs or len(os.sched_getaffinity(0))
+    refined = {
+        'run_uuid': f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}',
+        'participant_label': _labels(words.participant_label, 'sub-'),
+        'session_label': _labels(words.session_label, 'ses-'),
+        'modalities': tuple(dict.fromkeys(words.modalities)),
+        'bids_filters': _filters(parser, values.pop('bids_filter_file')),
+        'nprocs': nprocs,
+        'omp_nthreads': min(words.omp_nthreads or 8, nprocs),
+        'mem_gb': values.pop('mem') or 0.9 * _memory_gb(),
+        'plugin': plugin,
+        'plugin_args': plugin_args,
+        'models': _models(parser, values.pop('model')),
+        'ct_window': _window(parser, words.ct_window),
+    }
+    return Settings(**values | refined)
+
+
+def _check_folders(parser, words):
+    if words.output_dir == words.bids_dir:
+        parser.error(
+            f'OUTPUT_DIR is BIDS_DIR ({words.bids_dir}), which is only read; '
+            f'choose another folder, e.g. {words.bids_dir / "derivatives" / "brainseg"}'
+        )
+    if words.work_dir.is_relative_to(words.bids_dir):
+        parser.error(
+            f'--work-dir is inside BIDS_DIR ({words.work_dir}), which is only read; choose a folder outside it'
+        )
+
+
+def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
+    """Strip prefixes, drop repetitions.
+
+    >>> _labels(['sub-01', '01', '02'], 'sub-')
+    ('01', '02')
+    """
+    return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels))
+
+
+def _filters(parser, path: Path | None) -> dict:
+    if path is None:
+        return {}
+    try:
+        filters = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        parser.error(f'--bids-filter-file {path} cannot be read as JSON: {error}')
+    if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
+        parser.error(f'--bids-filter-file {path} must hold {{"MODALITY": {{"entity": "value"}}}}')
+    return filters
+
+
+def _plugin(parser, path: Path | None) -> tuple[str, dict]:
+    if path is None:
+        return 'MultiProc', {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        parser.error(f'--use-plugin {path} cannot be read as YAML: {error}')
+    if not isinstance(found, dict) or not isinstance(found.get('plugin'), str):
+        parser.error(f'--use-plugin {path} must name a nipype plugin, e.g. "plugin: SLURM"')
+    return found['plugin'], found.get('plugin_args') or {}
+
+
+def _models(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
+    models = []
+    for word in words:
+        modality, equals, folder = word.rpartition('=')
+        if equals and modality not in MODALITIES:
+            parser.error(f'--model {word}: unknown modality {modality!r}; known: {", ".join(MODALITIES)}')
+        if not Path(folder).is_dir():
+            parser.error(f'--model {word}: {folder} is not a folder; give the folder of a model bundle')
+        models.append((modality, Path(folder).resolve()))
+    return tuple(models)
+
+
+def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
+    if window is None:
+        return None
+    low, high = window
+    if not low < high:
+        parser.error(f'--ct-window {low:g} {high:g}: the first number must be the lower one')
+    return low, high
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f'{number} is less than 1')
+    return number
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f'{number} is negative')
+    return number
+
+
+def _percentage(text: str) -> float:
+    if not (number := float(text.removesuffix('%'))) > 0:
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return number
+
+
+def _gigabytes(text: str) -> float:
+    """Read an amount of memory.
+
+    >>> _gigabytes('16G'), _gigabytes('16000'), _gigabytes('0.5 TB')
+    (16.0, 16.0, 500.0)
+    """
+    digits = text.strip().upper().removesuffix('B').removesuffix('I').strip()
+    unit = digits[-1:] if digits[-1:] in tuple('KMGT') else 'M'
+    number = float(digits.removesuffix(unit)) * {'K': 1e-6, 'M': 1e-3, 'G': 1.0, 'T': 1e3}[unit]
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{text} is {number:g} GB, less than one; write e.g. 16G')
+    return number
+
+
+def _memory_gb() -> float:
+    """Memory of this machine, or of the container or job that this process lives in."""
+    total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    for limit in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no control group, or "max"
+            continue
+    return total / 1e9

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that draw the figures of the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
+
+from ..core.geometry import resample
+from ..imaging import load_image
+from ..reports.figures import alignment_figure, contours_figure, uncertainty_figure
+from .images import read_array
+
+
+class _FigureOutputSpec(TraitedSpec):
+    out_file = File(desc='SVG')
+
+
+class _AlignmentFigureInputSpec(BaseInterfaceInputSpec):
+    prepared = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
+    reference = File(mandatory=True, desc="the bundle's reference")
+    reference_mask = File(mandatory=True, desc='brain mask on the grid of the reference')
+    registration = File(exists=True, mandatory=True, desc='JSON with the similarity')
+
+
+class AlignmentFigure(SimpleInterface):
+    """Draw the aligned scan with the brain outline of the reference."""
+
+    input_spec = _AlignmentFigureInputSpec
+    output_spec = _FigureOutputSpec
+
+    def _run_interface(self, runtime):
+        scan, reference = load_image(self.inputs.prepared), load_image(self.inputs.reference)
+        shape, affine = reference.data.shape, reference.affine
+        moved = resample(scan.data, scan.affine, shape, affine, np.eye(4), order=1)
+        mask = load_image(self.inputs.reference_mask).data > 0.5
+        quality = json.loads(Path(self.inputs.registration).read_text())['similarity']
+        self._results['out_file'] = str(Path(runtime.cwd) / 'alignment.svg')
+        alignment_figure(moved, reference.data, mask, affine, self._results['out_file'], quality=quality)
+        return runtime
+
+
+class _ContoursFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
+
+
+class ContoursFigure(SimpleInterface):
+    """Outline the structures on the scan."""
+
+    input_spec = _ContoursFigureInputSpec
+    output_spec = _FigureOutputSpec
+
+    def _run_interface(self, runtime):
+        scan = load_image(self.inputs.in_file)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'contours.svg')
+        contours_figure(scan.data, read_array(self.inputs.dseg), scan.affine, self._results['out_file'])
+        return runtime
+
+
+class _UncertaintyFigureInputSpec(_ContoursFigureInputSpec):
+    uncertainty = File(exists=True, mandatory=True, desc="normalised entropy on the scan's own grid, [0, 1]")
+
+
+class UncertaintyFigure(SimpleInterface):
+    """Lay the uncertainty over the scan."""
+
+    input_spec = _UncertaintyFigureInputSpec
+    output_spec = _FigureOutputSpec
+
+    def _run_interface(self, runtime):
+        scan, labels = load_image(self.inputs.in_file), read_array(self.inputs.dseg)
+        entropy = read_array(self.inputs.uncertainty)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'uncertainty.svg')
+        uncertainty_figure(scan.data, entropy, labels, scan.affine, self._results['out_file'])
+        return runtime

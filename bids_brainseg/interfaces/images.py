@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that read a scan, bring it onto the network's grid, and bring the answer back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+
+from ..core.geometry import invert, resample
+from ..core.intensity import normalize
+from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
+from ..imaging import check_hounsfield, header_facts, load_image, save_like
+
+GRID_SHAPE = traits.Tuple(traits.Int, traits.Int, traits.Int)
+
+
+def read_matrix(path: str) -> np.ndarray:
+    """Read the 4x4 RAS matrix, reference to scan, that the registration node left."""
+    return np.array(json.loads(Path(path).read_text())['reference_to_scan'], float)
+
+
+def read_array(path: str) -> np.ndarray:
+    """Read the voxels of an intermediate image, which, unlike a scan, may be constant."""
+    return np.asanyarray(nb.load(path).dataobj)
+
+
+class _CheckImageInputSpec(BaseInterfaceInputSpec):
+    # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
+    in_file = File(mandatory=True, desc='scan as it lies in the dataset')
+    volumes = traits.List(traits.Int, desc='indices of the volumes of a series to average')
+    hounsfield = traits.Bool(False, usedefault=True, desc='insist on Hounsfield units')
+
+
+class _CheckImageOutputSpec(TraitedSpec):
+    out_file = File(desc='one volume, float32, on the grid and with the header of the scan')
+    facts = File(desc='JSON: header facts and notes on what was repaired')
+
+
+class CheckImage(SimpleInterface):
+    """Open a scan, refuse what cannot be segmented, and save it as one plain volume."""
+
+    input_spec = _CheckImageInputSpec
+    output_spec = _CheckImageOutputSpec
+
+    def _run_interface(self, runtime):
+        volumes = tuple(self.inputs.volumes) if isdefined(self.inputs.volumes) else None
+        image = load_image(self.inputs.in_file, volumes=volumes)
+        if self.inputs.hounsfield:
+            check_hounsfield(image)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'checked.nii')
+        save_like(image.data, image, self._results['out_file'], np.float32)
+        self._results['facts'] = str(Path(runtime.cwd) / 'facts.json')
+        facts = {'header': header_facts(image), 'notes': list(image.notes)}
+        Path(self._results['facts']).write_text(json.dumps(facts, indent=2))
+        return runtime
+
+
+class _PrepareInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
+    grid_shape = GRID_SHAPE
+    grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
+    intensity = traits.Dict(desc='intensity rule of the bundle')
+
+
+class _PrepareOutputSpec(TraitedSpec):
+    out_file = File(desc='scan on the network grid, intensities in [0, 100]')
+
+
+class Prepare(SimpleInterface):
+    """Resample a scan onto the network's grid by a cubic spline and scale its intensities."""
+
+    input_spec = _PrepareInputSpec
+    output_spec = _PrepareOutputSpec
+
+    def _run_interface(self, runtime):
+        image = load_image(self.inputs.in_file)
+        grid = np.array(self.inputs.grid_affine)
+        resampled = resample(
+            image.data,
+            image.affine,
+            self.inputs.grid_shape,
+            grid,
+            read_matrix(self.inputs.registration),
+            order=3,
+            cval=float(image.data.min()),  # beyond the field of view there is air: 0 in MR, -1000 HU in CT
+        )
+        self._results['out_file'] = str(Path(runtime.cwd) / 'prepared.nii')
+        prepared = normalize(resampled, self.inputs.intensity)
+        nb.Nifti1Image(prepared, grid).to_filename(self._results['out_file'])
+        return runtime
+
+
+class _BackToScanInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan, whose grid and header are kept')
+    posterior = File(exists=True, mandatory=True, desc='mean softmax on the network grid, (28, I, J, K), .npy')
+    uncertainty = File(exists=True, mandatory=True, desc='normalised entropy on the network grid, [0, 1]')
+    registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
+    grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
+    method = traits.Enum('posterior', 'nearest', usedefault=True, desc='how labels are carried over')
+
+
+class _BackToScanOutputSpec(TraitedSpec):
+    dseg = File(desc="labels on the scan's own grid, uint8")
+    uncertainty = File(desc="normalised entropy on the scan's own grid, [0, 1]")
+
+
+class BackToScan(SimpleInterface):
+    """Carry the segmentation and its uncertainty onto the scan's own grid."""
+
+    input_spec = _BackToScanInputSpec
+    output_spec = _BackToScanOutputSpec
+
+    def _run_interface(self, runtime):
+        image = load_image(self.inputs.in_file)
+        posterior = np.load(self.inputs.posterior, mmap_mode='r')
+        to_scan = self.inputs.grid_affine, image.data.shape, image.affine
+        scan_to_reference = invert(read_matrix(self.inputs.registration))
+        if self.inputs.method == 'nearest':
+            labels = resample_labels_nearest(posterior.argmax(axis=0), *to_scan, scan_to_reference)
+        else:
+            labels = resample_posterior(posterior, *to_scan, scan_to_reference).labels
+        entropy = resample_map(read_array(self.inputs.uncertainty), *to_scan, scan_to_reference)
+        for name, array, dtype in (('dseg', labels, np.uint8), ('uncertainty', entropy, np.float32)):
+            self._results[name] = str(Path(runtime.cwd) / f'{name}.nii.gz')
+            save_like(array, image, self._results[name], dtype)
+        return runtime

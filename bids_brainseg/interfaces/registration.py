@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes around the affine between a scan and the reference of its model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+
+from ..core.geometry import invert
+from ..imaging import load_image
+from ..registration import register_affine, save_itk_affine
+from .images import read_matrix
+
+
+class _CoregisterInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    reference = File(mandatory=True, desc="the bundle's reference: a head in the scan's contrast")
+    reference_mask = File(desc='brain mask on the grid of the reference')
+    window = traits.Tuple(traits.Float, traits.Float, desc='clip both images to this range (CT: HU)')
+    random_seed = traits.Int(0, usedefault=True, desc='seed of the sampler')
+    # Hashed: another number of threads sums in another order and gives a matrix that differs in its last digits.
+    num_threads = traits.Int(1, usedefault=True, desc='processor threads')
+
+
+class _CoregisterOutputSpec(TraitedSpec):
+    registration = File(desc='JSON: 4x4 RAS matrix from points of the reference to points of the scan, similarity')
+
+
+class Coregister(SimpleInterface):
+    """Estimate the affine between a scan and the reference."""
+
+    input_spec = _CoregisterInputSpec
+    output_spec = _CoregisterOutputSpec
+
+    def _run_interface(self, runtime):
+        moving, fixed = load_image(self.inputs.in_file), load_image(self.inputs.reference)
+        mask = self.inputs.reference_mask
+        found = register_affine(
+            moving.data,
+            moving.affine,
+            fixed.data,
+            fixed.affine,
+            fixed_mask=load_image(mask).data > 0.5 if isdefined(mask) else None,
+            threads=self.inputs.num_threads,
+            seed=self.inputs.random_seed,
+            window=self.inputs.window if isdefined(self.inputs.window) else None,
+        )
+        facts = asdict(found)
+        facts['reference_to_scan'] = facts.pop('matrix').tolist()
+        self._results['registration'] = str(Path(runtime.cwd) / 'registration.json')
+        Path(self._results['registration']).write_text(json.dumps(facts, indent=2))
+        return runtime
+
+
+class _WriteTransformsInputSpec(BaseInterfaceInputSpec):
+    registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
+
+
+class _WriteTransformsOutputSpec(TraitedSpec):
+    scan_to_reference = File(desc='ITK transform that moves images from the scan to the reference')
+    reference_to_scan = File(desc='ITK transform that moves images from the reference to the scan')
+
+
+class WriteTransforms(SimpleInterface):
+    """Write both directions of the affine as ITK reads them.
+
+    Notes
+    -----
+    ITK and ANTs pull: the transform that moves an *image* from the scan to the reference maps *points*
+    of the reference to points of the scan. The second direction is the inverse of the same matrix.
+    """
+
+    input_spec = _WriteTransformsInputSpec
+    output_spec = _WriteTransformsOutputSpec
+
+    def _run_interface(self, runtime):
+        matrix = read_matrix(self.inputs.registration)
+        for name, points in (('scan_to_reference', matrix), ('reference_to_scan', invert(matrix))):
+            self._results[name] = str(Path(runtime.cwd) / f'{name}.txt')
+            save_itk_affine(points, self._results[name])
+        return runtime

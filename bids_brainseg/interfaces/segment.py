@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as a process of its own: when it ends, the device and its memory are free."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Directory, File, TraitedSpec, traits
+
+from ..errors import ModelError
+
+
+class _SegmentInputSpec(CommandLineInputSpec):
+    in_file = File(
+        exists=True, mandatory=True, argstr='--image %s', desc='scan on the network grid, intensities in [0, 100]'
+    )
+    # The folder may move; what it holds is what counts, hence the hash beside it.
+    bundle = Directory(mandatory=True, argstr='--bundle %s', nohash=True, desc='model bundle')
+    weights_sha256 = traits.Str(mandatory=True, desc='hash of the weights in the bundle')
+    mc_samples = traits.Range(low=0, value=15, argstr='--mc-samples %d', usedefault=True, desc='Monte-Carlo passes')
+    random_seed = traits.Int(0, argstr='--seed %d', usedefault=True, desc='seed of the dropout masks')
+    device = traits.Enum('auto', 'cpu', 'gpu', argstr='--device %s', usedefault=True, nohash=True, desc='device')
+    num_threads = traits.Int(1, argstr='--threads %d', usedefault=True, nohash=True, desc='processor threads')
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='tells the scheduler to wait for a GPU slot')
+    out_dir = traits.Str('.', argstr='--out-dir %s', usedefault=True, nohash=True, desc='where the results go')
+
+
+class _SegmentOutputSpec(TraitedSpec):
+    posterior = File(exists=True, desc='mean softmax, (28, I, J, K) float16, .npy')
+    uncertainty = File(exists=True, desc='normalised entropy of the mean softmax, [0, 1]')
+    samples = File(exists=True, desc='JSON: voxels of each class in each pass, device, versions, seconds')
+
+
+class Segment(CommandLine):
+    """Run the network on one prepared scan."""
+
+    _cmd = f'{shlex.quote(sys.executable)} -m bids_brainseg.model predict'
+    input_spec = _SegmentInputSpec
+    output_spec = _SegmentOutputSpec
+
+    def _run_interface(self, runtime, correct_return_codes=(0,)):
+        runtime = super()._run_interface(runtime, correct_return_codes=range(-signal.NSIG, 256))
+        if runtime.returncode not in correct_return_codes:
+            raise ModelError(explain(runtime.returncode, runtime.stderr or runtime.stdout or ''))
+        return runtime
+
+    def _list_outputs(self):
+        names = {'posterior': 'posterior.npy', 'uncertainty': 'uncertainty.nii.gz', 'samples': 'samples.json'}
+        return {field: str(Path(self.inputs.out_dir).absolute() / name) for field, name in names.items()}
+
+
+def explain(code: int, output: str) -> str:
+    """Say in one line why the process ended.
+
+    >>> explain(-9, '')
+    'the network process was killed (SIGKILL), usually for want of memory; give it more, or fewer --nprocs'
+    >>> explain(1, 'warning\\nbids_brainseg.errors.ModelError: weights do not match\\n')
+    'weights do not match'
+    """
+    if code < 0 or code == 128 + signal.SIGKILL:
+        name = signal.Signals(abs(code) % 128).name
+        return f'the network process was killed ({name}), usually for want of memory; give it more, or fewer --nprocs'
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    last = lines[-1] if lines else 'it said nothing'
+    kind, colon, message = last.partition('Error: ')
+    return message if colon and ' ' not in kind else f'the network process ended with code {code}: {last}'

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of one run: filled by the command line, read by the runner and the two top factories only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+MODALITIES = ('T1w', 'FLAIR', 'dwi', 'ct')
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for; nothing in it changes during a run.
+
+    ``None`` in ``mc_samples``, ``cv_threshold`` or ``ct_window`` means "as the model bundle says".
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    work_dir: Path
+    level: str = 'participant'
+    run_uuid: str = ''
+
+    # selection
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = MODALITIES
+    bids_filters: Mapping = field(default_factory=dict)
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+
+    # resources
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float = 8.0
+    low_mem: bool = False
+    device: str = 'auto'
+    plugin: str = 'MultiProc'
+    plugin_args: Mapping = field(default_factory=dict)
+
+    # segmentation
+    models: tuple[tuple[str, Path], ...] = ()  # (modality, or '' for the bundle's own; folder)
+    mc_samples: int | None = None
+    random_seed: int = 0
+    cv_threshold: float | None = None
+    ct_window: tuple[float, float] | None = None
+    label_resampling: str = 'posterior'
+    save_probseg: bool = False
+
+    # reporting
+    reports_only: bool = False
+    write_graph: bool = False
+    stop_on_first_crash: bool = False
+    resource_monitor: bool = False
+    clean_workdir: bool = False
+    dry_run: bool = False
+    verbosity: int = 0
+
+    def log_dir(self, subject: str, session: str | None) -> Path:
+        """Folder for crash files and the settings of this run, one per subject (and session)."""
+        parts = [f'sub-{subject}', *([f'ses-{session}'] if session else [])]
+        return self.output_dir.joinpath(*parts, 'log', self.run_uuid)
+
+    def to_toml(self) -> str:
+        """Write the settings as TOML; settings that were left to the bundle do not appear.
+
+        >>> print(Settings(Path('in'), Path('out'), Path('w'), nprocs=2).to_toml().splitlines()[0])
+        bids_dir = "in"
+        """
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return ''.join(f'{name} = {_toml(value)}\n' for name, value in values.items() if value is not None)
+
+
+def _toml(value) -> str:
+    """Spell one value in TOML: JSON does, except for tables.
+
+    >>> _toml({'T1w': Path('m'), 'n': (1, 2.5), 'x': {'y': None}})
+    '{"T1w" = "m", "n" = [1, 2.5], "x" = {}}'
+    """
+    if isinstance(value, Mapping):
+        pairs = (f'{json.dumps(str(k), ensure_ascii=False)} = {_toml(v)}' for k, v in value.items() if v is not None)
+        return '{' + ', '.join(pairs) + '}'
+    if isinstance(value, list | tuple):
+        return '[' + ', '.join(_toml(item) for item in value) + ']'
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

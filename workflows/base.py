@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two top factories, the only ones that know the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from nipype.pipeline import engine as pe
+
+from ..settings import Settings
+from .scan import init_scan_wf
+
+
+def init_brainseg_wf(
+    *, settings: Settings, records: Sequence, bundles: Mapping, name: str = 'brainseg_wf'
+) -> pe.Workflow:
+    """Build the graph of a run: one workflow per subject.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the run.
+    records : sequence of ImageRecord
+        The scans, those of a subject one after the other.
+    bundles : mapping
+        From modality to Bundle.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_bundle, example_record
+    >>> settings = Settings(Path('data'), Path('out'), Path('work'))
+    >>> wf = init_brainseg_wf(settings=settings, records=[example_record()], bundles={'T1w': example_bundle()})
+    >>> wf.list_node_names()[0]
+    'sub_01_wf.T1w_wf.inputnode'
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(settings.work_dir))
+    workflow.add_nodes(
+        [
+            init_subject_wf(
+                settings=settings, records=list(own), bundles=bundles, name=subject_wf_name(subject)
+            )
+            for subject, own in groupby(records, key=lambda record: record.subject)
+        ]
+    )
+    return workflow
+
+
+def init_subject_wf(
+    *, settings: Settings, records: Sequence, bundles: Mapping, name: str = 'subject_wf'
+) -> pe.Workflow:
+    """Build the part of one subject: one workflow per scan, which do not depend on each other.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the run.
+    records : sequence of ImageRecord
+        The scans of the subject.
+    bundles : mapping
+        From modality to Bundle.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_bundle, example_record
+    >>> settings = Settings(Path('data'), Path('out'), Path('work'))
+    >>> wf = init_subject_wf(settings=settings, records=[example_record()], bundles={'T1w': example_bundle()})
+    """
+    workflow = pe.Workflow(name=name)
+    for record in records:
+        scan_wf = init_scan_wf(
+            record=record,
+            bundle=bundles[record.modality],
+            output_dir=settings.output_dir,
+            random_seed=settings.random_seed,
+            label_resampling=settings.label_resampling,
+            save_probseg=settings.save_probseg,
+            device=settings.device,
+            use_gpu=settings.device != 'cpu',
+            threads=settings.omp_nthreads,
+            heavy_gb=settings.mem_gb if settings.low_mem else None,
+            name=scan_wf_name(record),
+        )
+        set_crash_folder(scan_wf, settings.log_dir(record.subject, record.session))
+        workflow.add_nodes([scan_wf])
+    return workflow
+
+
+def subject_wf_name(subject: str) -> str:
+    """Name the workflow of a subject, and its part of the work folder.
+
+    >>> subject_wf_name('01+a')
+    'sub_01plusa_wf'
+    """
+    return 'sub_' + re.sub(r'\W', '_', subject.replace('+', 'plus'), flags=re.ASCII) + '_wf'
+
+
+def scan_wf_name(record) -> str:
+    """Name the workflow of a scan within its subject."""
+    return f'{record.key}_wf'
+
+
+def set_crash_folder(workflow: pe.Workflow, folder: Path) -> None:
+    """Say where crash files go; nipype has this per node, or for the whole run, but not per workflow."""
+    for node in workflow._get_all_nodes():
+        node.config = {'execution': {'crashdump_dir': str(folder)}}

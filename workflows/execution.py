@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand a graph to nipype: its configuration, and a scheduler that outlives a killed worker."""
+
+from __future__ import annotations
+
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from multiprocessing import get_context
+
+from nipype import config, logging
+from nipype.pipeline import engine as pe
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
+
+from ..settings import Settings
+
+
+class LocalPlugin(MultiProcPlugin):
+    """Nipype's scheduler of local processes, which otherwise waits for ever once a worker was killed."""
+
+    def _async_callback(self, args):
+        if not isinstance(args.exception(), BrokenProcessPool):
+            return super()._async_callback(args)
+        reason = (
+            'RuntimeError: the process of this step was killed, usually for want of memory; '
+            'give it more (--mem), or run fewer steps at once (--nprocs, --low-mem)\n'
+        )
+        lost = next(taskid for taskid, future in self._task_obj.items() if future is args)
+        self._taskresult[lost] = {'taskid': lost, 'result': None, 'traceback': [reason]}
+
+    def _submit_job(self, node, updatehash=False):
+        try:
+            return super()._submit_job(node, updatehash=updatehash)
+        except BrokenProcessPool:
+            self.pool = ProcessPoolExecutor(
+                max_workers=self.processors,
+                initializer=process_initializer,
+                initargs=(self._cwd,),
+                mp_context=get_context(self.plugin_args.get('mp_context')),
+            )
+            return super()._submit_job(node, updatehash=updatehash)
+
+
+def configure(settings: Settings) -> None:
+    """Set what nipype keeps in its global configuration; call it before a graph is built."""
+    config.update_config(
+        {
+            'execution': {
+                'check_version': 'false',  # no network
+                'crashfile_format': 'txt',
+                'create_report': 'false',  # one file for the whole work folder, which other jobs may share
+                'hash_method': 'content',  # a copied or touched input is still the same input
+                'job_finished_timeout': '60',
+                'poll_sleep_duration': '0.1' if settings.plugin == 'MultiProc' else '2',
+                'remove_unnecessary_outputs': 'false',
+                'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
+            },
+            'logging': {f'{part}_level': level(settings.verbosity) for part in ('workflow', 'interface', 'utils')},
+        }
+    )
+    logging.update_logging(config)
+    if settings.resource_monitor:
+        config.enable_resource_monitor()
+
+
+def level(verbosity: int) -> str:
+    """Name the level of the log that so many -v ask for.
+
+    >>> level(0), level(1), level(5)
+    ('CRITICAL', 'INFO', 'DEBUG')
+    """
+    return ('CRITICAL', 'INFO', 'DEBUG')[min(verbosity, 2)]
+
+
+def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
+    """Run a graph and return what nipype complained of, or None.
+
+    A complaint is no verdict: what failed is read from the crash files and the derivatives.
+    """
+    if settings.plugin == 'MultiProc':
+        arguments = {
+            'n_procs': settings.nprocs,
+            'memory_gb': settings.mem_gb,
+            'n_gpu_procs': 1,
+            'raise_insufficient': False,
+            'mp_context': 'forkserver',
+        }
+        plugin = {'plugin': LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))}
+    else:
+        plugin = {'plugin': settings.plugin, 'plugin_args': dict(settings.plugin_args)}
+    try:
+        workflow.run(**plugin)
+    except Exception as error:  # nipype re-raises the first failure of a node as whatever it was
+        return f'{type(error).__name__}: {error}'
+    return None
+
+
+def write_graph(workflow: pe.Workflow, settings: Settings) -> str:
+    """Draw the graph into the work folder and return the path of the drawing."""
+    return workflow.write_graph('graph', graph2use='colored', format='svg', simple_form=True)

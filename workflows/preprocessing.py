@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a checked scan to what the network reads; the same for inference, training and evaluation."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from ..interfaces.images import Prepare
+from ..interfaces.registration import Coregister
+
+
+def init_preprocessing_wf(
+    *, bundle, threads: int = 1, random_seed: int = 0, mem_gb: float = 2.0, name: str = 'preprocessing_wf'
+) -> pe.Workflow:
+    """Align a scan to the reference of a bundle, resample it onto the network's grid and scale its intensities.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Names the reference, the grid and the intensity rule.
+    threads : int
+        Processor threads of the registration.
+    random_seed : int
+        Seed of the registration's sampler.
+    mem_gb : float
+        Memory that one step may take, GB.
+
+    Inputs
+    ------
+    in_file
+        Checked scan, one 3D volume.
+
+    Outputs
+    -------
+    registration
+        JSON with the 4x4 RAS matrix from points of the reference to points of the scan, and its similarity.
+    prepared
+        Scan on the network grid, intensities in [0, 100].
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_bundle
+    >>> wf = init_preprocessing_wf(bundle=example_bundle())
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['registration', 'prepared']), name='outputnode')
+
+    coregister = pe.Node(
+        Coregister(
+            reference=str(bundle.reference_path),
+            reference_mask=str(bundle.mask_path),
+            num_threads=threads,
+            random_seed=random_seed,
+            **registration_window(bundle.intensity),
+        ),
+        name='coregister',
+        n_procs=threads,
+        mem_gb=mem_gb,
+    )
+    prepare = pe.Node(
+        Prepare(
+            grid_shape=tuple(bundle.grid_shape),
+            grid_affine=[list(row) for row in bundle.grid_affine],
+            intensity=dict(bundle.intensity),
+        ),
+        name='prepare',
+        mem_gb=mem_gb,
+    )
+    # fmt: off
+    workflow.connect([
+        (inputnode, coregister, [('in_file', 'in_file')]),
+        (inputnode, prepare, [('in_file', 'in_file')]),
+        (coregister, prepare, [('registration', 'registration')]),
+        (coregister, outputnode, [('registration', 'registration')]),
+        (prepare, outputnode, [('out_file', 'prepared')]),
+    ])
+    # fmt: on
+    return workflow
+
+
+def registration_window(rule) -> dict:
+    """Give the registration the window of the intensities where they have a unit, and no window otherwise.
+
+    >>> registration_window({'type': 'window', 'low': 0, 'high': 80})
+    {'window': (0.0, 80.0)}
+    >>> registration_window({'type': 'percentile', 'low': 1, 'high': 99})
+    {}
+    """
+    return {'window': (float(rule['low']), float(rule['high']))} if rule['type'] == 'window' else {}

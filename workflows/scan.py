@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scan, from the dataset to its derivatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from ..interfaces.images import BackToScan, CheckImage
+from ..interfaces.measure import Measure
+from ..interfaces.segment import Segment
+from .outputs import init_derivatives_wf, init_figures_wf
+from .preprocessing import init_preprocessing_wf
+
+
+def init_scan_wf(
+    *,
+    record,
+    bundle,
+    output_dir: Path,
+    random_seed: int = 0,
+    label_resampling: str = 'posterior',
+    save_probseg: bool = False,
+    device: str = 'auto',
+    use_gpu: bool = False,
+    threads: int = 1,
+    heavy_gb: float | None = None,
+    name: str = 'scan_wf',
+) -> pe.Workflow:
+    """Segment one scan on its own grid, measure it, and write what came out.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    bundle : Bundle
+        The model, with whatever the user changed of its passes, threshold and window.
+    output_dir : Path
+        Root of the derivatives.
+    random_seed : int
+        Seed of the registration and of the dropout masks.
+    label_resampling : str
+        ``'posterior'`` or ``'nearest'``.
+    save_probseg : bool
+        Also write the probability of each structure.
+    device : str
+        ``'auto'``, ``'cpu'`` or ``'gpu'``.
+    use_gpu : bool
+        The network waits for a GPU slot instead of processor threads.
+    threads : int
+        Processor threads of one step.
+    heavy_gb : float, optional
+        Memory that each heavy step claims, GB; with all there is, they run one after the other.
+
+    Inputs
+    ------
+    in_file
+        The scan.
+
+    Outputs
+    -------
+    dseg, uncertainty
+        Labels and normalised entropy on the scan's own grid.
+    morph, qc
+        Table of volumes; JSON with every QC number and the verdict.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_bundle, example_record
+    >>> wf = init_scan_wf(record=example_record(), bundle=example_bundle(), output_dir=Path('out'))
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
+    inputnode.inputs.in_file = str(record.path)
+    outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'uncertainty', 'morph', 'qc']), name='outputnode')
+
+    check = pe.Node(CheckImage(**check_rules(record, bundle)), name='check', mem_gb=heavy_gb or 1.5)
+    preprocessing_wf = init_preprocessing_wf(
+        bundle=bundle, threads=threads, random_seed=random_seed, mem_gb=heavy_gb or 2.0
+    )
+    segment = pe.Node(
+        Segment(
+            bundle=str(bundle.path),
+            weights_sha256=bundle.weights_sha256,
+            mc_samples=bundle.mc_samples,
+            random_seed=random_seed,
+            device=device,
+            num_threads=threads,
+            use_gpu=use_gpu,
+        ),
+        name='segment',
+        n_procs=1 if use_gpu else threads,  # nipype reads it as GPU slots on a GPU node
+        mem_gb=heavy_gb or 5.0,
+    )
+    back = pe.Node(
+        BackToScan(grid_affine=[list(row) for row in bundle.grid_affine], method=label_resampling),
+        name='back',
+        mem_gb=heavy_gb or 2.0,
+    )
+    measure = pe.Node(Measure(**measure_rules(record, bundle)), name='measure', mem_gb=heavy_gb or 1.0)
+    derivatives_wf = init_derivatives_wf(
+        record=record, bundle=bundle, output_dir=output_dir, save_probseg=save_probseg, mem_gb=heavy_gb or 2.0
+    )
+    figures_wf = init_figures_wf(record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 1.5)
+
+    # fmt: off
+    workflow.connect([
+        (inputnode, check, [('in_file', 'in_file')]),
+        (check, preprocessing_wf, [('out_file', 'inputnode.in_file')]),
+        (check, back, [('out_file', 'in_file')]),
+        (check, measure, [('facts', 'facts')]),
+        (check, derivatives_wf, [('out_file', 'inputnode.in_file')]),
+        (check, figures_wf, [('out_file', 'inputnode.in_file')]),
+        (preprocessing_wf, segment, [('outputnode.prepared', 'in_file')]),
+        (preprocessing_wf, back, [('outputnode.registration', 'registration')]),
+        (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
+        (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
+        (preprocessing_wf, figures_wf, [('outputnode.registration', 'inputnode.registration'),
+                                        ('outputnode.prepared', 'inputnode.prepared')]),
+        (segment, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
+        (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
+        (segment, derivatives_wf, [('posterior', 'inputnode.posterior'), ('samples', 'inputnode.samples')]),
+        (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
+        (back, derivatives_wf, [('dseg', 'inputnode.dseg')]),
+        (back, figures_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
+        (back, outputnode, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
+        (measure, derivatives_wf, [('morph', 'inputnode.morph'), ('qc', 'inputnode.qc')]),
+        (measure, outputnode, [('morph', 'morph'), ('qc', 'qc')]),
+    ])
+    # fmt: on
+    return workflow
