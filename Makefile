@@ -46,8 +46,10 @@ demo: $(VENV)/.bids_brainseg-demo $(DEMO)/bids/dataset_description.json
 	  $(DEMO_OPTIONS); status=$$?; \
 	  echo; echo "Report: file://$(abspath $(DEMO))/derivatives/sub-01.html"; exit $$status
 
+MARKS ?= not slurm and not gpu
+
 test: $(VENV)/.bids_brainseg-test
-	$(PY) -m pytest -m 'not slurm and not gpu' $(PYTEST_OPTIONS)
+	$(PY) -m pytest -m '$(MARKS)' $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.bids_brainseg-lint
 	$(VENV)/bin/ruff check .
