@@ -1,15 +1,208 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One page per subject, from the derivatives on disk."""
+"""One page per subject, from the derivatives on disk, laid out by nireports as ``data/report.yml`` says.
+
+The page is one file: styles and figures are in it, nothing is fetched when it is opened. It is built in a
+folder of its own, since nireports indexes whatever lies beside the reportlets, and moved into place.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
-def write_subject_report(output_dir, subject, *, failures=(), methods=None):
-    """Write OUTPUT_DIR/sub-<subject>.html atomically and return its path.
+import yaml
+from nireports.assembler.report import Report
 
-    Reads sub-<subject>/**/*_desc-*_qc.json, the *_morph.tsv beside each and the figures
-    sub-<subject>/figures/<source entities>_desc-{alignment,contours,uncertainty}_<suffix>.svg.
-    failures: dicts {'scan': path or name, 'reason': str, 'crashfile': path or None, 'status': 'failed'|'skipped'}.
-    methods: text of the methods section (Markdown-free paragraphs), default logs/CITATION.md.
+from ..data import resource
+from . import fragments
+from .svg import write_whole
+
+KINDS = ('alignment', 'contours', 'uncertainty')
+ORDER = ('T1w', 'FLAIR', 'dwi', 'ct', 'CT')
+INLINE = re.compile(r'<img class="svg-reportlet" src="\./([^"]+)"[^>]*/>\s*</div>\s*<small>.*?</small>', re.DOTALL)
+
+
+class Scan(NamedTuple):
+    """One scan of the page: its name without extension, its numbers, table and figures."""
+
+    name: str
+    qc: dict
+    rows: list[dict]
+    figures: dict[str, Path]
+
+    @property
+    def title(self) -> str:
+        """The entities that tell scans of one subject apart, and the suffix."""
+        *pairs, suffix = self.name.split('_')
+        return ' '.join([pair for pair in pairs if not pair.startswith('sub-')] + [suffix])
+
+    @property
+    def order(self) -> tuple:
+        """Sort key: session, then T1w, FLAIR, dwi, ct, then the name."""
+        *pairs, suffix = self.name.split('_')
+        session = next((pair for pair in pairs if pair.startswith('ses-')), '')
+        return session, ORDER.index(suffix) if suffix in ORDER else len(ORDER), self.name
+
+
+def write_subject_report(
+    output_dir: str | os.PathLike, subject: str, *, failures: Sequence[Mapping] = (), methods: str | None = None
+) -> Path:
+    """Write the page of one subject.
+
+    Parameters
+    ----------
+    output_dir : path
+        Root of the derivatives; ``sub-<subject>/**/*_qc.json``, the ``*_morph.tsv`` beside each and
+        ``sub-<subject>/figures/*.svg`` are read.
+    subject : str
+        Label, with or without ``sub-``.
+    failures : sequence of mapping, optional
+        ``scan`` (path or name), ``reason``, ``crashfile`` (or None) and ``status`` ('failed', the default, or
+        'skipped') of each scan that has no result.
+    methods : str, optional
+        Text of the methods section; ``logs/CITATION.md`` by default.
+
+    Returns
+    -------
+    Path
+        ``output_dir/sub-<subject>.html``, whole or not touched.
     """
-    raise NotImplementedError
+    output_dir = Path(output_dir)
+    label = subject.removeprefix('sub-')
+    scans = find_scans(output_dir, label, failures)
+    if methods is None:
+        citation = output_dir / 'logs' / 'CITATION.md'
+        methods = citation.read_text(encoding='utf-8') if citation.exists() else ''
+    with tempfile.TemporaryDirectory(prefix='brainseg_report_') as folder:
+        origins = stage(Path(folder), label, scans, methods)
+        report = Report(
+            folder,
+            None,
+            bootstrap_file=Path(folder) / 'spec.yml',
+            out_filename='page.html',
+            metadata={'template': str(resource('report.html'))},
+            subject=label,
+        )
+        report.generate_report()
+        page = (Path(folder) / 'page.html').read_text(encoding='utf-8')
+    return write_whole(inline(page, origins, output_dir), output_dir / f'sub-{label}.html')
+
+
+def find_scans(output_dir: Path, label: str, failures: Sequence[Mapping] = ()) -> list[Scan]:
+    """Collect what is on disk about each scan of a subject, and what failed, in the order of the page."""
+    root = output_dir / f'sub-{label}'
+    figures = figures_by_scan(root)
+    scans = {}
+    for path in sorted(root.rglob('*_qc.json')):
+        name = scan_name(path.name)
+        table = next(iter(sorted(path.parent.glob(path.name.replace('_desc-', '_*desc-')[:-8] + '_morph.tsv'))), None)
+        qc = json.loads(path.read_text(encoding='utf-8'))
+        scans[name] = Scan(name, qc, read_rows(table) if table else [], figures.get(name, {}))
+    for failure in failures:
+        name = re.sub(r'\.nii(\.gz)?$', '', Path(str(failure['scan'])).name)
+        known = scans.get(name, Scan(name, {}, [], figures.get(name, {})))
+        told = {'verdict': failure.get('status') or 'failed', 'reasons': [failure.get('reason') or 'no reason given']}
+        qc = known.qc | told | {'crashfile': failure.get('crashfile'), 'source': str(failure['scan'])}
+        scans[name] = known._replace(qc=qc)
+    return sorted(scans.values(), key=lambda scan: scan.order)
+
+
+def scan_name(derivative: str) -> str:
+    """Return the name of the scan behind ``<entities>_desc-<scan>_<suffix>.<extension>``.
+
+    >>> scan_name('sub-01_acq-2D_desc-T1w_qc.json')
+    'sub-01_acq-2D_T1w'
+    """
+    entities, _, rest = derivative.partition('_desc-')
+    return f'{entities}_{rest.split("_")[0]}'
+
+
+def figures_by_scan(root: Path) -> dict[str, dict[str, Path]]:
+    """Return name of the scan -> kind of figure -> path."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted((root / 'figures').glob('*_desc-*.svg')):
+        entities, _, rest = path.stem.partition('_desc-')
+        kind, _, suffix = rest.partition('_')
+        if kind in KINDS:
+            found.setdefault(f'{entities}_{suffix}', {})[kind] = path
+    return found
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Read a tab-separated table as text."""
+    with path.open(newline='', encoding='utf-8') as stream:
+        return list(csv.DictReader(stream, delimiter='\t'))
+
+
+def stage(folder: Path, label: str, scans: Sequence[Scan], methods: str) -> dict[str, Path]:
+    """Lay reportlets and specification out for nireports; returns staged figure -> figure.
+
+    Scans are told apart by the run entity, which nireports indexes; it does not know every entity of BIDS.
+    """
+    spec = yaml.safe_load(resource('report.yml').read_text(encoding='utf-8'))
+    figures = folder / f'sub-{label}' / 'figures'
+    figures.mkdir(parents=True)
+    origins: dict[str, Path] = {}
+
+    def add(run: int, desc: str, content: str | Path) -> None:
+        stem = f'sub-{label}_run-{run}_desc-{desc}_report'
+        if isinstance(content, Path):
+            shutil.copyfile(content, figures / f'{stem}.svg')
+            origins[f'sub-{label}/figures/{stem}.svg'] = content
+        elif content:
+            (figures / f'{stem}.html').write_text(content, encoding='utf-8')
+
+    listed = [
+        {'title': scan.title, 'anchor': f'scan-{run}', 'qc': scan.qc, 'totals': fragments.totals(scan.rows)}
+        for run, scan in enumerate(scans, 1)
+    ]
+    add(0, 'overview', fragments.overview_html(listed))
+    add(0, 'methods', fragments.methods_html(methods) if methods else '')
+    add(0, 'software', fragments.software_html([scan.qc for scan in scans]))
+    sections = [_section('overview', spec['subject']['name'], spec['subject']['reportlets'], 0)]
+    for run, scan in enumerate(scans, 1):
+        for desc, content in scan_parts(scan).items():
+            add(run, desc, content)
+        dot = f'<i class="dot {escape(str(scan.qc.get("verdict")))}"></i>{escape(scan.title)}'
+        sections.append(_section(f'scan-{run}', dot, spec['scan'], run))
+    sections.append(_section('methods', spec['closing']['name'], spec['closing']['reportlets'], 0))
+    settings = {'title': spec['title'], 'template_path': spec['template_path'], 'sections': sections}
+    (folder / 'spec.yml').write_text(yaml.safe_dump(settings, sort_keys=False, width=10**6), encoding='utf-8')
+    return origins
+
+
+def scan_parts(scan: Scan) -> dict[str, str | Path]:
+    """Return every reportlet of a scan, desc -> HTML or figure; what is not there is left out."""
+    threshold = fragments.find(scan.qc, 'cv_threshold')
+    source = f'<p class="path"><code>{escape(str(scan.qc.get("source", scan.name)))}</code></p>'
+    parts: dict[str, str | Path] = {'verdict': source + fragments.verdict_html(scan.qc), **scan.figures}
+    if scan.rows:
+        parts['volumes'] = fragments.volumes_html(scan.rows, cv_threshold=threshold)
+    parts['facts'] = fragments.facts_html(scan.qc)
+    parts['run'] = fragments.run_html(scan.qc)
+    return parts
+
+
+def inline(page: str, origins: Mapping[str, Path], output_dir: Path) -> str:
+    """Put each figure into the page in the place of its link, and a link to its file below."""
+
+    def replace(match: re.Match) -> str:
+        origin = origins[match[1]]
+        drawing = origin.read_text(encoding='utf-8')
+        link = escape(os.path.relpath(origin, output_dir))
+        return f'{drawing[drawing.index("<svg") :]}</div><small><a href="{link}">figure file</a></small>'
+
+    return INLINE.sub(replace, page)
+
+
+def _section(name: str, title: str, reportlets: Sequence[Mapping], run: int) -> dict:
+    queries = [{**reportlet, 'bids': {**reportlet['bids'], 'run': run}} for reportlet in reportlets]
+    return {'name': name, 'title': title, 'reportlets': queries}

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slices as SVG: which to show, how large, and the text of their rasters and outlines.
+
+The SVG is written here rather than by matplotlib: a scan needs some 17 panels with up to 27 outlines each,
+which is a tenth of a second and 100 KB as integer paths, and several seconds and megabytes as axes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import contourpy
+import numpy as np
+from PIL import Image
+
+WIDTH = 1200.0  # user units, near CSS pixels on a page
+GAP = 6.0
+PANELS = (5, 6, 6)  # how many slices across x (sagittal), y (coronal), z (axial)
+BACKGROUND, INK, FAINT = '#0e1013', '#e8eaed', '#9aa0a6'
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
+AXES = {0: (1, 2, 'x', 'PA'), 1: (0, 2, 'y', 'LR'), 2: (0, 1, 'z', 'LR')}  # across, up, name, left/right mark
+
+
+class Canonical(NamedTuple):
+    """How a voxel grid becomes the nearest RAS+ one: axis order, axes to reverse, spacing (mm), affine."""
+
+    order: tuple[int, ...]
+    reverse: tuple[bool, ...]
+    spacing: np.ndarray
+    affine: np.ndarray
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """Return the array with axes running right, anterior, superior (a view, nothing is copied)."""
+        array = array.transpose(self.order)
+        return array[tuple(slice(None, None, -1 if flip else None) for flip in self.reverse)]
+
+
+class Panel(NamedTuple):
+    """One slice: axis and index in the canonical grid, crop [start, stop) across and up, place on the page."""
+
+    axis: int
+    index: int
+    across: tuple[int, int]
+    up: tuple[int, int]
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+class Layout(NamedTuple):
+    """The panels of a figure and how tall they are together, in user units."""
+
+    panels: tuple[Panel, ...]
+    height: float
+
+
+def canonical(affine: np.ndarray, shape: tuple[int, ...]) -> Canonical:
+    """Find the flips and swaps that bring a grid closest to RAS+; obliquity stays."""
+    matrix = np.asarray(affine, float)[:3, :3]
+    spacing = np.linalg.norm(matrix, axis=0)
+    cosines = matrix / spacing
+    order = [0, 0, 0]  # the world axes claim their voxel axis, the clearest first
+    left = np.abs(cosines)
+    for _ in range(3):
+        world, voxel = np.unravel_index(np.argmax(left), left.shape)
+        order[world] = int(voxel)
+        left[world, :] = left[:, voxel] = -1
+    reverse = tuple(bool(cosines[world, voxel] < 0) for world, voxel in enumerate(order))
+    to_input = np.zeros((4, 4))
+    to_input[3, 3] = 1
+    for world, voxel in enumerate(order):
+        to_input[voxel, world] = -1 if reverse[world] else 1
+        to_input[voxel, 3] = shape[voxel] - 1 if reverse[world] else 0
+    return Canonical(tuple(order), reverse, spacing[order], np.asarray(affine, float) @ to_input)
+
+
+def bounding_box(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return [start, stop) per axis around the true voxels, or the whole array where there are none."""
+    box = []
+    for axis in range(mask.ndim):
+        hit = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
+        box.append((int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, mask.shape[axis]))
+    return tuple(box)
+
+
+def choose_slices(labels: np.ndarray, axis: int, box, n: int) -> list[int]:
+    """Choose up to `n` slices: half by where the structures are, each counted alike, half evenly."""
+    start, stop = box[axis]
+    inside = labels[tuple(slice(*bounds) for bounds in box)]
+    steps = [max(1, size // 96) for size in inside.shape]
+    steps[axis] = 1
+    inside = np.moveaxis(inside[tuple(slice(None, None, step) for step in steps)], axis, 0)
+    length = stop - start
+    codes = inside.reshape(length, -1).astype(np.int32) + 256 * np.arange(length, dtype=np.int32)[:, None]
+    profile = np.bincount(codes.ravel(), minlength=256 * length).reshape(length, 256)[:, 1:].astype(float)
+    profile = profile[:, profile.sum(axis=0) > 0]
+    density = np.full(length, 1 / length)
+    if profile.shape[1]:
+        density = 0.5 * density + 0.5 * (profile / profile.sum(axis=0)).mean(axis=1)
+    position = np.cumsum(density) - density / 2
+    wanted = (np.arange(n) + 0.5) / n
+    return sorted({start + int(np.argmin(np.abs(position - want))) for want in wanted})
+
+
+def plan(labels: np.ndarray, grid: Canonical, *, margin: float = 6.0) -> Layout:
+    """Lay out axial, coronal and sagittal rows at one scale, each as wide as the figure.
+
+    labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labelled.
+    """
+    box = bounding_box(labels > 0)
+    rows = [(axis, choose_slices(labels, axis, box, PANELS[axis])) for axis in (2, 1, 0)]
+    grown = [
+        (start - round(margin / step), stop + round(margin / step))
+        for (start, stop), step in zip(box, grid.spacing, strict=True)
+    ]
+    extent = [(stop - start) * step for (start, stop), step in zip(grown, grid.spacing, strict=True)]
+    spread = [len(chosen) * extent[AXES[axis][0]] for axis, chosen in rows]
+    scale = (WIDTH - GAP * (max(len(chosen) for _, chosen in rows) - 1)) / max(spread)  # units per mm
+    panels, y = [], 0.0
+    for axis, chosen in rows:
+        across, up, name, _ = AXES[axis]
+        width = (WIDTH - GAP * (len(chosen) - 1)) / len(chosen)
+        height = extent[up] * scale
+        middle = sum(grown[across]) / 2
+        half = width / scale / grid.spacing[across] / 2
+        window = (round(middle - half), round(middle + half))
+        for column, index in enumerate(chosen):
+            centre = [sum(bounds) / 2 - 0.5 for bounds in box]
+            centre[axis] = index
+            position = (grid.affine @ [*centre, 1])[axis]
+            label = f'{name} {position:+.0f}'.replace('-', '\N{MINUS SIGN}')
+            place = (column * (width + GAP), y, width, height)
+            panels.append(Panel(axis, index, window, grown[up], *place, label))
+        y += height + GAP
+    return Layout(tuple(panels), y - GAP)
+
+
+def crop(array: np.ndarray, panel: Panel, fill: float = 0) -> np.ndarray:
+    """Cut the panel's window out of a canonical volume, (across, up), `fill` outside the volume."""
+    plane = array[(slice(None),) * panel.axis + (panel.index,)]
+    out = np.full((panel.across[1] - panel.across[0], panel.up[1] - panel.up[0]), fill, plane.dtype)
+    inner, outer = [], []
+    for (start, stop), size in zip((panel.across, panel.up), plane.shape, strict=True):
+        low, high = min(max(start, 0), size), max(min(stop, size), 0)
+        inner.append(slice(low, max(low, high)))
+        outer.append(slice(low - start, max(low, high) - start))
+    out[tuple(outer)] = plane[tuple(inner)]
+    return out
+
+
+def raster(pixels: np.ndarray, panel: Panel, *, density: float = 1.6, quality: int = 82) -> str:
+    """Return an <image> of uint8 pixels, (across, up) or (across, up, 3), in the panel's place.
+
+    The pixels become square, since JPEG blocks of stretched slices show, and at most `density` a unit.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(np.swapaxes(pixels, 0, 1)[::-1]))
+    finest = max(picture.width / panel.width, picture.height / panel.height)
+    each = min(finest, density)
+    size = (max(1, round(panel.width * each)), max(1, round(panel.height * each)))
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    picture.save(buffer, 'JPEG', quality=quality, optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<image x="{panel.x:.1f}" y="{panel.y:.1f}" width="{panel.width:.1f}" height="{panel.height:.1f}" '
+        f'preserveAspectRatio="none" href="data:image/jpeg;base64,{data}"/>'
+    )
+
+
+def gray(plane: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Scale intensities linearly, window[0] to 0 and window[1] to 255."""
+    low, high = window
+    return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
+
+
+def display_window(image: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """Choose black and white from the brain's own intensities, so that CT and MR both show their contrast."""
+    values = image[::2, ::2, ::2][inside[::2, ::2, ::2]]
+    if values.size < 100:
+        values = image[::2, ::2, ::2].ravel()
+    low, high = np.percentile(values, (1, 99))
+    contrast = float(high - low)
+    return max(float(low) - 0.1 * contrast, float(values.min())), float(high) + 0.3 * contrast  # lines need some dark
+
+
+def outline(mask: np.ndarray, closed: bool = True) -> str:
+    """Trace a 2D mask and return path data in half voxels, corners only; '' where it is empty."""
+    if not mask.any():
+        return ''
+    lines = contourpy.contour_generator(z=np.pad(mask, 1).T.astype(np.float32)).lines(0.5)
+    return ''.join(_path(np.rint(2 * line - 2).astype(int), closed) for line in lines)
+
+
+def _path(points: np.ndarray, closed: bool) -> str:
+    steps = np.diff(points, axis=0)
+    turn = np.flatnonzero((steps[1:] != steps[:-1]).any(axis=1)) + 1
+    corners = points[np.concatenate(([0], turn, [len(points) - 1]))]
+    moves = ' '.join(f'{dx:.4g} {dy:.4g}' for dx, dy in np.diff(corners, axis=0))
+    return f'M{corners[0][0]:.4g} {corners[0][1]:.4g}l{moves}{"z" if closed else ""}'
+
+
+def edges(plane: np.ndarray, inside: np.ndarray, window: tuple[float, float], *, sigma: float = 1.0) -> str:
+    """Trace the clear edges of a 2D image near the brain, path data in half voxels.
+
+    Zero crossings of the Laplacian of a Gaussian, kept where the gradient exceeds 6 % of the window a voxel.
+    """
+    if not inside.any():
+        return ''
+    smooth = _blur((plane - window[0]) / max(window[1] - window[0], 1e-12), sigma)
+    across, up = np.gradient(smooth)
+    slope = np.hypot(across, up)
+    curvature = np.gradient(across, axis=0) + np.gradient(up, axis=1)
+    clear = (slope > 0.06) & (_blur(inside.astype(float), 2.0) > 0.02)
+    paths = []
+    for line in contourpy.contour_generator(z=curvature.T).lines(0):
+        nearest = np.rint(line).astype(int)
+        keep = clear[nearest[:, 0], nearest[:, 1]]
+        ends = np.flatnonzero(np.diff(np.concatenate(([0], keep.view(np.int8), [0]))))
+        for start, stop in zip(ends[::2], ends[1::2], strict=True):
+            if stop - start >= 6:
+                paths.append(_path(np.rint(20 * line[start:stop:2]).astype(int) / 10, closed=False))
+    return ''.join(paths)
+
+
+def _blur(plane: np.ndarray, sigma: float) -> np.ndarray:
+    reach = int(np.ceil(3 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    for axis in (0, 1):
+        padded = np.pad(plane, [(reach, reach) if i == axis else (0, 0) for i in (0, 1)], mode='edge')
+        size = plane.shape[axis]
+        shifted = (np.take(padded, range(k, k + size), axis) for k in range(len(weights)))
+        plane = sum(weight * part for weight, part in zip(weights, shifted, strict=True))
+    return plane
+
+
+def placed(content: str, panel: Panel) -> str:
+    """Wrap paths given in half voxels of the panel's crop so that they lie on its raster."""
+    across, up = (panel.across[1] - panel.across[0]), (panel.up[1] - panel.up[0])
+    sx, sy = panel.width / across, panel.height / up
+    matrix = f'{sx / 2:.5g} 0 0 {-sy / 2:.5g} {panel.x + sx / 2:.3f} {panel.y + panel.height - sy / 2:.3f}'
+    return f'<g transform="matrix({matrix})">{content}</g>'
+
+
+def marks(panel: Panel) -> str:
+    """Write the slice's position and its left and right sides."""
+    left, right = AXES[panel.axis][3]
+    y = panel.y + panel.height
+    return (
+        f'<text x="{panel.x + 6:.1f}" y="{panel.y + 14:.1f}" fill="{FAINT}">{panel.label}</text>'
+        f'<text x="{panel.x + 6:.1f}" y="{y - 6:.1f}">{left}</text>'
+        f'<text x="{panel.x + panel.width - 6:.1f}" y="{y - 6:.1f}" text-anchor="end">{right}</text>'
+    )
+
+
+def document(body: list[str], height: float, *, title: str, kind: str, style: str = '') -> str:
+    """Return a whole SVG document of the given height below the fixed width."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="bb-figure bb-{kind}" role="img" '
+        f'viewBox="0 0 {WIDTH:.0f} {height:.0f}" font-family=\'{FONT}\' font-size="11" fill="{INK}">\n'
+        f'<title>{title}</title>\n'
+        + (f'<style>{style}</style>\n' if style else '')
+        + f'<rect width="100%" height="100%" fill="{BACKGROUND}"/>\n'
+        + '\n'.join(body)
+        + '\n</svg>\n'
+    )
+
+
+def write_whole(text: str, path: str | os.PathLike) -> Path:
+    """Write a text file under a temporary name beside it and move it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+    try:
+        with os.fdopen(handle, 'w', encoding='utf-8') as stream:
+            stream.write(text)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
