@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare two segmentations of one scan: Dice, its two averages, and surface distance.
+
+One convention throughout: a structure absent from both is not measurable (nan), a structure absent from one
+has Dice 0 and an infinite distance. Averages leave nan out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from bids_brainseg.core.volumes import N_CLASSES
+
+
+def dice(a: NDArray, b: NDArray, n: int = N_CLASSES) -> NDArray[np.float64]:
+    """Measure the overlap of each class.
+
+    Parameters
+    ----------
+    a, b : (I, J, K) integer arrays
+        Class indices, 0 to n - 1.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    (n,) float64 array, 0 to 1
+        2 \\|A and B\\| / (\\|A\\| + \\|B\\|), background included as item 0; nan where a class is in neither.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a label is not in 0 to n - 1.
+
+    Examples
+    --------
+    >>> dice(np.array([[[0, 1, 1]]]), np.array([[[0, 0, 1]]]), n=3).round(3).tolist()
+    [0.667, 0.667, nan]
+    """
+    size_a, size_b, both = _counts(a, b, n)
+    out = np.full(n, np.nan)
+    np.divide(2.0 * both, size_a + size_b, out=out, where=size_a + size_b > 0)
+    return out
+
+
+def dice_average(scores: ArrayLike) -> float:
+    """Average Dice over the structures (D_A): every structure counts the same, the background not at all.
+
+    Parameters
+    ----------
+    scores : (n,) array_like
+        As :func:`dice` gives them.
+
+    Returns
+    -------
+    float
+        nan if no structure is measurable.
+    """
+    scores = np.asarray(scores, dtype=np.float64)[1:]
+    scores = scores[~np.isnan(scores)]
+    return float(scores.mean()) if scores.size else float('nan')
+
+
+def dice_volume_weighted(scores: ArrayLike, volumes: ArrayLike) -> float:
+    """Average Dice over the structures by volume (D_V), the background left out.
+
+    Parameters
+    ----------
+    scores : (n,) array_like
+        As :func:`dice` gives them.
+    volumes : (n,) array_like
+        Of each class in the segmentation taken for the truth; any unit.
+
+    Returns
+    -------
+    float
+        nan if no structure with a volume is measurable.
+    """
+    scores, weights = np.asarray(scores, dtype=np.float64)[1:], np.asarray(volumes, dtype=np.float64)[1:]
+    weights = np.where(np.isnan(scores), 0.0, weights)
+    if not weights.sum() > 0:
+        return float('nan')
+    return float(np.nansum(scores * weights) / weights.sum())
+
+
+def assd(a: NDArray, b: NDArray, voxel_sizes: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
+    """Measure the average symmetric surface distance of each structure.
+
+    Parameters
+    ----------
+    a, b : (I, J, K) integer arrays
+        Class indices, 0 to n - 1.
+    voxel_sizes : (3,) array_like, mm
+        Along each array axis.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    (n,) float64 array, mm
+        nan for the background and for a class in neither, inf for a class in only one.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `voxel_sizes` are not three positive numbers.
+
+    Notes
+    -----
+    The surface of a structure is its voxels with a face towards anything else, or towards the edge of the
+    image. Each surface voxel has its distance to the nearest one of the other surface; the mean is taken over
+    the voxels of both surfaces together.
+
+    Examples
+    --------
+    >>> a, b = np.zeros((1, 1, 9), int), np.zeros((1, 1, 9), int)
+    >>> a[..., 2], b[..., 5] = 1, 1
+    >>> assd(a, b, (1, 1, 2), n=3).tolist()
+    [nan, 6.0, nan]
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    sizes = np.asarray(voxel_sizes, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f'Expected two label maps of one shape, got {a.shape} and {b.shape}')
+    if sizes.shape != (a.ndim,) or not (sizes > 0).all():
+        raise ValueError(f'Expected {a.ndim} positive voxel sizes, got {sizes.tolist()}')
+    boxes_a, boxes_b = ndimage.find_objects(a, n - 1), ndimage.find_objects(b, n - 1)
+    out = np.full(n, np.nan)
+    for index, (box_a, box_b) in enumerate(zip(boxes_a, boxes_b, strict=True), start=1):
+        if box_a is None and box_b is None:
+            continue
+        if box_a is None or box_b is None:
+            out[index] = np.inf
+            continue
+        box = tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(box_a, box_b, strict=True))
+        out[index] = _surface_distance(a[box] == index, b[box] == index, sizes)
+    return out
+
+
+def _surface_distance(a: NDArray[np.bool_], b: NDArray[np.bool_], sizes: NDArray) -> float:
+    """Average the distances between the surfaces of two masks, neither of them empty."""
+    surface_a, surface_b = (mask & ~ndimage.binary_erosion(mask) for mask in (a, b))
+    to_b = ndimage.distance_transform_edt(~surface_b, sampling=sizes)[surface_a]
+    to_a = ndimage.distance_transform_edt(~surface_a, sampling=sizes)[surface_b]
+    return float((to_b.sum() + to_a.sum()) / (to_b.size + to_a.size))
+
+
+def _counts(a: NDArray, b: NDArray, n: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Count the voxels of each class in a, in b, and in both."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        raise ValueError(f'Expected two label maps of one shape, got {a.shape} and {b.shape}')
+    sizes = [np.bincount(x.ravel(), minlength=n) for x in (a, b, a[a == b])]
+    if any(len(size) > n for size in sizes):
+        raise ValueError(f'Expected labels from 0 to {n - 1}, found {max(a.max(), b.max())}')
+    return tuple(sizes)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn labels and probabilities into volumes in mm3, and samples of volumes into their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bids_brainseg.core import geometry
+
+N_CLASSES = 28
+#: Class indices of the lateral (left, right), third and fourth ventricles.
+VENTRICLES = (5, 12, 13, 18)
+
+
+class MCStatistics(NamedTuple):
+    """Per class over the Monte-Carlo samples: mean and standard deviation in mm3, their ratio in per cent."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    cv: NDArray[np.float64]
+
+
+class BrainTotals(NamedTuple):
+    """Total volumes in mm3."""
+
+    brain: float
+    ventricles: float
+
+
+def label_volumes(labels: NDArray, voxel_mm3: float, n: int = N_CLASSES) -> NDArray[np.float64]:
+    """Measure the volume of each class of a label map.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Class indices, 0 to n - 1.
+    voxel_mm3 : float
+        Volume of one voxel, mm3.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    (n,) float64 array, mm3
+        0 for a class that does not occur.
+
+    Raises
+    ------
+    ValueError
+        If a label is not in 0 to n - 1.
+
+    Examples
+    --------
+    >>> label_volumes(np.array([[[0, 1, 1, 2]]]), 2.0, n=4).tolist()
+    [2.0, 4.0, 2.0, 0.0]
+    """
+    labels = np.asarray(labels)
+    counts = np.zeros(n, dtype=np.int64)
+    # Slab by slab: bincount converts to 64-bit integers, which for a whole scan would be eight times its size.
+    for slab in labels:
+        found = np.bincount(slab.ravel(), minlength=n)
+        if len(found) > n:
+            raise ValueError(f'Expected labels from 0 to {n - 1}, found {len(found) - 1}')
+        counts += found
+    return counts * float(voxel_mm3)
+
+
+def soft_volumes(posterior: NDArray, voxel_mm3: float) -> NDArray[np.float64]:
+    """Measure the expected volume of each class: the sum of its probabilities.
+
+    Parameters
+    ----------
+    posterior : (S, I, J, K) float array
+        Probabilities.
+    voxel_mm3 : float
+        Volume of one voxel in the space where volumes are wanted, mm3. For a posterior on the network's grid
+        and volumes of the scan, that is the grid's voxel volume times the determinant of reference-to-scan.
+
+    Returns
+    -------
+    (S,) float64 array, mm3
+
+    Raises
+    ------
+    ValueError
+        If `posterior` is not four-dimensional.
+    """
+    if np.ndim(posterior) != 4:
+        raise ValueError(f'Expected a posterior of shape (classes, I, J, K), got {np.shape(posterior)}')
+    # Half precision cannot even count to 2,049.
+    return np.array([channel.sum(dtype=np.float64) for channel in posterior]) * float(voxel_mm3)
+
+
+def mc_statistics(samples_mm3: ArrayLike) -> MCStatistics:
+    """Summarise the volumes over Monte-Carlo samples.
+
+    Parameters
+    ----------
+    samples_mm3 : (N, S) array_like
+        One row per sample, one column per class, mm3.
+
+    Returns
+    -------
+    MCStatistics
+        Mean, population standard deviation, and coefficient of variation in per cent, (S,) each. The CV is
+        nan for a class absent from every sample. With a single sample there is no spread to speak of:
+        standard deviation and CV are nan throughout.
+
+    Raises
+    ------
+    ValueError
+        If `samples_mm3` is not two-dimensional or empty.
+
+    Notes
+    -----
+    CV = sigma / mu over the samples (doi:10.3389/fneur.2021.653375). It is spread within the model, not the
+    error of a measurement.
+
+    Examples
+    --------
+    >>> mc_statistics([[90.0, 0.0], [110.0, 0.0]]).cv.tolist()
+    [10.0, nan]
+    """
+    samples = np.asarray(samples_mm3, dtype=np.float64)
+    if samples.ndim != 2 or not len(samples):
+        raise ValueError(f'Expected samples of shape (samples, classes), got {samples.shape}')
+    mean = samples.mean(axis=0)
+    std = samples.std(axis=0) if len(samples) > 1 else np.full_like(mean, np.nan)
+    cv = np.full_like(mean, np.nan)
+    np.divide(100.0 * std, mean, out=cv, where=mean > 0)
+    return MCStatistics(mean, std, cv)
+
+
+def mean_cv(cv: ArrayLike) -> float:
+    """Average the CV over the structures, without background and without absent structures.
+
+    Parameters
+    ----------
+    cv : (S,) array_like, per cent
+        Class 0 is the background.
+
+    Returns
+    -------
+    float, per cent
+        nan if no structure has a CV.
+    """
+    values = np.asarray(cv, dtype=np.float64)[1:]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float('nan')
+
+
+def brain_totals(volumes: ArrayLike, ventricles: Sequence[int] = VENTRICLES) -> BrainTotals:
+    """Add up the brain (all structures but the ventricles) and the ventricles.
+
+    Parameters
+    ----------
+    volumes : (S,) array_like, mm3
+        Class 0 is the background.
+    ventricles : sequence of int
+        Class indices of the ventricles.
+
+    Returns
+    -------
+    BrainTotals, mm3
+    """
+    volumes = np.asarray(volumes, dtype=np.float64)
+    fluid = float(volumes[list(ventricles)].sum())
+    return BrainTotals(brain=float(volumes[1:].sum()) - fluid, ventricles=fluid)
+
+
+def asymmetry(volumes: ArrayLike, pairs: ArrayLike) -> NDArray[np.float64]:
+    """Compare the left and the right of paired structures.
+
+    Parameters
+    ----------
+    volumes : (S,) array_like, mm3
+    pairs : (P, 2) array_like of int
+        Class indices (left, right).
+
+    Returns
+    -------
+    (P,) float64 array, per cent
+        100 (left - right) / mean of the two: positive where the left is larger, 200 or -200 where one is
+        absent, nan where both are.
+
+    Examples
+    --------
+    >>> asymmetry([0, 110, 90], [(1, 2)]).tolist()
+    [20.0]
+    """
+    left, right = np.asarray(volumes, dtype=np.float64)[np.asarray(pairs, dtype=int).reshape(-1, 2).T]
+    out = np.full(left.shape, np.nan)
+    np.divide(200.0 * (left - right), left + right, out=out, where=left + right > 0)
+    return out
+
+
+def etiv(icv_mm3: float, scan_to_reference: ArrayLike) -> float:
+    """Estimate the intracranial volume of a scan from the size of its affine to the reference.
+
+    Parameters
+    ----------
+    icv_mm3 : float
+        Intracranial volume of the reference, mm3.
+    scan_to_reference : (4, 4) array_like
+        Maps RAS points of the scan to RAS points of the reference.
+
+    Returns
+    -------
+    float, mm3
+        A head that must be enlarged to match the reference is smaller than it.
+
+    Notes
+    -----
+    eTIV = ICV / \\|det\\|, after Buckner et al., NeuroImage 2004, doi:10.1016/j.neuroimage.2004.06.018.
+
+    Examples
+    --------
+    >>> etiv(1.6e6, np.diag([2.0, 1.0, 1.0, 1.0]))
+    800000.0
+    """
+    return float(icv_mm3) / geometry.scaling_determinant(scan_to_reference)
