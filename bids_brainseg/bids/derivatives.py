@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from .. import __version__
@@ -31,7 +32,6 @@ __all__ = [
 ]  # fmt: skip
 
 NAME = 'bids_brainseg'
-CODE_URL = 'https://github.com/bids-apps/bids_brainseg'
 BIDS_VERSION = '1.10.0'
 # Where a container image writes its own name, so that derivatives can say what made them.
 CONTAINER_VARIABLE = 'BIDS_BRAINSEG_CONTAINER'
@@ -149,7 +149,9 @@ def write_dataset_files(
 
 def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], container: str | None) -> dict:
     raw = json.loads((bids_dir / 'dataset_description.json').read_text(encoding='utf-8-sig'))
-    made_by = {'Name': NAME, 'Version': __version__, 'CodeURL': CODE_URL}
+    made_by = {'Name': NAME, 'Version': __version__}
+    if url := _code_url():
+        made_by['CodeURL'] = url
     if container:
         kind = 'apptainer' if Path('/.singularity.d').exists() else 'docker'
         made_by['Container'] = {'Type': kind, 'Tag': container}
@@ -167,6 +169,18 @@ def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], conta
             name: _link(output_dir, path) for name, path in sorted({'raw': bids_dir, **links}.items())
         },
     }
+
+
+def _code_url() -> str | None:
+    """Return where the source code lives, as the installed package says."""
+    try:
+        urls = metadata(NAME).get_all('Project-URL') or []
+    except PackageNotFoundError:
+        return None
+    named = dict(text.split(', ', 1) for text in urls if ', ' in text)
+    return next(
+        (named[name] for name in ('Source', 'Source Code', 'Repository', 'Homepage') if name in named), None
+    )
 
 
 def _link(output_dir: Path, dataset: Path) -> str:

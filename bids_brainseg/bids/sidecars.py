@@ -61,7 +61,8 @@ class Provenance:
             'LabelResampling': self.label_resampling,
             'Thresholds': dict(self.thresholds),
             'ClassMap': {'SHA256': label_table_hash(), 'Table': COLOR_TABLE},
-            'SoftwareVersions': {'bids_brainseg': __version__, **self.versions},
+            # Not SoftwareVersions: BIDS keeps that word for the scanner.
+            'Versions': {'bids_brainseg': __version__, **self.versions},
         }
 
 

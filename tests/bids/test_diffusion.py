@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from bids_brainseg.bids import find_images
+from bids_brainseg.bids.diffusion import choose_volumes, count_volumes, has_word, read_bval
+
+spec = util.spec_from_file_location('bids_conftest', Path(__file__).with_name('conftest.py'))
+conftest = util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+
+RULE = {'b_range': [700, 1300], 'b0_below': 50}
+SERIES = (4, 4, 4, 5)
+BVAL = '0 700 1000 1300 2000'
+
+
+def only(records):
+    (record,) = records
+    return record
+
+
+@pytest.mark.parametrize(
+    ('count', 'b_values', 'volumes', 'b_value'),
+    [
+        (4, [0, 1000, 1000, 1000], (1, 2, 3), 1000),
+        (6, [0, 699.9, 700, 1300, 1300.1, 5], (2, 3), 1000),
+        (None, [5, 995, 1005], (1, 2), 1000),  # the header cannot be read: opening the image will say so
+        (1, [1000], None, 1000),
+        (2, [0, 800], (1,), 800),
+    ],
+)
+def test_volumes_within_the_range_are_taken(count, b_values, volumes, b_value):
+    choice = choose_volumes(count, b_values, RULE, is_trace=False)
+    assert (choice.volumes, choice.skip) == (volumes, None)
+    assert choice.b_value == pytest.approx(b_value)
+
+
+@pytest.mark.parametrize(
+    ('count', 'b_values', 'is_trace', 'reason', 'broken'),
+    [
+        (3, [0, 0, 5], False, 'only b = 0', False),
+        (1, [0], True, 'only b = 0', False),
+        (
+            3,
+            [0, 2000, 3000],
+            False,
+            r'no volume with b from 700 to 1300 s/mm2: found b = 0, 2000, 3000',
+            False,
+        ),
+        (3, [0, 1000], False, 'bval does not fit: 2 b-values for 3 volumes', True),
+        (1, [0, 1000], False, 'bval does not fit', True),
+        (7, None, False, 'no bval: the image has 7 volumes', True),
+        (2, None, True, 'no bval: the image has 2 volumes', True),
+    ],
+)
+def test_reasons_to_skip(count, b_values, is_trace, reason, broken):
+    choice = choose_volumes(count, b_values, RULE, is_trace=is_trace)
+    assert choice.skip.startswith(reason)
+    assert choice.broken is broken
+
+
+@pytest.mark.parametrize(('is_trace', 'warnings'), [(True, 0), (False, 1)])
+def test_a_3d_image_without_bval_is_used_with_a_warning(is_trace, warnings):
+    choice = choose_volumes(1, None, RULE, is_trace=is_trace)
+    assert (choice.volumes, choice.skip, len(choice.warnings)) == (None, None, warnings)
+
+
+@pytest.mark.parametrize('shape', [(5, 6, 7), (5, 6, 7, 1), (5, 6, 7, 9), (5, 6, 7, 1, 4)])
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize('version', [1, 2])
+@pytest.mark.parametrize('pack', [bytes, gzip.compress])
+def test_count_volumes(tmp_path, shape, order, version, pack):
+    path = tmp_path / 'x.nii'
+    path.write_bytes(pack(conftest.nifti_bytes(*shape, order=order, version=version)))
+    expected = 1
+    for size in shape[3:]:
+        expected *= size
+    assert count_volumes(path) == expected
+
+
+@pytest.mark.parametrize('data', [b'', b'\x1f\x8b', b'x' * 400, gzip.compress(b'\0' * 400)[:20]])
+def test_count_volumes_of_what_is_no_image(tmp_path, data):
+    path = tmp_path / 'x.nii.gz'
+    path.write_bytes(data)
+    assert count_volumes(path) is None
+    assert count_volumes(tmp_path / 'missing.nii') is None
+
+
+@pytest.mark.parametrize('text', ['0 1000 1000', '0\n1000\n1000\n', '0,1000,\t1000 ', '0  1e3   1000.0\n\n'])
+def test_read_bval(tmp_path, text):
+    path = tmp_path / 'x.bval'
+    path.write_text(text)
+    assert read_bval(path) == [0, 1000, 1000]
+
+
+@pytest.mark.parametrize('text', ['', ' \n', 'nan 1', '0 b', '-5 1000', 'inf'])
+def test_read_bval_refuses(tmp_path, text):
+    path = tmp_path / 'x.bval'
+    path.write_text(text)
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_bval(path)
+
+
+def test_has_word():
+    assert has_word(['b1000ADC'], ['adc'])
+    assert has_word(['TRACEW'], ['trace', 'tracew'])
+    assert not has_word(['headcoil', ''], ['adc'])
+
+
+@pytest.mark.parametrize(
+    'where',
+    [
+        'dwi.bval',
+        'sub-1/sub-1_dwi.bval',
+        'sub-1/ses-1/sub-1_ses-1_dwi.bval',
+        'sub-1/ses-1/dwi/sub-1_ses-1_dwi.bval',
+        'sub-1/ses-1/dwi/sub-1_ses-1_acq-x_dwi.bval',
+    ],
+)
+def test_bval_by_inheritance(make_bids, where):
+    root = make_bids({'sub-1/ses-1/dwi/sub-1_ses-1_acq-x_dwi.nii.gz': SERIES, where: BVAL})
+    record = only(find_images(root))
+    assert (record.volumes, record.b_value, record.skip) == ((1, 2, 3), 1000, None)
+
+
+def test_the_nearest_bval_wins(make_bids):
+    root = make_bids(
+        {
+            'dwi.bval': '0 0 0 0 0',
+            'acq-y_dwi.bval': '0 0',
+            'sub-1/dwi/sub-1_dwi.bval': BVAL,
+            'sub-1/dwi/sub-1_dwi.nii.gz': SERIES,
+            'sub-2/dwi/sub-2_dwi.nii.gz': SERIES,
+        }
+    )
+    first, second = find_images(root)
+    assert first.volumes == (1, 2, 3)
+    assert second.skip.startswith('only b = 0')
+
+
+def test_other_peoples_bval_does_not_apply(make_bids):
+    root = make_bids(
+        {
+            'sub-1/dwi/sub-1_run-1_dwi.nii.gz': SERIES,
+            'sub-1/dwi/sub-1_run-2_dwi.bval': BVAL,
+        }
+    )
+    record = only(find_images(root))
+    assert record.skip.startswith('no bval')
+    assert record.broken
+
+
+def test_a_bval_that_cannot_be_read_is_named(make_bids):
+    root = make_bids({'sub-1/dwi/sub-1_dwi.nii.gz': SERIES, 'sub-1/dwi/sub-1_dwi.bval': 'b0 b1'})
+    record = only(find_images(root))
+    assert record.skip.startswith('bval cannot be read: sub-1_dwi.bval')
+    assert record.broken
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'sub-1_trace',
+        'sub-1_rec-TRACE_dwi',
+        'sub-1_rec-TRACEW_dwi',
+        'sub-1_desc-trace_dwi',
+        'sub-1_acq-trace_dwi',
+    ],
+)
+def test_the_trace_image_stands_for_its_series(make_bids, name):
+    root = make_bids(
+        {
+            f'sub-1/dwi/{name}.nii.gz': (4, 4, 4),
+            'sub-1/dwi/sub-1_dwi.nii.gz': SERIES,
+            'sub-1/dwi/sub-1_dwi.bval': BVAL,
+            'sub-1/dwi/sub-1_acq-other_dwi.nii.gz': SERIES,
+            'sub-1/dwi/sub-1_acq-other_dwi.bval': BVAL,
+        }
+    )
+    records = {record.bids_name: record for record in find_images(root)}
+    trace, series = records[name], records['sub-1_dwi']
+    assert (trace.skip, trace.volumes, trace.warnings) == (None, None, ())
+    assert series.skip == f"the scanner's trace image is used instead: {name}.nii.gz"
+    assert not series.broken
+    assert records['sub-1_acq-other_dwi'].skip is None
+
+
+def test_a_trace_image_with_its_b0(make_bids):
+    root = make_bids(
+        {'sub-1/dwi/sub-1_rec-TRACE_dwi.nii.gz': (4, 4, 4, 2), 'sub-1/dwi/sub-1_rec-TRACE_dwi.bval': '0 1000'}
+    )
+    record = only(find_images(root))
+    assert (record.volumes, record.b_value) == ((1,), 1000)
+
+
+def test_a_trace_image_of_b0_does_not_hide_the_series(make_bids):
+    root = make_bids(
+        {
+            'sub-1/dwi/sub-1_rec-TRACE_dwi.nii.gz': (4, 4, 4),
+            'sub-1/dwi/sub-1_rec-TRACE_dwi.bval': '0',
+            'sub-1/dwi/sub-1_dwi.nii.gz': SERIES,
+            'sub-1/dwi/sub-1_dwi.bval': BVAL,
+        }
+    )
+    records = {record.bids_name: record for record in find_images(root)}
+    assert records['sub-1_rec-TRACE_dwi'].skip.startswith('only b = 0')
+    assert records['sub-1_dwi'].skip is None
+
+
+def test_maps_are_never_taken(make_bids):
+    files = {
+        f'sub-1/dwi/{name}.nii.gz': (4, 4, 4)
+        for name in (
+            'sub-1_adc', 'sub-1_ADC', 'sub-1_FA', 'sub-1_colFA', 'sub-1_expADC', 'sub-1_sbref', 'sub-1_S0map',
+            'sub-1_rec-ADC_dwi', 'sub-1_desc-FA_dwi', 'sub-1_acq-colFA_dwi', 'sub-1_rec-expADC_dwi',
+            'sub-1_acq-sbref_dwi', 'sub-1_rec-exp_dwi', 'sub-1_part-phase_dwi', 'sub-1_acq-headcoil_dwi',
+        )
+    }  # fmt: skip
+    assert only(find_images(make_bids(files))).bids_name == 'sub-1_acq-headcoil_dwi'
+
+
+def test_a_b0_image_without_bval_is_skipped_by_its_name(make_bids):
+    record = only(find_images(make_bids({'sub-1/dwi/sub-1_acq-b0_dwi.nii.gz': (4, 4, 4)})))
+    assert record.skip.startswith('only b = 0')
+    assert not record.broken

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bids_brainseg.bids import find_images
+from bids_brainseg.errors import BidsError
+
+
+def names(records) -> list[str]:
+    return [record.path.name for record in records]
+
+
+def usable(records) -> list[str]:
+    return [record.path.name for record in records if record.skip is None]
+
+
+@pytest.fixture
+def mixed(make_bids):
+    """Sessions, runs, acquisitions, magnitude and phase, and much that is not for us."""
+    return make_bids(
+        {
+            'participants.tsv': 'participant_id\n',
+            'sub-01/anat/sub-01_T1w.nii.gz': None,
+            'sub-01/anat/sub-01_T2w.nii.gz': None,
+            'sub-01/anat/sub-01_acq-hires_run-01_T1w.nii.gz': None,
+            'sub-01/anat/sub-01_acq-hires_run-02_T1w.nii.gz': None,
+            'sub-01/anat/sub-01_rec-defaced_T1w.nii.gz': None,
+            'sub-01/anat/sub-01_part-mag_FLAIR.nii.gz': None,
+            'sub-01/anat/sub-01_part-phase_FLAIR.nii.gz': None,
+            'sub-01/anat/sub-01_echo-1_FLAIR.nii': None,
+            'sub-01/anat/sub-01_mod-T1w_defacemask.nii.gz': None,
+            'sub-01/func/sub-01_task-rest_bold.nii.gz': None,
+            'sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz': None,
+            'sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz': None,
+            'sub-02/ses-2/ct/sub-02_ses-2_ct.nii.gz': None,
+            'sub-10/anat/sub-10_CT.nii.gz': None,
+            'derivatives/x/sub-01/anat/sub-01_T1w.nii.gz': None,
+            'sourcedata/sub-01/anat/sub-01_T1w.nii.gz': None,
+            'code/sub-01/anat/sub-01_T1w.nii.gz': None,
+        }
+    )
+
+
+EVERYTHING = [
+    'sub-01_acq-hires_run-01_T1w.nii.gz',
+    'sub-01_acq-hires_run-02_T1w.nii.gz',
+    'sub-01_rec-defaced_T1w.nii.gz',
+    'sub-01_T1w.nii.gz',
+    'sub-01_echo-1_FLAIR.nii',
+    'sub-01_part-mag_FLAIR.nii.gz',
+    'sub-02_ses-1_T1w.nii.gz',
+    'sub-02_ses-2_T1w.nii.gz',
+    'sub-02_ses-2_ct.nii.gz',
+    'sub-10_CT.nii.gz',
+]
+
+
+def test_every_scan_is_its_own_record(mixed):
+    records = find_images(mixed)
+    assert names(records) == EVERYTHING
+    assert len({(record.subject, record.key) for record in records}) == len(EVERYTHING)
+    hires = records[1]
+    assert hires.entities == {'sub': '01', 'acq': 'hires', 'run': '02'}
+    assert (hires.modality, hires.subject, hires.session, hires.suffix) == ('T1w', '01', None, 'T1w')
+    assert (hires.key, hires.bids_name) == ('acq_hires_run_02_T1w', 'sub-01_acq-hires_run-02_T1w')
+    assert [record.modality for record in records[-2:]] == ['ct', 'ct']
+
+
+def test_the_folders_above_the_dataset_do_not_matter(make_bids):
+    """pybids reads entities from the whole path; a dataset may lie in a folder called sub-x or anat."""
+    files = {'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-01/func/sub-01_T1w.nii.gz': None}
+    (record,) = find_images(make_bids(files, name='sub-study/ses-9/dwi'))
+    assert (record.subject, record.session, record.modality) == ('01', None, 'T1w')
+    assert find_images(record.path.parents[2], participant_label=['01']) == [record]
+
+
+@pytest.mark.parametrize(
+    ('selection', 'expected'),
+    [
+        ({'participant_label': ['10']}, EVERYTHING[-1:]),
+        ({'participant_label': ['sub-10', '02']}, EVERYTHING[6:]),
+        ({'session_label': ['ses-2']}, EVERYTHING[7:9]),
+        ({'session_label': ['1'], 'participant_label': ['02']}, EVERYTHING[6:7]),
+        ({'modalities': ['FLAIR', 'ct']}, EVERYTHING[4:6] + EVERYTHING[8:]),
+        ({'bids_filters': {'T1w': {'session': None, 'acquisition': '*'}}, 'modalities': ['T1w']},
+         EVERYTHING[:2]),
+        ({'bids_filters': {'t1w': {'acq': None}}, 'modalities': ['T1w'], 'participant_label': ['01']},
+         EVERYTHING[2:4]),
+        ({'bids_filters': {'T1w': {'run': 2}}, 'modalities': ['T1w']}, EVERYTHING[1:2]),
+        ({'bids_filters': {'T1w': {'run': ['1', '02']}}, 'modalities': ['T1w']}, EVERYTHING[:2]),
+        ({'bids_filters': {'T1w': {'reconstruction': ['defaced', None], 'session': None, 'run': None}},
+          'modalities': ['T1w']}, EVERYTHING[2:4]),
+        ({'bids_filters': {'ct': {'suffix': 'CT'}}, 'modalities': ['ct']}, EVERYTHING[-1:]),
+        ({'bids_filters': {'FLAIR': {'extension': 'nii'}}, 'modalities': ['FLAIR']}, EVERYTHING[4:5]),
+    ],
+)  # fmt: skip
+def test_selection(mixed, selection, expected):
+    assert names(find_images(mixed, **selection)) == expected
+
+
+def test_filters_of_one_modality_leave_the_others_alone(mixed):
+    found = names(find_images(mixed, bids_filters={'T1w': {'session': '2'}}))
+    assert found == [*EVERYTHING[4:6], *EVERYTHING[7:]]
+
+
+def test_filters_of_other_programs_are_named_and_not_used(mixed, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert names(find_images(mixed, bids_filters={'bold': {'session': '1'}})) == EVERYTHING
+    assert 'filters for bold are not used' in caplog.text
+
+
+@pytest.mark.parametrize('filters', [{'T1w': {'sesion': '1'}}, {'T1w': 'x'}])
+def test_filters_that_make_no_sense(mixed, filters):
+    with pytest.raises(BidsError) as raised:
+        find_images(mixed, bids_filters=filters)
+    assert raised.value.exit_code == 2
+
+
+def test_nothing_selected_says_what_there_is(mixed):
+    with pytest.raises(BidsError, match='found 7 T1w|found 6 T1w') as raised:
+        find_images(mixed, participant_label=['sub-99'], session_label=['3'])
+    message = str(raised.value)
+    assert raised.value.exit_code == 18
+    assert '6 T1w, 2 FLAIR, 2 ct of 3 participants (01 02 10) and 2 sessions (1 2)' in message
+    assert 'participants 99, sessions 3' in message
+
+
+def test_an_unknown_participant_beside_a_known_one_is_named(mixed, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert len(find_images(mixed, participant_label=['10', '77'])) == 1
+    assert 'participant 77' in caplog.text
+
+
+@pytest.mark.parametrize('content', [None, 'not json', '[]'])
+def test_what_is_not_a_dataset_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / 'dataset_description.json').write_text(content)
+    with pytest.raises(BidsError, match='not a BIDS dataset') as raised:
+        find_images(tmp_path)
+    assert raised.value.exit_code == 16
+
+
+def test_a_missing_folder_is_no_dataset(tmp_path):
+    with pytest.raises(BidsError, match='is not a folder') as raised:
+        find_images(tmp_path / 'missing')
+    assert raised.value.exit_code == 16
+
+
+def test_a_description_without_fields_is_enough(make_bids):
+    root = make_bids({'dataset_description.json': {}, 'sub-1/anat/sub-1_T1w.nii': None}, description=False)
+    assert names(find_images(root)) == ['sub-1_T1w.nii']
+
+
+def test_ct_names(make_bids):
+    root = make_bids(
+        {
+            f'sub-1/{path}.nii.gz': None
+            for path in (
+                'ct/sub-1_ct', 'ct/sub-1_acq-bone_ct', 'anat/sub-1_acq-head_CT', 'ct/sub-1_cta', 'ct/sub-1_ctp',
+                'ct/sub-1_acq-CTA_ct', 'ct/sub-1_acq-perfusion_ct', 'anat/sub-1_acq-headCTangio_CT',
+                'ct/sub-1_rec-ctp_ct', 'ct/sub-1_acq-scout_ct', 'dwi/sub-1_ct', 'ct/sub-1_T1w',
+            )
+        }
+    )  # fmt: skip
+    assert names(find_images(root)) == [
+        'sub-1_acq-bone_ct.nii.gz', 'sub-1_acq-head_CT.nii.gz', 'sub-1_ct.nii.gz'
+    ]  # fmt: skip
+
+
+def test_scans_whose_outputs_would_meet(make_bids):
+    root = make_bids(
+        {
+            'sub-1/anat/sub-1_T1w.nii': None,
+            'sub-1/anat/sub-1_T1w.nii.gz': None,
+            'sub-1/anat/sub-1_CT.nii.gz': None,
+            'sub-1/ct/sub-1_ct.nii.gz': None,
+        }
+    )
+    records = find_images(root)
+    assert usable(records) == ['sub-1_T1w.nii.gz', 'sub-1_ct.nii.gz']
+    refused = [record for record in records if record.skip]
+    assert all(record.broken for record in refused)
+    assert [record.skip.split(';')[0] for record in refused] == [
+        'same name as sub-1/anat/sub-1_T1w.nii.gz',
+        'same name as sub-1/ct/sub-1_ct.nii.gz',
+    ]
+
+
+def test_a_name_that_does_not_fit_its_folder_is_left_out(make_bids, caplog):
+    root = make_bids(
+        {'sub-1/anat/sub-1_T1w.nii': None, 'sub-1/anat/sub-2_T1w.nii': None, 'sub-1/ses-1/anat/sub-1_T1w.nii': None}
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        assert len(find_images(root)) == 1
+    assert caplog.text.count('does not fit its folder') == 2
+
+
+def test_an_index_is_reused_and_made_anew_when_a_folder_changes(make_bids, tmp_path, monkeypatch):
+    from bids_brainseg.bids import layout
+
+    made = []
+    index = layout._index
+    monkeypatch.setattr(layout, '_index', lambda *args, **kw: made.append(1) or index(*args, **kw))
+    root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None, 'sub-2/anat/sub-2_T1w.nii.gz': None})
+    database = tmp_path / 'database'
+
+    assert len(find_images(root, database_dir=database)) == 2
+    assert names(find_images(root, database_dir=database, participant_label=['2'])) == ['sub-2_T1w.nii.gz']
+    assert made == [1]
+    (root / 'sub-2' / 'anat' / 'sub-2_FLAIR.nii.gz').touch()
+    assert len(find_images(root, database_dir=database)) == 3
+    (root / 'sub-2' / 'anat' / 'sub-2_T1w.nii.gz').unlink()
+    assert len(find_images(root, database_dir=database)) == 2
+    assert made == [1, 1, 1]
+    assert [path.name for path in database.rglob('*') if path.is_file()] == ['layout_index.sqlite']
+
+
+def test_an_index_that_cannot_be_written_is_done_without(make_bids, tmp_path, caplog):
+    root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None})
+    database = tmp_path / 'a file'
+    database.touch()
+    assert len(find_images(root, database_dir=database)) == 1
+    assert 'cannot be written' in caplog.text
+
+
+def test_two_datasets_may_share_a_database_folder(make_bids, tmp_path):
+    first = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None}, name='a')
+    second = make_bids({'sub-2/anat/sub-2_T1w.nii.gz': None}, name='b')
+    for root in (first, second, first):
+        (record,) = find_images(root, database_dir=tmp_path / 'database')
+        assert record.path.is_relative_to(root)
+
+
+def test_metadata_by_inheritance(make_bids):
+    root = make_bids(
+        {
+            'T1w.json': {'Manufacturer': 'root', 'MagneticFieldStrength': 3, 'A': 0},
+            'acq-x_T1w.json': {'A': 1},
+            'FLAIR.json': {'Manufacturer': 'not mine'},
+            'sub-1/sub-1_T1w.json': {'Manufacturer': 'subject'},
+            'sub-1/ses-2/sub-1_ses-2_T1w.json': {'B': 2},
+            'sub-1/ses-1/anat/sub-1_ses-1_T1w.json': '{broken',
+            'sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz': None,
+            'sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w.nii.gz': None,
+        }
+    )
+    first, second = find_images(root)
+    assert first.metadata == {'Manufacturer': 'subject', 'MagneticFieldStrength': 3, 'A': 0}
+    assert 'sidecar cannot be read: sub-1_ses-1_T1w.json' in first.warnings[0]
+    assert second.metadata == {'Manufacturer': 'subject', 'MagneticFieldStrength': 3, 'A': 1, 'B': 2}
+
+
+def test_bids_examples_layout_of_niworkflows(tmp_path):
+    """A skeleton as the NiPreps make them: two sessions, dwi in two directions, a field map."""
+    testing = pytest.importorskip('niworkflows.utils.testing')
+    root = tmp_path / 'skeleton'
+    session = {
+        'anat': [{'suffix': 'T1w', 'metadata': {'EchoTime': 1}}, {'suffix': 'FLAIR'}],
+        'dwi': [{'suffix': 'dwi', 'dir': 'AP'}, {'suffix': 'dwi', 'dir': 'PA'}],
+        'fmap': [{'suffix': 'phasediff'}],
+    }
+    testing.generate_bids_skeleton(
+        str(root), {'01': [{'session': 'pre', **session}, {'session': 'post', **session}]}
+    )
+    records = find_images(root)
+    assert names(records) == [
+        f'sub-01_ses-{session}_{rest}.nii.gz'
+        for session in ('post', 'pre')
+        for rest in ('T1w', 'FLAIR', 'dir-AP_dwi', 'dir-PA_dwi')
+    ]
+    assert records[0].metadata == {'EchoTime': 1}
