@@ -103,8 +103,8 @@ def test_other_names():
 
 def test_scans_of_one_session_keep_apart():
     """Every pair of sources that differ gives outputs that differ."""
-    stems = ['T1w', 'desc-defaced_T1w', 'space-MNI_T1w', 'space-MNI_desc-defaced_T1w', 'acq-a_T1w', 'FLAIR', 'run-1_T1w',
-             'run-01_T1w', 'rec-x_T1w']  # fmt: skip
+    stems = ['T1w', 'desc-defaced_T1w', 'space-MNI_T1w', 'space-MNI_desc-defaced_T1w', 'acq-a_T1w', 'FLAIR']
+    stems += ['run-1_T1w', 'run-01_T1w', 'rec-x_T1w']
     scans = [record(f'sub-1/anat/sub-1_{stem}.nii.gz') for stem in stems]
     for suffix in ('dseg', 'morph', 'qc', 'uncertainty'):
         assert len({output_path(scan, '/o', suffix=suffix, extension='.x') for scan in scans}) == len(scans)

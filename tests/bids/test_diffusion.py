@@ -2,17 +2,11 @@
 from __future__ import annotations
 
 import gzip
-from importlib import util
-from pathlib import Path
 
 import pytest
 
 from bids_brainseg.bids import find_images
 from bids_brainseg.bids.diffusion import choose_volumes, count_volumes, has_word, read_bval
-
-spec = util.spec_from_file_location('bids_conftest', Path(__file__).with_name('conftest.py'))
-conftest = util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
 
 RULE = {'b_range': [700, 1300], 'b0_below': 50}
 SERIES = (4, 4, 4, 5)
@@ -74,9 +68,9 @@ def test_a_3d_image_without_bval_is_used_with_a_warning(is_trace, warnings):
 @pytest.mark.parametrize('order', '<>')
 @pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('pack', [bytes, gzip.compress])
-def test_count_volumes(tmp_path, shape, order, version, pack):
+def test_count_volumes(tmp_path, nifti_bytes, shape, order, version, pack):
     path = tmp_path / 'x.nii'
-    path.write_bytes(pack(conftest.nifti_bytes(*shape, order=order, version=version)))
+    path.write_bytes(pack(nifti_bytes(*shape, order=order, version=version)))
     expected = 1
     for size in shape[3:]:
         expected *= size

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 
 import pytest
 
@@ -159,7 +160,8 @@ def test_ct_names(make_bids):
         {
             f'sub-1/{path}.nii.gz': None
             for path in (
-                'ct/sub-1_ct', 'ct/sub-1_acq-bone_ct', 'anat/sub-1_acq-head_CT', 'ct/sub-1_cta', 'ct/sub-1_ctp',
+                'ct/sub-1_ct', 'ct/sub-1_acq-bone_ct', 'anat/sub-1_acq-head_CT', 'ct/sub-1_cta',
+                'ct/sub-1_ctp',
                 'ct/sub-1_acq-CTA_ct', 'ct/sub-1_acq-perfusion_ct', 'anat/sub-1_acq-headCTangio_CT',
                 'ct/sub-1_rec-ctp_ct', 'ct/sub-1_acq-scout_ct', 'dwi/sub-1_ct', 'ct/sub-1_T1w',
             )
@@ -191,8 +193,10 @@ def test_scans_whose_outputs_would_meet(make_bids):
 
 def test_a_name_that_does_not_fit_its_folder_is_left_out(make_bids, caplog):
     root = make_bids(
-        {'sub-1/anat/sub-1_T1w.nii': None, 'sub-1/anat/sub-2_T1w.nii': None, 'sub-1/ses-1/anat/sub-1_T1w.nii': None}
-    )  # fmt: skip
+        dict.fromkeys(
+            ['sub-1/anat/sub-1_T1w.nii', 'sub-1/anat/sub-2_T1w.nii', 'sub-1/ses-1/anat/sub-1_T1w.nii']
+        )
+    )
     with caplog.at_level(logging.WARNING):
         assert len(find_images(root)) == 1
     assert caplog.text.count('does not fit its folder') == 2
@@ -263,7 +267,7 @@ def test_bids_examples_layout_of_niworkflows(tmp_path):
         'fmap': [{'suffix': 'phasediff'}],
     }
     testing.generate_bids_skeleton(
-        str(root), {'01': [{'session': 'pre', **session}, {'session': 'post', **session}]}
+        str(root), {'01': [{'session': name, **deepcopy(session)} for name in ('pre', 'post')]}
     )
     records = find_images(root)
     assert names(records) == [
