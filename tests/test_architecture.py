@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +38,12 @@ TABLE = {
     'data': room(rooms='errors'),
     'core': room('numpy scipy'),
     'imaging': room('numpy nibabel', 'core errors'),
-    'registration': room('numpy itk', 'core data errors'),
+    'registration': room('numpy scipy itk', 'core data errors'),
     'model': room('numpy scipy keras safetensors', 'core imaging data errors'),
     'bids': room('bids pandas', 'data errors'),
-    'reports': room('numpy matplotlib nilearn nireports pandas jinja2 yaml', 'core imaging data errors'),
+    'reports': room(
+        'numpy matplotlib contourpy PIL nilearn nireports pandas jinja2 yaml', 'core imaging bids data errors'
+    ),
     'interfaces': room(
         'numpy pandas nibabel nipype niworkflows',
         'core imaging registration model.bundle bids reports data errors',
@@ -139,6 +143,19 @@ def test_the_checker_finds_what_it_should(tmp_path, where, source, found):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)
     assert offenders(tmp_path) == ([] if found is None else [f'{where}{found}'])
+
+
+def test_setup_cfg_lists_what_is_imported():
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    listed = set(re.findall(r'^[\w-]+', config['options']['install_requires'], re.MULTILINE))
+    tree = modules()
+    targets = {target for name, path in tree.items() for _, target in imported(name, path, set(tree))}
+    tops = {target.partition('.')[0] for target in targets} - {PACKAGE} - set(sys.stdlib_module_names)
+    # what is called otherwise on the package index; itk-elastix brings itk itself
+    called = {'PIL': 'pillow', 'bids': 'pybids', 'itk': 'itk-elastix', 'yaml': 'pyyaml'}
+    # the default backend is not imported by name, and the demo takes only data files from nilearn
+    assert listed == {called.get(top, top) for top in tops} | {'tensorflow', 'nilearn'}
 
 
 def test_only_the_model_process_loads_keras():
