@@ -27,7 +27,7 @@ def dice(a: NDArray, b: NDArray, n: int = N_CLASSES) -> NDArray[np.float64]:
     Returns
     -------
     (n,) float64 array, 0 to 1
-        2 \\|A and B\\| / (\\|A\\| + \\|B\\|), background included as item 0; nan where a class is in neither.
+        Twice the common voxels over the sum of both; item 0 is the background; nan where a class is in neither.
 
     Raises
     ------
@@ -134,7 +134,9 @@ def assd(a: NDArray, b: NDArray, voxel_sizes: ArrayLike, n: int = N_CLASSES) -> 
         if box_a is None or box_b is None:
             out[index] = np.inf
             continue
-        box = tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(box_a, box_b, strict=True))
+        box = tuple(
+            slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(box_a, box_b, strict=True)
+        )
         out[index] = _surface_distance(a[box] == index, b[box] == index, sizes)
     return out
 

@@ -246,7 +246,9 @@ def covering_box(
     tuple of three slices
         Into the second grid; empty slices (0, 0) where the boxes do not meet.
     """
-    corners = np.array(list(product(*zip(np.asarray(lower), np.asarray(upper), strict=True))), dtype=np.float64)
+    corners = np.array(
+        list(product(*zip(np.asarray(lower), np.asarray(upper), strict=True))), dtype=np.float64
+    )
     mapped = corners @ mapping[:3, :3].T + mapping[:3, 3]
     start = np.clip(np.floor(mapped.min(axis=0)), 0, shape).astype(int)
     stop = np.clip(np.ceil(mapped.max(axis=0)) + 1, 0, shape).astype(int)
@@ -376,13 +378,18 @@ def _visible_part(mapping: NDArray, box: Sequence[slice], shape: Sequence[int], 
     """Find the box of the source that a box of the target reads, with room for the filters."""
     seen = covering_box(mapping, [p.start for p in box], [p.stop - 1 for p in box], shape)
     return tuple(
-        slice(max(p.start - int(m), 0), min(p.stop + int(m), n)) for p, m, n in zip(seen, margin, shape, strict=True)
+        slice(max(p.start - int(m), 0), min(p.stop + int(m), n))
+        for p, m, n in zip(seen, margin, shape, strict=True)
     )
 
 
-def _blank_outside(values: NDArray, mapping: NDArray, box: Sequence[slice], last: NDArray, cval: float) -> None:
+def _blank_outside(
+    values: NDArray, mapping: NDArray, box: Sequence[slice], last: NDArray, cval: float
+) -> None:
     """Write `cval` where a voxel of the box lies more than half a voxel outside the source, in place."""
-    corners = np.array(list(product(*((p.start, p.stop - 1) for p in box)))) @ mapping[:3, :3].T + mapping[:3, 3]
+    corners = (
+        np.array(list(product(*((p.start, p.stop - 1) for p in box)))) @ mapping[:3, :3].T + mapping[:3, 3]
+    )
     axes = [i for i in range(3) if corners[:, i].min() < -0.5 or corners[:, i].max() > last[i] + 0.5]
     if not axes:
         return

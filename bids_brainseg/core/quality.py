@@ -33,8 +33,8 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
         Measured values; None or nan where something could not be measured.
     thresholds : mapping of str to mapping
         For each number to be judged any of `fail_below`, `fail_above`, `look_below`, `look_above` (bounds in
-        the number's unit, themselves still good), and optionally `label` (its name in a sentence), `unit`, and
-        `required` ('look' or 'fail': the level if it was not measured; without it that is no fault).
+        the number's unit, themselves still good), and optionally `label` (its name in a sentence), `unit`,
+        and `required` ('look' or 'fail': the level if it was not measured; without it that is no fault).
 
     Returns
     -------
@@ -55,7 +55,7 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
     for name, rules in thresholds.items():
         unknown = set(rules) - set(RULES) - {'label', 'unit', 'required'}
         if unknown or rules.get('required', 'look') not in LEVELS[1:]:
-            raise ValueError(f'Threshold {name!r} holds rules that do not exist: {sorted(unknown) or rules["required"]}')
+            raise ValueError(f'Threshold {name!r} holds a rule that does not exist: {dict(rules)}')
         outcome = _judge(numbers.get(name), rules, rules.get('label', name))
         if outcome is not None:
             found.append(outcome)

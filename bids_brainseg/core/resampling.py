@@ -61,7 +61,8 @@ def resample_posterior(
     Raises
     ------
     ValueError
-        If the posterior is not four-dimensional or finite, has more than 64 classes, or an affine is not usable.
+        If the posterior is not four-dimensional, is not finite or has more than 64 classes, or if an affine is
+        not usable.
 
     Notes
     -----
@@ -206,7 +207,9 @@ def _decide(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Evaluate the marked classes on one cube and keep the most probable."""
     # Cells a..b lie between voxels a - 1 and b.
-    crop = tuple(slice(max(c.start - 1, 0), min(c.stop, n)) for c, n in zip(cells, posterior.shape[1:], strict=True))
+    crop = tuple(
+        slice(max(c.start - 1, 0), min(c.stop, n)) for c, n in zip(cells, posterior.shape[1:], strict=True)
+    )
     local = mapping.copy()
     local[:3, 3] -= [piece.start for piece in crop]
     shape = [piece.stop - piece.start for piece in box]
@@ -214,7 +217,9 @@ def _decide(
     for index in range(bits.bit_length()):
         if bits >> index & 1:
             source = posterior[index][crop].astype(np.float32)
-            values = geometry.sample_box(source, local, box, order=1, mode='grid-constant', cval=float(index == 0))
+            values = geometry.sample_box(
+                source, local, box, order=1, mode='grid-constant', cval=float(index == 0)
+            )
             better = values > best
             winner[better] = index
             np.copyto(best, values, where=better)

@@ -60,7 +60,7 @@ def label_volumes(labels: NDArray, voxel_mm3: float, n: int = N_CLASSES) -> NDAr
     """
     labels = np.asarray(labels)
     counts = np.zeros(n, dtype=np.int64)
-    # Slab by slab: bincount converts to 64-bit integers, which for a whole scan would be eight times its size.
+    # Slab by slab: bincount converts to 64-bit integers, eight times the size of the scan.
     for slab in labels:
         found = np.bincount(slab.ravel(), minlength=n)
         if len(found) > n:
@@ -215,7 +215,7 @@ def etiv(icv_mm3: float, scan_to_reference: ArrayLike) -> float:
 
     Notes
     -----
-    eTIV = ICV / \\|det\\|, after Buckner et al., NeuroImage 2004, doi:10.1016/j.neuroimage.2004.06.018.
+    eTIV = ICV / determinant, after Buckner et al., NeuroImage 2004, doi:10.1016/j.neuroimage.2004.06.018.
 
     Examples
     --------
