@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps: renumbering and the midline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+CORPUS_CALLOSUM = (251, 252, 253, 254, 255)
+
+
+def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> np.ndarray:
+    """Renumber a label map.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Label numbers, not negative.
+    mapping : mapping of int to int
+        From the numbers in `labels` to class indices.
+    default : int, optional
+        Class of numbers that `mapping` lacks. Without it they are an error.
+
+    Returns
+    -------
+    (I, J, K) uint8 array
+
+    Raises
+    ------
+    ValueError
+        If labels are negative, or not in `mapping` while `default` is not given; names them.
+
+    Examples
+    --------
+    >>> remap(np.array([0, 17, 53]), {0: 0, 17: 15, 53: 25}).tolist()
+    [0, 15, 25]
+    """
+    labels = np.asarray(labels)
+    numbers = labels.astype(np.int64)
+    if not np.array_equal(numbers, labels) or numbers.min(initial=0) < 0:
+        raise ValueError(f'label maps hold whole numbers from 0; found {labels.min()} to {labels.max()} ({labels.dtype})')
+    table = np.full(max(int(numbers.max(initial=0)), max(mapping, default=0)) + 1, -1, np.int64)
+    for number, index in mapping.items():
+        table[number] = index
+    present = np.flatnonzero(np.bincount(numbers.ravel(), minlength=table.size))
+    unknown = present[table[present] < 0]
+    if unknown.size:
+        if default is None:
+            raise ValueError(f'unknown labels {unknown.tolist()}: not in the class table')
+        table[table < 0] = default
+    return table.astype(np.uint8)[numbers]
+
+
+def split_midline(labels, affine, *, split: Iterable[int], left: int, right: int, left_of, right_of) -> np.ndarray:
+    """Give unpaired structures, such as the corpus callosum, to the hemisphere they lie in.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Label numbers.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+    split : iterable of int
+        Numbers to split.
+    left, right : int
+        What they become on either side of the midplane.
+    left_of, right_of : iterable of int
+        Numbers of paired structures that define the midplane: the plane between their centres of mass,
+        perpendicular to the line that joins them.
+
+    Returns
+    -------
+    (I, J, K) integer array of the dtype of `labels`
+
+    Raises
+    ------
+    ValueError
+        If there is something to split and either side is empty.
+    """
+    labels = np.asarray(labels)
+    voxels = np.argwhere(np.isin(labels, list(split)))
+    if not len(voxels):
+        return labels.copy()
+    centres = []
+    for side in (left_of, right_of):
+        found = np.argwhere(np.isin(labels, list(side)))
+        if not len(found):
+            raise ValueError(f'no voxel of {list(side)}: the midplane is undefined')
+        centres.append(affine[:3, :3] @ found.mean(0) + affine[:3, 3])
+    axis = centres[1] - centres[0]
+    position = (voxels @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3] - np.mean(centres, 0)) @ axis
+    result = labels.copy()
+    result[tuple(voxels.T)] = np.where(position > 0, right, left)
+    return result

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packaged data: the class table, modality rules, elastix parameters and model bundles."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Label(NamedTuple):
+    """One row of the class table (``labels.tsv``)."""
+
+    index: int
+    name: str
+    abbreviation: str
+    hemisphere: str
+    freesurfer: int
+    color: str
+    folded_in: str
+
+
+def resource(name: str) -> Path:
+    """Return the path of a file or folder of the packaged data.
+
+    Parameters
+    ----------
+    name : str
+        Path relative to the data folder, e.g. ``'labels.tsv'``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the installation lacks it.
+    """
+    path = Path(__file__).parent / name
+    if not path.exists():
+        raise FileNotFoundError(f'packaged data not found: {path}; reinstall bids_brainseg')
+    return path
+
+
+@cache
+def label_table() -> tuple[Label, ...]:
+    """Return the background and the 27 structures, ordered by index."""
+    with resource('labels.tsv').open(newline='') as stream:
+        rows = csv.DictReader(stream, delimiter='\t')
+        return tuple(
+            Label(int(r['index']), r['name'], r['abbreviation'], r['hemisphere'], int(r['freesurfer']),
+                  r['color'], r['folded_in'])
+            for r in rows
+        )  # fmt: skip
+
+
+def label_table_hash() -> str:
+    """Return the SHA-256 of what the class indices mean.
+
+    Colours and abbreviations may change without touching weights; index, name and FreeSurfer number may not.
+    """
+    text = ''.join(f'{x.index}\t{x.name}\t{x.freesurfer}\t{x.folded_in}\n' for x in label_table())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def freesurfer_to_index() -> dict[int, int]:
+    """Return the FreeSurfer numbers that are known, each with its class index.
+
+    Returns
+    -------
+    dict
+        Without numbers that are split between the hemispheres (the corpus callosum): see
+        :func:`bids_brainseg.core.labels.split_midline`.
+    """
+    mapping = {}
+    for label in label_table():
+        mapping[label.freesurfer] = label.index
+        for token in label.folded_in.split():
+            if ':' in token:
+                continue
+            first, _, last = token.partition('-')
+            mapping.update(dict.fromkeys(range(int(first), int(last or first) + 1), label.index))
+    return mapping
+
+
+@cache
+def modalities() -> dict:
+    """Return the rules of each modality (``modalities.json``)."""
+    return json.loads(resource('modalities.json').read_text())
