@@ -137,6 +137,16 @@ def build(out_dir: Path) -> Path:
     write_text(out_dir / 'README', README)
     write_text(out_dir / '.bidsignore', '**/ct\n')
     write_text(out_dir / 'participants.tsv', 'participant_id\nsub-01\n')
+    save(as_image(t1.astype(np.int16), affine), out_dir, 'anat', 'T1w', 'The MNI152 average, skull-stripped.')
+    save(simulate('FLAIR', tissues, affine, rng), out_dir, 'anat', 'FLAIR', NOTE)
+    save(simulate('ct', tissues, affine, rng), out_dir, 'ct', 'ct', f'{NOTE} Unit: Hounsfield.')
+
+    series = [simulate(name, tissues, affine, rng) for name in ('b0', 'b1000', 'b1000', 'b1000')]
+    volumes = np.stack([np.asarray(image.dataobj) for image in series], axis=-1)
+    save(as_image(volumes, series[0].affine), out_dir, 'dwi', 'dwi', NOTE)
+    write_text(out_dir / 'sub-01/dwi/sub-01_dwi.bval', '0 1000 1000 1000\n')
+    write_text(out_dir / 'sub-01/dwi/sub-01_dwi.bvec', '0 1 0 0\n0 0 1 0\n0 0 0 1\n')
+    # last, so that a dataset with a description is a whole one
     write_json(
         out_dir / 'dataset_description.json',
         {
@@ -147,15 +157,6 @@ def build(out_dir: Path) -> Path:
             'GeneratedBy': [{'Name': 'bids_brainseg.demo', 'Description': NOTE}],
         },
     )
-    save(as_image(t1.astype(np.int16), affine), out_dir, 'anat', 'T1w', 'The MNI152 average, skull-stripped.')
-    save(simulate('FLAIR', tissues, affine, rng), out_dir, 'anat', 'FLAIR', NOTE)
-    save(simulate('ct', tissues, affine, rng), out_dir, 'ct', 'ct', f'{NOTE} Unit: Hounsfield.')
-
-    series = [simulate(name, tissues, affine, rng) for name in ('b0', 'b1000', 'b1000', 'b1000')]
-    volumes = np.stack([np.asarray(image.dataobj) for image in series], axis=-1)
-    save(as_image(volumes, series[0].affine), out_dir, 'dwi', 'dwi', NOTE)
-    write_text(out_dir / 'sub-01/dwi/sub-01_dwi.bval', '0 1000 1000 1000\n')
-    write_text(out_dir / 'sub-01/dwi/sub-01_dwi.bvec', '0 1 0 0\n0 0 1 0\n0 0 0 1\n')
     return out_dir
 
 
