@@ -23,11 +23,14 @@ from nireports.assembler.report import Report
 
 from ..data import resource
 from . import fragments
+from .methods import methods_html, methods_text
 from .svg import write_whole
 
 KINDS = ('alignment', 'contours', 'uncertainty')
 ORDER = ('T1w', 'FLAIR', 'dwi', 'ct', 'CT')
-INLINE = re.compile(r'<img class="svg-reportlet" src="\./([^"]+)"[^>]*/>\s*</div>\s*<small>.*?</small>', re.DOTALL)
+INLINE = re.compile(
+    r'<img class="svg-reportlet" src="\./([^"]+)"[^>]*/>\s*</div>\s*<small>.*?</small>', re.DOTALL
+)
 
 
 class Scan(NamedTuple):
@@ -53,7 +56,11 @@ class Scan(NamedTuple):
 
 
 def write_subject_report(
-    output_dir: str | os.PathLike, subject: str, *, failures: Sequence[Mapping] = (), methods: str | None = None
+    output_dir: str | os.PathLike,
+    subject: str,
+    *,
+    failures: Sequence[Mapping] = (),
+    methods: str | None = None,
 ) -> Path:
     """Write the page of one subject.
 
@@ -68,7 +75,7 @@ def write_subject_report(
         ``scan`` (path or name), ``reason``, ``crashfile`` (or None) and ``status`` ('failed', the default, or
         'skipped') of each scan that has no result.
     methods : str, optional
-        Text of the methods section; ``logs/CITATION.md`` by default.
+        Text of the methods section; by default ``logs/CITATION.md``, else :func:`methods_text`.
 
     Returns
     -------
@@ -80,7 +87,10 @@ def write_subject_report(
     scans = find_scans(output_dir, label, failures)
     if methods is None:
         citation = output_dir / 'logs' / 'CITATION.md'
-        methods = citation.read_text(encoding='utf-8') if citation.exists() else ''
+        if citation.exists():
+            methods = citation.read_text(encoding='utf-8')
+        else:
+            methods = methods_text([scan.qc for scan in scans])
     with tempfile.TemporaryDirectory(prefix='brainseg_report_') as folder:
         origins = stage(Path(folder), label, scans, methods)
         report = Report(
@@ -88,8 +98,7 @@ def write_subject_report(
             None,
             bootstrap_file=Path(folder) / 'spec.yml',
             out_filename='page.html',
-            metadata={'template': str(resource('report.html'))},
-            subject=label,
+            metadata={'template': str(resource('report.html')), 'subject': label},
         )
         report.generate_report()
         page = (Path(folder) / 'page.html').read_text(encoding='utf-8')
@@ -103,14 +112,21 @@ def find_scans(output_dir: Path, label: str, failures: Sequence[Mapping] = ()) -
     scans = {}
     for path in sorted(root.rglob('*_qc.json')):
         name = scan_name(path.name)
-        table = next(iter(sorted(path.parent.glob(path.name.replace('_desc-', '_*desc-')[:-8] + '_morph.tsv'))), None)
         qc = json.loads(path.read_text(encoding='utf-8'))
-        scans[name] = Scan(name, qc, read_rows(table) if table else [], figures.get(name, {}))
+        stem = path.name.removesuffix('_qc.json').replace('_desc-', '_seg-brainseg_desc-')
+        table = path.with_name(f'{stem}_morph.tsv')
+        scans[name] = Scan(name, qc, read_rows(table) if table.exists() else [], figures.get(name, {}))
     for failure in failures:
         name = re.sub(r'\.nii(\.gz)?$', '', Path(str(failure['scan'])).name)
         known = scans.get(name, Scan(name, {}, [], figures.get(name, {})))
-        told = {'verdict': failure.get('status') or 'failed', 'reasons': [failure.get('reason') or 'no reason given']}
-        qc = known.qc | told | {'crashfile': failure.get('crashfile'), 'source': str(failure['scan'])}
+        reasons = [failure.get('reason') or 'no reason given']
+        if known.qc or known.figures:
+            reasons.append('what is shown below was there before this run')
+        told = {'verdict': failure.get('status') or 'failed', 'reasons': reasons}
+        crash = failure.get('crashfile')
+        if crash and Path(crash).is_relative_to(output_dir):
+            crash = Path(crash).relative_to(output_dir)
+        qc = known.qc | told | {'crashfile': crash, 'Sources': [str(failure['scan'])]}
         scans[name] = known._replace(qc=qc)
     return sorted(scans.values(), key=lambda scan: scan.order)
 
@@ -142,10 +158,12 @@ def read_rows(path: Path) -> list[dict]:
         return list(csv.DictReader(stream, delimiter='\t'))
 
 
-def stage(folder: Path, label: str, scans: Sequence[Scan], methods: str) -> dict[str, Path]:
+def stage(folder: Path, label: str, scans: Sequence[Scan], text: str) -> dict[str, Path]:
     """Lay reportlets and specification out for nireports; returns staged figure -> figure.
 
-    Scans are told apart by the run entity, which nireports indexes; it does not know every entity of BIDS.
+    Reportlets are found by desc alone, which holds the scan's number too: nireports does not know every
+    entity of BIDS, and reads those of the folders above (a TMPDIR below `sub-01/anat`) as if they were the
+    file's own.
     """
     spec = yaml.safe_load(resource('report.yml').read_text(encoding='utf-8'))
     figures = folder / f'sub-{label}' / 'figures'
@@ -153,19 +171,16 @@ def stage(folder: Path, label: str, scans: Sequence[Scan], methods: str) -> dict
     origins: dict[str, Path] = {}
 
     def add(run: int, desc: str, content: str | Path) -> None:
-        stem = f'sub-{label}_run-{run}_desc-{desc}_report'
+        stem = f'sub-{label}_desc-{desc}{run}_report'
         if isinstance(content, Path):
             shutil.copyfile(content, figures / f'{stem}.svg')
             origins[f'sub-{label}/figures/{stem}.svg'] = content
         elif content:
             (figures / f'{stem}.html').write_text(content, encoding='utf-8')
 
-    listed = [
-        {'title': scan.title, 'anchor': f'scan-{run}', 'qc': scan.qc, 'totals': fragments.totals(scan.rows)}
-        for run, scan in enumerate(scans, 1)
-    ]
+    listed = [(scan.title, f'scan-{run}', scan.qc) for run, scan in enumerate(scans, 1)]
     add(0, 'overview', fragments.overview_html(listed))
-    add(0, 'methods', fragments.methods_html(methods) if methods else '')
+    add(0, 'methods', methods_html(text))
     add(0, 'software', fragments.software_html([scan.qc for scan in scans]))
     sections = [_section('overview', spec['subject']['name'], spec['subject']['reportlets'], 0)]
     for run, scan in enumerate(scans, 1):
@@ -181,12 +196,14 @@ def stage(folder: Path, label: str, scans: Sequence[Scan], methods: str) -> dict
 
 def scan_parts(scan: Scan) -> dict[str, str | Path]:
     """Return every reportlet of a scan, desc -> HTML or figure; what is not there is left out."""
-    threshold = fragments.find(scan.qc, 'cv_threshold')
-    source = f'<p class="path"><code>{escape(str(scan.qc.get("source", scan.name)))}</code></p>'
+    threshold = (scan.qc.get('Thresholds') or {}).get('cv_percent')
+    sources = ' '.join(str(source) for source in scan.qc.get('Sources') or [scan.name])
+    source = f'<p class="path"><code>{escape(sources)}</code></p>'
     parts: dict[str, str | Path] = {'verdict': source + fragments.verdict_html(scan.qc), **scan.figures}
     if scan.rows:
         parts['volumes'] = fragments.volumes_html(scan.rows, cv_threshold=threshold)
     parts['facts'] = fragments.facts_html(scan.qc)
+    parts['numbers'] = fragments.numbers_html(scan.qc)
     parts['run'] = fragments.run_html(scan.qc)
     return parts
 
@@ -204,5 +221,7 @@ def inline(page: str, origins: Mapping[str, Path], output_dir: Path) -> str:
 
 
 def _section(name: str, title: str, reportlets: Sequence[Mapping], run: int) -> dict:
-    queries = [{**reportlet, 'bids': {**reportlet['bids'], 'run': run}} for reportlet in reportlets]
+    queries = [
+        {**reportlet, 'bids': {'desc': f'{reportlet["bids"]["desc"]}{run}'}} for reportlet in reportlets
+    ]
     return {'name': name, 'title': title, 'reportlets': queries}

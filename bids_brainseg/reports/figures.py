@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of the report: arrays in, one SVG file out, written under a temporary name and moved into place.
+"""The figures of the report: arrays in, one SVG file out, which appears whole or not at all.
 
 Every figure shows axial, coronal and sagittal slices turned to the nearest RAS orientation, left on the
 left, at one scale in mm, so that a slice of 5 mm thickness looks as thick as it is.
@@ -22,6 +22,8 @@ ENTROPY_SHOWN = 0.08  # below this the scan shines through
 ENTROPY_MAP, ENTROPY_FROM = 'inferno', 0.3
 MASK_INK, EDGE_INK = '#ffd24a', '#4fd1ff'
 STROKE = '.bb-figure path{fill:none;stroke-width:.9px;stroke-linejoin:round;vector-effect:non-scaling-stroke}'
+HALO = f'stroke="{svg.BACKGROUND}" stroke-width="2.5" stroke-linejoin="round" paint-order="stroke"'
+EDGES = '.bb-figure .bb-edges path{stroke-width:.8px}'
 FLIP = '.bb-reference{opacity:0}.bb-alignment:active .bb-reference{opacity:1}'
 
 
@@ -61,34 +63,39 @@ def alignment_figure(
     """
     _same_shape(scan=scan, reference=reference, mask=mask)
     grid = svg.canonical(affine, np.shape(scan))
-    scan, reference, mask = (grid.view(np.asarray(array)) for array in (scan, reference, np.asarray(mask) > 0))
+    scan, reference, mask = (
+        grid.view(np.asarray(array)) for array in (scan, reference, np.asarray(mask) > 0)
+    )
     layout = svg.plan(mask, grid, margin=16)
-    windows = {id(image): svg.display_window(image, mask) for image in (scan, reference)}
+    images = {'scan': scan, 'reference': reference}
+    windows = {name: svg.display_window(image, mask) for name, image in images.items()}
     layers: dict[str, list[str]] = {'scan': [], 'reference': [], 'edges': [], 'mask': [], 'marks': []}
     for panel in layout.panels:
-        for name, image in (('scan', scan), ('reference', reference)):
-            window = windows[id(image)]
+        for name, image in images.items():
+            window = windows[name]
             layers[name].append(svg.raster(svg.gray(svg.crop(image, panel, window[0]), window), panel))
         inside = svg.crop(mask, panel)
-        edges = svg.edges(svg.crop(reference, panel).astype(float), inside, windows[id(reference)])
+        edges = svg.edges(svg.crop(reference, panel).astype(float), inside, windows['reference'])
         layers['edges'].append(svg.placed(f'<path d="{edges}"/>', panel))
         layers['mask'].append(svg.placed(f'<path d="{svg.outline(inside)}"/>', panel))
         layers['marks'].append(svg.marks(panel))
     body = [
         _group(layers['scan'], 'bb-scan'),
         _group(layers['reference'], 'bb-reference'),
-        _group(layers['edges'], 'bb-lines', f'stroke="{EDGE_INK}" stroke-opacity=".7" style="stroke-width:.6px"'),
+        _group(layers['edges'], 'bb-lines bb-edges', f'stroke="{EDGE_INK}" stroke-opacity=".85"'),
         _group(layers['mask'], 'bb-lines', f'stroke="{MASK_INK}"'),
-        _group(layers['marks'], 'bb-marks'),
+        _group(layers['marks'], 'bb-marks', HALO),
     ]
     keys = [('brain of the reference', MASK_INK), ('edges of the reference', EDGE_INK)]
     legend, height = _legend(keys, layout.height)
     if quality is not None and np.isfinite(quality):
-        legend += (
-            f'<text x="{svg.WIDTH - 8:.0f}" y="{height - 9:.1f}" text-anchor="end">similarity {quality:.3f}</text>'
-        )
+        legend += svg.text(svg.WIDTH - 8, height - 9, f'similarity {quality:.3f}', anchor='end')
     document = svg.document(
-        [*body, legend], height, title='Alignment to the reference', kind='alignment', style=STROKE + FLIP
+        [*body, legend],
+        height,
+        title='Alignment to the reference',
+        kind='alignment',
+        style=STROKE + EDGES + FLIP,
     )
     return svg.write_whole(document, out_file)
 
@@ -137,21 +144,23 @@ def contours_figure(
         pictures.append(svg.raster(svg.gray(svg.crop(image, panel, window[0]), window), panel))
         plane = svg.crop(labels, panel)
         present = np.flatnonzero(np.bincount(plane.ravel(), minlength=len(table)))
+        shown = [label for label in table if label.index in present and label.index > 0]
+        traced = [(label, svg.outline(plane == label.index)) for label in shown]
         paths = [
-            f'<path class="bb-{label.index}" stroke="{legible(label.color)}" d="{svg.outline(plane == label.index)}"/>'
-            for label in table
-            if label.index in present and label.index > 0
+            f'<path class="bb-{label.index}" stroke="{legible(label.color)}" d="{path}"/>'
+            for label, path in traced
         ]
         outlines.append(svg.placed(''.join(paths), panel))
     legend, height = _legend(_structures(table), layout.height)
     body = [
         _group(pictures, 'bb-scan'),
         _group(outlines, 'bb-lines'),
-        _group([svg.marks(panel) for panel in layout.panels], 'bb-marks'),
+        _group([svg.marks(panel) for panel in layout.panels], 'bb-marks', HALO),
         legend,
     ]
     return svg.write_whole(
-        svg.document(body, height, title='Outlines of the structures', kind='contours', style=STROKE), out_file
+        svg.document(body, height, title='Outlines of the structures', kind='contours', style=STROKE),
+        out_file,
     )
 
 
@@ -196,7 +205,7 @@ def uncertainty_figure(
     legend, height = _colour_bar(layout.height)
     body = [
         _group(pictures, 'bb-scan'),
-        _group([svg.marks(panel) for panel in layout.panels], 'bb-marks'),
+        _group([svg.marks(panel) for panel in layout.panels], 'bb-marks', HALO),
         legend,
     ]
     return svg.write_whole(svg.document(body, height, title='Uncertainty', kind='uncertainty'), out_file)
@@ -244,9 +253,9 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
         x, y = 8 + column * (svg.WIDTH - 8) / 8, top + 22 + 18 * row
         parts.append(
             f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{color}"/>'
-            f'<text x="{x + 15:.1f}" y="{y:.1f}" fill="{svg.INK}">{name}</text>'
+            + svg.text(x + 15, y, name)
         )
-    return _group(parts, 'bb-legend'), y + 12
+    return _group(parts, 'bb-legend'), y + 12.0
 
 
 def _colour_bar(top: float) -> tuple[str, float]:
@@ -254,20 +263,16 @@ def _colour_bar(top: float) -> tuple[str, float]:
     colours = (255 * _colours((np.arange(n) + 0.5) / n * ENTROPY_MAX)).astype(int)
     parts = [
         f'<rect x="{x + i * width / n:.2f}" y="{y:.1f}" width="{width / n + 0.3:.2f}" height="10" '
-        f'fill="#{r:02x}{g:02x}{b:02x}"/>'
+        f'fill="#{r:02x}{g:02x}{b:02x}" shape-rendering="crispEdges"/>'
         for i, (r, g, b) in enumerate(colours)
     ]
     for tick in np.linspace(0, ENTROPY_MAX, 5):
         text = f'{tick:.1f}' if tick < ENTROPY_MAX else f'\N{GREATER-THAN OR EQUAL TO} {tick:.1f}'
         anchor = 'start' if tick == 0 else 'middle'
-        parts.append(
-            f'<text x="{x + tick / ENTROPY_MAX * width:.1f}" y="{y + 23:.1f}" text-anchor="{anchor}">{text}</text>'
-        )
-    parts.append(
-        f'<text x="{x + width + 34:.0f}" y="{y + 9:.1f}">entropy of the mean softmax / log 28</text>'
-        f'<text x="{x + width + 34:.0f}" y="{y + 23:.1f}" fill="{svg.FAINT}">0: certain. 0.21: two structures '
-        'equally likely. 0.33: three. Uncoloured: below 0.02.</text>'
-    )
+        parts.append(svg.text(x + tick / ENTROPY_MAX * width, y + 23, text, anchor=anchor))
+    meaning = '0: certain. 0.21: two structures equally likely. 0.33: three. Uncoloured: below 0.02.'
+    parts.append(svg.text(x + width + 34, y + 9, 'entropy of the mean softmax / log 28'))
+    parts.append(svg.text(x + width + 34, y + 23, meaning, fill=svg.FAINT))
     return _group(parts, 'bb-bar'), y + 34
 
 

@@ -24,35 +24,23 @@ FACTS = {  # what the header says -> how the page says it
     'shape': ('Voxels', ''),
     'orientation': ('Orientation', ''),
     'voxel_size_mm': ('Voxel size', 'mm'),
-    'zooms': ('Voxel size', 'mm'),
+    'voxel_volume_mm3': ('Voxel volume', 'mm³'),
     'qform_code': ('qform code', ''),
     'sform_code': ('sform code', ''),
-    'qform_sform_disagreement_mm': ('qform against sform', 'mm'),
-    'obliquity_deg': ('Obliquity', '°'),
+    'forms_disagreement_mm': ('qform against sform', 'mm'),
+    'obliquity_degrees': ('Obliquity', '°'),
     'anisotropy': ('Anisotropy', ''),
-    'dtype': ('Stored as', ''),
+    'datatype': ('Stored as', ''),
+    'spatial_units': ('Units of space', ''),
 }
-RUN = (  # what the page calls it, and its names in qc.json
-    ('Monte-Carlo passes', 'mc_samples'),
-    ('CV threshold, %', 'cv_threshold'),
-    ('Random seed', 'seed', 'random_seed'),
-    ('Label resampling', 'label_resampling'),
-    ('Device', 'device'),
-    ('Backend', 'backend'),
+RUN = (
+    ('Monte-Carlo passes', 'MonteCarloSamples'),
+    ('Random seed', 'RandomSeed'),
+    ('Device', 'Device'),
+    ('Backend', 'Backend'),
+    ('Labels carried back', 'LabelResampling'),
+    ('b-value, s/mm²', 'BValue'),
 )
-
-
-def find(tree: Mapping, *names: str) -> Any:
-    """Return the first of `names` in nested mappings, None where none is there.
-
-    >>> find({'quality': {'cv_mean': 1.5}}, 'cv', 'cv_mean')
-    1.5
-    """
-    for name in names:
-        if name in tree:
-            return tree[name]
-    inner = (find(value, *names) for value in tree.values() if isinstance(value, Mapping))
-    return next((value for value in inner if value is not None), None)
 
 
 def number(value: Any, digits: int = 0, unit: str = '') -> str:
@@ -83,7 +71,7 @@ def verdict_html(qc: Mapping) -> str:
     Parameters
     ----------
     qc : mapping
-        ``verdict`` ('pass', 'look', 'fail', also 'failed' and 'skipped') and ``reasons``, as in ``*_qc.json``.
+        ``verdict`` ('pass', 'look', 'fail', also 'failed' and 'skipped') and ``reasons``.
     """
     verdict = str(qc.get('verdict', 'unknown'))
     kind = verdict if verdict in WORDS else 'unknown'
@@ -97,21 +85,22 @@ def verdict_html(qc: Mapping) -> str:
     )
 
 
-def overview_html(scans: Sequence[Mapping]) -> str:
-    """List the scans of the subject; each has ``title``, ``anchor``, ``qc`` and ``totals`` (mm3)."""
+def overview_html(scans: Iterable[tuple[str, str, Mapping]]) -> str:
+    """List the scans of the subject: title, anchor in the page, and qc of each."""
     rows = []
-    for scan in scans:
-        qc, totals = scan['qc'], scan.get('totals') or {}
+    for title, anchor, qc in scans:
+        numbers = qc.get('numbers') or {}
         rows.append(
-            f'<tr><td><a href="#{escape(scan["anchor"])}">{escape(scan["title"])}</a></td>'
+            f'<tr><td><a href="#{escape(anchor)}">{escape(title)}</a></td>'
             f'<td>{badge(str(qc.get("verdict", "unknown")))}</td>'
-            f'<td class="n">{litres(totals.get("brain"))}</td><td class="n">{litres(totals.get("ventricles"))}</td>'
-            f'<td class="n">{number(find(qc, "cv_mean"), 2, "%")}</td>'
-            f'<td class="n">{number(find(qc, "alignment", "similarity"), 3)}</td></tr>'
+            f'<td class="n">{litres(numbers.get("brain_mm3"))}</td>'
+            f'<td class="n">{litres(numbers.get("ventricles_mm3"))}</td>'
+            f'<td class="n">{number(numbers.get("cv_mean"), 2, "%")}</td>'
+            f'<td class="n">{number(numbers.get("alignment"), 2)}</td></tr>'
         )
     return (
         '<table class="overview"><thead><tr><th>Scan</th><th>Verdict</th><th class="n">Brain</th>'
-        '<th class="n">Ventricles</th><th class="n">Mean CV</th><th class="n">Similarity to reference</th></tr></thead>'
+        '<th class="n">Ventricles</th><th class="n">Mean CV</th><th class="n">Alignment</th></tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table>'
     )
 
@@ -141,34 +130,23 @@ def volumes_html(rows: Iterable[Mapping], *, cv_threshold: float | None = None) 
         swatch = f'<i style="background:{legible(label.color)}"></i>'
         name = label.name.removeprefix('Left-').replace('-', ' ')
         if label.hemisphere == 'L':
-            right = by_name.get(label.name.replace('Left-', 'Right-'))
-            left = by_name.get(label.name)
+            left, right = by_name.get(label.name), by_name.get(label.name.replace('Left-', 'Right-'))
+            cells = ''.join(_cells(side, cv_threshold) for side in (left, right))
             body.append(
-                f'<tr><th>{swatch}{escape(name)}</th>{_cells(left, cv_threshold)}{_cells(right, cv_threshold)}'
-                f'<td class="n">{_asymmetry(left, right)}</td></tr>'
+                f'<tr><th>{swatch}{escape(name)}</th>{cells}<td class="n">{_asymmetry(left, right)}</td></tr>'
             )
         elif label.hemisphere != 'R':
-            middle.append(f'<tr><th>{swatch}{escape(name)}</th>{_cells(by_name.get(label.name), cv_threshold)}</tr>')
+            middle.append(
+                f'<tr><th>{swatch}{escape(name)}</th>{_cells(by_name.get(label.name), cv_threshold)}</tr>'
+            )
     head = '<th class="n">Volume mm³</th><th class="n">MC mean ± SD mm³</th><th class="n">CV %</th>'
     return (
-        '<div class="volumes"><table><thead><tr class="side"><th></th><th colspan="3">Left</th><th colspan="3">Right'
-        f'</th><th></th></tr><tr><th>Structure</th>{head}{head}<th class="n">R\N{MINUS SIGN}L %</th></tr></thead>'
-        f'<tbody>{"".join(body)}</tbody></table><div class="aside">{_totals(rows)}'
-        f'<table><thead><tr><th>Midline</th>{head}</tr></thead><tbody>{"".join(middle)}</tbody></table></div></div>'
-        f'<p class="note">{_legend(cv_threshold)}</p>'
+        f'{_cards(rows)}<div class="wide"><table class="volumes"><thead><tr class="side"><th></th>'
+        '<th colspan="3">Left</th><th colspan="3">Right</th><th></th></tr>'
+        f'<tr><th>Structure</th>{head}{head}<th class="n">R\N{MINUS SIGN}L %</th></tr></thead>'
+        f'<tbody>{"".join(body)}</tbody><tbody><tr class="side"><th></th><th colspan="3">Midline</th></tr>'
+        f'{"".join(middle)}</tbody></table></div><p class="note">{_legend(cv_threshold)}</p>'
     )
-
-
-def totals(rows: Iterable[Mapping]) -> dict[str, float]:
-    """Return the totals of a volume table, name in lower case to mm3."""
-    found = {}
-    for row in rows:
-        if not str(row.get('index', '')).isdigit():
-            try:
-                found[str(row['name']).lower()] = float(row['volume_mm3'])
-            except (TypeError, ValueError):
-                continue
-    return found
 
 
 def facts_html(qc: Mapping) -> str:
@@ -177,41 +155,47 @@ def facts_html(qc: Mapping) -> str:
     Parameters
     ----------
     qc : mapping
-        ``header`` (as :func:`bids_brainseg.imaging.header_facts`), ``warnings`` and ``notes``.
+        ``header`` (of :func:`bids_brainseg.imaging.header_facts`) and ``warnings``, as in ``*_qc.json``.
     """
-    header = find(qc, 'header', 'facts') or {}
-    items = [
-        (FACTS.get(key, (key.replace('_', ' ').capitalize(), '')), value)
-        for key, value in header.items()
-        if not isinstance(value, Mapping) and value not in (None, '', [])
-    ]
-    remarks = [str(text) for key in ('warnings', 'notes') for text in (find(qc, key) or ())]
-    listed = ''.join(f'<li>{escape(text)}</li>' for text in dict.fromkeys(remarks))
-    return pairs_html([(name, f'{_plain(value)} {unit}'.strip()) for (name, unit), value in items]) + (
-        f'<ul class="warnings">{listed}</ul>' if listed else ''
+    items = []
+    for key, value in (qc.get('header') or {}).items():
+        name, unit = FACTS.get(key, (key.replace('_', ' ').capitalize(), ''))
+        if value not in (None, '', []):
+            items.append((name, f'{plain(value)} {unit}'.strip()))
+    listed = ''.join(f'<li>{escape(str(text))}</li>' for text in dict.fromkeys(qc.get('warnings') or ()))
+    return pairs_html(items) + (f'<ul class="warnings">{listed}</ul>' if listed else '')
+
+
+def numbers_html(qc: Mapping) -> str:
+    """Tabulate every quality number with its unit."""
+    units = qc.get('Units') or {}
+    rows = ''.join(
+        f'<tr><td><code>{escape(name)}</code></td><td class="n">{escape(plain(value))}</td>'
+        f'<td>{escape(str(units.get(name, "")))}</td></tr>'
+        for name, value in (qc.get('numbers') or {}).items()
     )
+    return f'<details><summary>Quality numbers</summary><table>{rows}</table></details>' if rows else ''
 
 
 def run_html(qc: Mapping) -> str:
-    """List with what the scan was processed: model, passes, seed, device, seconds."""
-    model = find(qc, 'model')
-    named = model if isinstance(model, Mapping) else {'name': model}
+    """List with what the scan was processed: model, passes, seed, device."""
+    model = qc.get('Model') or {}
     items = [
-        ('Model', named.get('name')),
-        ('Weights (SHA-256)', (find(qc, 'weights_sha256', 'sha256') or '')[:12]),
-        *((name, find(qc, *keys)) for name, *keys in RUN),
+        ('Model', model.get('Name')),
+        ('Weights, SHA-256', str(model.get('SHA256') or '')[:16]),
+        ('Reference', model.get('Reference')),
+        *((name, qc.get(key)) for name, key in RUN),
     ]
-    items += [(f'{str(stage).capitalize()}, s', value) for stage, value in (find(qc, 'seconds') or {}).items()]
-    return pairs_html([(name, _plain(value)) for name, value in items if value not in (None, '')])
+    return pairs_html([(name, plain(value)) for name, value in items if value not in (None, '', 'n/a')])
 
 
 def software_html(qcs: Iterable[Mapping]) -> str:
     """List the versions behind the results, all that were found."""
     versions: dict[str, set[str]] = {}
     for qc in qcs:
-        for name, version in (find(qc, 'versions') or {}).items():
+        for name, version in (qc.get('Versions') or {}).items():
             versions.setdefault(name, set()).add(str(version))
-    return pairs_html([(name, ', '.join(sorted(found))) for name, found in sorted(versions.items())])
+    return pairs_html([(name, ', '.join(sorted(found))) for name, found in versions.items()])
 
 
 def pairs_html(items: Iterable[tuple[str, str]]) -> str:
@@ -220,27 +204,23 @@ def pairs_html(items: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="facts">{inner}</dl>' if inner else ''
 
 
-def methods_html(text: str) -> str:
-    """Turn paragraphs, parted by blank lines, and `#` headings into HTML."""
-    parts = []
-    for block in text.strip().split('\n\n'):
-        block = block.strip()
-        if block.startswith('#'):
-            heading, _, block = block.partition('\n')
-            parts.append(f'<h4>{escape(heading.lstrip("# "))}</h4>')
-        if block:
-            parts.append(f'<p>{escape(block)}</p>')
-    return f'<div class="methods">{"".join(parts)}</div>'
+def plain(value: Any) -> str:
+    """Write a value of a JSON file as text.
 
-
-def _plain(value: Any) -> str:
+    >>> plain(['R', 'A', 'S']), plain(1234567.8), plain(0.66666), plain(True)
+    ('RAS', '1234568', '0.667', 'yes')
+    """
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     if isinstance(value, float):
-        return f'{value:.3g}'
+        return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
     if isinstance(value, list | tuple):
-        joint = '' if all(isinstance(item, str) and len(item) == 1 for item in value) else ' \N{MULTIPLICATION SIGN} '
-        return joint.join(_plain(item) for item in value)
+        joint = (
+            ''
+            if all(isinstance(item, str) and len(item) == 1 for item in value)
+            else ' \N{MULTIPLICATION SIGN} '
+        )
+        return joint.join(plain(item) for item in value)
     return str(value)
 
 
@@ -269,11 +249,14 @@ def _asymmetry(left: Mapping | None, right: Mapping | None) -> str:
         return MISSING
 
 
-def _totals(rows: Sequence[Mapping]) -> str:
-    names = {'brain': 'Brain', 'ventricles': 'Ventricles', 'etiv': 'eTIV'}
+def _cards(rows: Sequence[Mapping]) -> str:
+    """Show the totals, rows without an index, above the table."""
+    names = {'brain': 'Brain without ventricles', 'ventricles': 'Ventricles', 'etiv': 'eTIV'}
     cards = ''.join(
-        f'<div><b>{litres(value)}</b><span>{escape(names.get(name, name))}</span></div>'
-        for name, value in totals(rows).items()
+        f'<div><b>{litres(row["volume_mm3"])}</b>'
+        f'<span>{escape(names.get(str(row["name"]).lower(), str(row["name"])))}</span></div>'
+        for row in rows
+        if not str(row.get('index', '')).isdigit()
     )
     return f'<div class="cards">{cards}</div>' if cards else ''
 
@@ -281,8 +264,8 @@ def _totals(rows: Sequence[Mapping]) -> str:
 def _legend(threshold: float | None) -> str:
     marked = '' if threshold is None else f' Marked where it is above {threshold:g} %.'
     return (
-        'Volume: labelled voxels on the grid of the scan. MC mean ± SD: over the Monte-Carlo passes, on the grid of '
-        f'the network. CV = SD / mean, the spread within the model, not the measurement error.{marked} '
-        'R\N{MINUS SIGN}L: difference over the mean of both sides. eTIV: intracranial volume estimated from the '
-        'alignment.'
+        'Volume: labelled voxels on the grid of the scan. MC mean ± SD: over the Monte-Carlo passes, on the '
+        'grid of the network. CV = SD / mean: the spread within the model, not the measurement error.'
+        f'{marked} R\N{MINUS SIGN}L: difference over the mean of both sides. eTIV: intracranial volume '
+        'estimated from the alignment.'
     )
