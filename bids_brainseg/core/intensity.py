@@ -93,5 +93,7 @@ def head_mask(image) -> np.ndarray:
     other = weight[-1] - weight
     with np.errstate(divide='ignore', invalid='ignore'):
         between = weight * other * (mass / weight - (mass[-1] - mass) / other) ** 2
-    threshold = centres[int(np.nanargmax(np.where(np.isfinite(between), between, -np.inf)))]
+    between[~np.isfinite(between)] = 0
+    # an empty gap between air and head is a plateau: take its middle
+    threshold = centres[between >= between.max() * (1 - 1e-6)].mean()
     return finite & (image > low + 0.5 * (threshold - low))

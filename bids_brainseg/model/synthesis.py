@@ -97,6 +97,16 @@ class Head:
             tissue_names=names,
         )
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what :meth:`from_arrays` takes back."""
+        return {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_arrays(cls, **arrays) -> Head:
+        """Build from the arrays of :meth:`arrays`."""
+        arrays['tissue_names'] = tuple(str(name) for name in arrays['tissue_names'])
+        return cls(**arrays)
+
     def sample(self, shape, affine, *, deformation=None) -> np.ndarray:
         """Return the codes on a grid, nearest neighbour.
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bids_brainseg.errors import ModelError
+from bids_brainseg.imaging import image_on_grid, save_like
+from bids_brainseg.model.bundle import load_bundle
+from bids_brainseg.model.predict import predict_samples
+from bids_brainseg.model.unet import build_unet
+from bids_brainseg.model.weights import load_weights, save_weights
+
+
+@pytest.fixture(scope='module')
+def bundle(tiny_bundle):
+    return load_bundle(tiny_bundle)
+
+
+@pytest.fixture(scope='module')
+def image(bundle):
+    return np.random.default_rng(1).uniform(0, 100, bundle.grid_shape).astype(np.float32)
+
+
+def test_samples_repeat_with_the_seed(bundle, image):
+    one, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
+    same, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
+    other, _ = predict_samples(image, bundle, mc_samples=2, seed=5)
+    np.testing.assert_array_equal(one.counts, same.counts)
+    np.testing.assert_allclose(one.mean(), same.mean(), atol=1e-3)
+    assert np.abs(one.mean() - other.mean()).max() > 1e-2
+    assert not np.array_equal(one.counts[0], one.counts[1])
+
+
+def test_the_mean_is_that_of_the_single_passes(bundle, image):
+    together, _ = predict_samples(image, bundle, mc_samples=3, seed=4)
+    model = build_unet(**bundle.architecture, seed=4)
+    load_weights(model, bundle.weights_path)
+    passes = [model.predict_on_batch(image[None, ..., None])[0] for _ in range(3)]
+    np.testing.assert_allclose(np.moveaxis(together.mean(), 0, -1), np.mean(passes, 0), atol=2e-3)
+    counts = [np.bincount(p.argmax(-1).ravel(), minlength=28) for p in passes]
+    assert np.abs(np.subtract(together.counts, counts)).max() <= 5
+
+
+def test_no_samples_is_one_pass_without_dropout(bundle, image):
+    one, _ = predict_samples(image, bundle, mc_samples=0)
+    two, _ = predict_samples(image, bundle, mc_samples=0, seed=9)
+    assert one.passes == 1
+    np.testing.assert_array_equal(one.mean(), two.mean())
+
+
+def test_an_image_off_the_grid_is_refused(bundle):
+    with pytest.raises(ValueError, match='network grid'):
+        predict_samples(np.zeros((8, 8, 8), np.float32), bundle, mc_samples=0)
+
+
+def test_the_process_writes_what_the_next_node_reads(bundle, image, tmp_path):
+    scan = tmp_path / 'prepared.nii'
+    save_like(image, image_on_grid(image, bundle.grid_affine), scan, np.float32)
+    command = [sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', scan, '--bundle', bundle.path,
+               '--mc-samples', '2', '--seed', '4', '--device', 'cpu', '--out-dir', tmp_path / 'out']  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    samples = json.loads((tmp_path / 'out' / 'samples.json').read_text())
+    expected, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
+    assert np.abs(np.subtract(samples['counts'], expected.counts)).max() <= 5
+    assert samples['voxel_mm3_grid'] == pytest.approx(64)
+    assert np.load(tmp_path / 'out' / 'posterior.npy').shape == (28, *bundle.grid_shape)
+
+
+def test_an_error_is_one_line_and_an_exit_code(bundle, tmp_path):
+    command = [sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', 'x.nii', '--bundle', tmp_path,
+               '--mc-samples', '2', '--device', 'cpu', '--out-dir', tmp_path]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith('ModelError: not a model bundle')
+
+
+def test_weights_of_another_network_are_refused(bundle, tmp_path):
+    tensors = load_file(bundle.weights_path)
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, tmp_path / 'w.safetensors')
+    with pytest.raises(ModelError, match='do not fit'):
+        load_weights(build_unet(**bundle.architecture), tmp_path / 'w.safetensors')
+    (tmp_path / 'w.safetensors').write_bytes(b'nothing')
+    with pytest.raises(ModelError, match='cannot be read'):
+        load_weights(build_unet(**bundle.architecture), tmp_path / 'w.safetensors')
+
+
+def test_half_precision_changes_little(bundle, image, tmp_path):
+    model = build_unet(**bundle.architecture, stochastic=False)
+    load_weights(model, bundle.weights_path)
+    before = model.predict_on_batch(image[None, ..., None])
+    save_weights(model, tmp_path / 'half.safetensors', dtype='float16')
+    load_weights(model, tmp_path / 'half.safetensors')
+    np.testing.assert_allclose(model.predict_on_batch(image[None, ..., None]), before, atol=5e-3)

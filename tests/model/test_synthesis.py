@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brainseg.data import freesurfer_to_index, label_table
+from bids_brainseg.model.synthesis import (
+    Deformation,
+    Head,
+    Ranges,
+    Synthesizer,
+    along_axes,
+    bspline_matrix,
+    draw_contrast,
+    draw_deformation,
+    fine_grid,
+    linear_matrix,
+    mirrored_classes,
+    priors,
+)
+
+STILL = Ranges(rotation=0, shear=0, scale=0, translation=0, displacement=0, crop=0, deface=0, lesions=0, free=0, flip=False)
+
+
+@pytest.fixture(scope='module')
+def head():
+    """A head whose left half of the brain is white matter and right half cortex, in a skull."""
+    labels = np.zeros((40, 48, 40), np.int16)
+    labels[4:36, 4:44, 4:36] = 515
+    labels[8:20, 8:40, 8:32] = 2
+    labels[20:32, 8:40, 8:32] = 42
+    affine = np.diag([4.0, 4, 4, 1])
+    affine[:3, 3] = [-78, -94, -78]
+    return Head.from_labels(labels, affine, np.eye(4))
+
+
+@pytest.fixture(scope='module')
+def grid():
+    affine = np.diag([4.0, 4, 4, 1])
+    affine[:3, 3] = [-78, -94, -78]
+    return (40, 48, 40), affine
+
+
+def test_every_prior_covers_every_tissue():
+    names = set(priors()['tissues'])
+    for contrast in priors()['contrasts'].values():
+        assert set(contrast['means']) == names
+    assert set(priors()['outside_brain']) <= names
+
+
+def test_structures_have_a_tissue():
+    known = {number for numbers in priors()['tissues'].values() for number in numbers}
+    assert {label.freesurfer for label in label_table()} <= known
+
+
+def test_an_unknown_label_is_named():
+    with pytest.raises(ValueError, match=r'\[999\]'):
+        Head.from_labels(np.full((2, 2, 2), 999), np.eye(4), np.eye(4))
+
+
+def test_sampling_on_its_own_grid_gives_the_classes_back(head, grid):
+    classes = head.class_of[head.sample(*grid)]
+    assert classes[10, 20, 20] == 1 and classes[25, 20, 20] == 4
+    assert np.count_nonzero(classes == 1) == 12 * 32 * 24
+    assert np.count_nonzero(classes == 4) == 12 * 32 * 24
+
+
+def test_outside_the_map_is_air(head):
+    affine = np.diag([4.0, 4, 4, 1])
+    affine[:3, 3] = 500
+    assert not head.sample((3, 3, 3), affine).any()
+
+
+def test_a_translation_moves_by_whole_voxels(head, grid):
+    move = np.eye(4)
+    move[:3, 3] = [8, 0, -4]
+    shape, affine = grid
+    still = head.class_of[head.sample(shape, affine)]
+    corners = np.array([affine[:3, 3], affine[:3, 3] + 100])
+    moved = head.class_of[head.sample(shape, affine, deformation=Deformation(move, np.zeros((3, 6, 6, 6)), corners))]
+    np.testing.assert_array_equal(moved[4:30, :, 4:30], still[6:32, :, 3:29])
+
+
+def test_a_constant_displacement_is_a_translation(head, grid):
+    shape, affine = grid
+    corners = np.array([affine[:3, 3], affine[:3, 3] + 4.0 * (np.array(shape) - 1)])
+    control = np.zeros((3, 6, 6, 6))
+    control[1] = 8
+    moved = head.class_of[head.sample(shape, affine, deformation=Deformation(np.eye(4), control, corners))]
+    still = head.class_of[head.sample(shape, affine)]
+    np.testing.assert_array_equal(moved[:, 4:40], still[:, 6:42])
+
+
+def test_left_stays_left(head, grid):
+    shape, affine = grid
+    pairs = Synthesizer([head], shape, affine, {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}}, ranges=Ranges(), seed=2)
+    for number in range(6):
+        _, labels = pairs.pair(number)
+        # a mirrored head has its white matter on the right, and is told so
+        left, right = ((1, 4), (2, 3))[int((labels == 3).any())]
+        assert np.argwhere(labels == left)[:, 0].mean() < np.argwhere(labels == right)[:, 0].mean()
+
+
+def test_mirroring_swaps_sides_once(head, grid):
+    swapped = mirrored_classes()
+    np.testing.assert_array_equal(swapped[swapped], np.arange(28))
+    names = [label.name for label in label_table()]
+    assert names[swapped[names.index('Left-Amygdala')]] == 'Right-Amygdala'
+    assert swapped[names.index('Brain-Stem')] == names.index('Brain-Stem')
+
+
+def test_a_pair_depends_on_seed_and_number_alone(head, grid):
+    rule = {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}, 'ct': {'type': 'window', 'low': 0, 'high': 80}}
+    one, two = (Synthesizer([head], *grid, rule, seed=3) for _ in range(2))
+    for number in (7, 2):
+        for a, b in zip(one.pair(number), two.pair(number), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(one.pair(2)[0], one.pair(3)[0])
+    assert not np.array_equal(one.pair(2)[0], Synthesizer([head], *grid, rule, seed=4).pair(2)[0])
+
+
+def test_images_are_what_the_network_reads(head, grid):
+    rule = {'ct': {'type': 'window', 'low': 0, 'high': 80}}
+    image, labels = Synthesizer([head], *grid, rule, ranges=STILL, seed=1).pair(0)
+    assert image.dtype == np.float32 and labels.dtype == np.uint8
+    assert image.min() >= 0 and image.max() <= 100
+    # white matter near 27 HU, cortex near 36 HU, in a window of 80 HU
+    assert 15 < np.median(image[labels == 1]) < 50
+    assert np.median(image[labels == 1]) < np.median(image[labels == 4])
+
+
+def test_contrasts_follow_the_modality():
+    names = list(priors()['tissues'])
+    rng = np.random.default_rng(0)
+    draws = np.array([draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)[0] for _ in range(50)])
+    white, grey, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
+    assert white > grey > fluid
+    free = np.array([draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)[0] for _ in range(50)])
+    assert 0.2 < (free[:, names.index('wm')] > free[:, names.index('gm')]).mean() < 0.8
+
+
+def test_interpolation_matrices():
+    weights = bspline_matrix(np.linspace(1, 6, 30), 8)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+    # cubic B-splines reproduce straight lines
+    np.testing.assert_allclose(weights @ np.arange(8.0), np.linspace(1, 6, 30), atol=1e-5)
+    np.testing.assert_allclose(linear_matrix(np.array([-1, 0.25, 2.5, 9]), 4) @ np.arange(4.0), [0, 0.25, 2.5, 3], atol=1e-6)
+
+
+def test_along_axes_is_the_sum_over_three_indices():
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(3, 4, 5))
+    matrices = [rng.normal(size=(6, 3)), rng.normal(size=(7, 4)), rng.normal(size=(8, 5))]
+    expected = np.einsum('abc,ia,jb,kc->ijk', array, *matrices)
+    np.testing.assert_allclose(along_axes(array, matrices), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_fine_grid_covers_the_same_field_of_view(grid):
+    shape, affine = grid
+    fine_shape, fine = fine_grid(shape, affine)
+    for axis in range(3):
+        low = affine[axis, 3] - affine[axis, axis] / 2
+        assert fine[axis, 3] - fine[axis, axis] / 2 == pytest.approx(low)
+        assert fine_shape[axis] * fine[axis, axis] == pytest.approx(shape[axis] * affine[axis, axis])
+
+
+def test_a_mirrored_deformation_reverses_orientation(grid):
+    rng = np.random.default_rng(0)
+    assert np.linalg.det(draw_deformation(rng, Ranges(), *grid, mirror=True).affine[:3, :3]) < 0
+    assert np.linalg.det(draw_deformation(rng, Ranges(), *grid, mirror=False).affine[:3, :3]) > 0
+
+
+def test_freesurfer_numbers_of_cortex_parcels():
+    index = freesurfer_to_index()
+    assert (index[1024], index[2024], index[77] if 77 in index else None) == (2, 4, None)
