@@ -52,8 +52,9 @@ def _paragraph(qc: Mapping) -> str:
     return (
         f'were segmented into 27 structures by bids_brainseg {version} (model {name}, weights {weights}), '
         f'after Zopes et al. (2021). Each was aligned to the reference {model.get("Reference")} '
-        'by an affine transform (elastix; Klein et al., 2010), resampled onto the grid of the network, scaled '
-        f'to intensities from 0 to 100, and given to a 3D U-Net. {_passes(qc)} By the inverse of the affine, '
+        'by an affine transform (elastix; Klein et al., 2010), resampled onto the grid of the network, '
+        f'scaled to intensities from 0 to 100, and given to a 3D U-Net. {_passes(qc)} By the inverse of the '
+        'affine, '
         f'{BACK[str(qc.get("LabelResampling", "posterior"))]}. The uncertainty is the entropy of the mean '
         'softmax, divided by log 28.'
     )

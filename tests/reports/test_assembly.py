@@ -79,7 +79,7 @@ def test_every_scan_has_its_own_numbers_and_figures(tmp_path, make_scan):
         text = page.sections[f'scan-{number}']
         found = re.findall(r'(sub-\S+) (\S+) (alignment|contours|uncertainty)\b', text)
         assert found == [(stem, scan, kind) for kind in ('alignment', 'contours', 'uncertainty')]
-        assert re.findall(r'\S+_total', text) == [f'{stem}_total']
+        assert re.findall(r'sub-\S+_total', text) == [f'{stem}_total']
 
 
 def test_sessions_come_in_order(tmp_path, make_scan):
