@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-ARCHITECTURE = {'filters': 2, 'depth': 2, 'classes': 28, 'dropout': 0.2, 'dropout_kind': 'channel', 'normalization': 'instance'}
+ARCHITECTURE = {
+    'filters': 2,
+    'depth': 2,
+    'classes': 28,
+    'dropout': 0.2,
+    'dropout_kind': 'channel',
+    'normalization': 'instance',
+}
 GRID = (44, 48, 40)
 SPACING = 4.0
 
@@ -35,7 +42,8 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
     save_like(cavity, image_on_grid(cavity, affine), folder / 'mask.nii.gz', np.uint8)
     entry = rules['modalities'][modality]
     write_bundle(
-        folder, name=f'tiny{modality}', version='1', modality=modality, licence='Apache-2.0', reference_name='Tiny',
+        folder, name=f'tiny{modality}', version='1', modality=modality, licence='Apache-2.0',
+        reference_name='Tiny',
         grid_shape=GRID, grid_affine=affine.tolist(), intensity=entry['intensity'], architecture=ARCHITECTURE,
         mc_samples=2, cv_threshold=entry['cv_threshold'], icv_mm3=1.5e6, qc={}, card={},
     )  # fmt: skip
@@ -50,7 +58,10 @@ def head(shape, affine, *, hounsfield: bool = False):
     image : `shape` float32 array
     cavity : `shape` bool array
     """
-    points = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing='ij'), -1) @ affine[:3, :3].T + affine[:3, 3]
+    points = (
+        np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing='ij'), -1) @ affine[:3, :3].T
+        + affine[:3, 3]
+    )
     # shifted apart, so that no rotation or mirror maps the head onto itself
     radius = [
         np.linalg.norm((points - centre) / axes, axis=-1)

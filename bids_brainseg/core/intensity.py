@@ -47,7 +47,9 @@ def normalize(image, rule: Mapping) -> np.ndarray:
             raise ValueError('no voxel above the background: the image is constant or empty')
         low, high = np.percentile(inside, [rule['low'], rule['high']])
     else:
-        raise ValueError(f"intensity rule must be 'percentile' or 'window'. Received instead: {rule['type']!r}")
+        raise ValueError(
+            f"intensity rule must be 'percentile' or 'window'. Received instead: {rule['type']!r}"
+        )
     if not high > low:
         raise ValueError(f'intensities span nothing: lower limit {low:g}, upper limit {high:g}')
     scaled = np.where(finite, image, low)

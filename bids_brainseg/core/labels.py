@@ -39,7 +39,9 @@ def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> 
     labels = np.asarray(labels)
     numbers = labels.astype(np.int64)
     if not np.array_equal(numbers, labels) or numbers.min(initial=0) < 0:
-        raise ValueError(f'label maps hold whole numbers from 0; found {labels.min()} to {labels.max()} ({labels.dtype})')
+        raise ValueError(
+            f'label maps hold whole numbers from 0; found {labels.min()} to {labels.max()} ({labels.dtype})'
+        )
     table = np.full(max(int(numbers.max(initial=0)), max(mapping, default=0)) + 1, -1, np.int64)
     for number, index in mapping.items():
         table[number] = index
@@ -52,7 +54,9 @@ def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> 
     return table.astype(np.uint8)[numbers]
 
 
-def split_midline(labels, affine, *, split: Iterable[int], left: int, right: int, left_of, right_of) -> np.ndarray:
+def split_midline(
+    labels, affine, *, split: Iterable[int], left: int, right: int, left_of, right_of
+) -> np.ndarray:
     """Give unpaired structures, such as the corpus callosum, to the hemisphere they lie in.
 
     Parameters
@@ -89,7 +93,9 @@ def split_midline(labels, affine, *, split: Iterable[int], left: int, right: int
             raise ValueError(f'no voxel of {list(side)}: the midplane is undefined')
         centres.append(affine[:3, :3] @ found.mean(0) + affine[:3, 3])
     axis = centres[1] - centres[0]
-    position = (voxels @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3] - np.mean(centres, 0)) @ axis
+    position = (
+        voxels @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3] - np.mean(centres, 0)
+    ) @ axis
     result = labels.copy()
     result[tuple(voxels.T)] = np.where(position > 0, right, left)
     return result

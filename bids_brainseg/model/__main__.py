@@ -15,16 +15,75 @@ from bids_brainseg.errors import BrainsegError, ModelError
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the parser of the process."""
-    parser = argparse.ArgumentParser(prog='python -m bids_brainseg.model')
+    parser = argparse.ArgumentParser(prog='python -m bids_brainseg.model', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
+
     predict = commands.add_parser('predict', help='segment an image on the network grid')
-    predict.add_argument('--image', type=Path, required=True, help='intensities in [0, 100] on the grid of the bundle')
+    predict.set_defaults(run=_predict)
+    predict.add_argument(
+        '--image', type=Path, required=True, help='intensities in [0, 100] on the grid of the bundle'
+    )
     predict.add_argument('--bundle', type=Path, required=True, help='folder of the model')
-    predict.add_argument('--mc-samples', type=int, required=True, help='Monte-Carlo passes; 0: one without dropout')
+    predict.add_argument(
+        '--mc-samples', type=int, required=True, help='Monte-Carlo passes; 0: one without dropout'
+    )
     predict.add_argument('--seed', type=int, default=0)
-    predict.add_argument('--device', choices=['auto', 'cpu', 'gpu'], default='auto')
-    predict.add_argument('--threads', type=int, default=0, help='0: as many as there are cores')
     predict.add_argument('--out-dir', type=Path, required=True)
+
+    prepare = commands.add_parser('prepare', help='align label maps and average them to references')
+    prepare.set_defaults(run=_prepare)
+    prepare.add_argument(
+        '--label-maps', type=Path, nargs='+', required=True, help='whole-head label maps to train on'
+    )
+    prepare.add_argument(
+        '--held-out', type=Path, nargs='+', required=True, help='label maps that only validate'
+    )
+    prepare.add_argument('--out-dir', type=Path, required=True)
+
+    train = commands.add_parser('train', help='train on scans drawn from prepared label maps')
+    train.set_defaults(run=_train)
+    train.add_argument('--prepared', type=Path, required=True, help='folder that `prepare` made')
+    train.add_argument(
+        '--out-dir', type=Path, required=True, help='gets last.safetensors, architecture.json, log.jsonl'
+    )
+    train.add_argument('--contrasts', nargs='+', default=['T1w', 'FLAIR', 'dwi', 'ct'])
+    train.add_argument(
+        '--shape', type=int, nargs=3, default=[128, 144, 112], help='grid (default: that of the bundles)'
+    )
+    train.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
+    train.add_argument('--steps', type=int, required=True, help='pairs to see')
+    train.add_argument('--learning-rate', type=float, default=1e-3)
+    train.add_argument('--filters', type=int, default=32)
+    train.add_argument('--dropout', type=float, default=0.2)
+    train.add_argument('--dropout-kind', choices=['channel', 'element'], default='channel')
+    train.add_argument('--normalization', choices=['instance', 'group', 'batch'], default='instance')
+    train.add_argument(
+        '--range', nargs='+', default=[], metavar='NAME=VALUE', help='how far samples go, e.g. free=0.1'
+    )
+    train.add_argument('--init', type=Path, help='weights to start from')
+    train.add_argument('--start', type=int, default=0, help='number of the first pair')
+    train.add_argument('--seed', type=int, default=1)
+    train.add_argument('--check-every', type=int, default=50, help='steps between checkpoints')
+    train.add_argument(
+        '--validate-every', type=int, default=500, help='steps between scores on held-out heads'
+    )
+    train.add_argument('--workers', type=int, default=1, help='threads that draw pairs')
+
+    pack = commands.add_parser(
+        'pack', help='score trained weights on held-out heads and make a bundle of them'
+    )
+    pack.set_defaults(run=_pack)
+    pack.add_argument('--prepared', type=Path, required=True)
+    pack.add_argument('--trained', type=Path, required=True, help='folder that `train` made')
+    pack.add_argument('--modality', required=True)
+    pack.add_argument('--model-version', required=True)
+    pack.add_argument('--card', type=Path, required=True, help='JSON: what to say about training and limits')
+    pack.add_argument('--pairs', type=int, default=10, help='held-out pairs to score')
+    pack.add_argument('--out-dir', type=Path, required=True)
+
+    for command in commands.choices.values():
+        command.add_argument('--device', choices=['auto', 'cpu', 'gpu'], default='auto')
+        command.add_argument('--threads', type=int, default=0, help='0: as many as there are cores')
     return parser
 
 
@@ -33,7 +92,7 @@ def main(argv=None) -> int:
     args = get_parser().parse_args(argv)
     _configure(args.device, args.threads)
     try:
-        _predict(args)
+        args.run(args)
     except BrainsegError as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return error.exit_code
@@ -88,11 +147,92 @@ def _predict(args) -> None:
     (args.out_dir / 'samples.json').write_text(json.dumps(samples, indent=2) + '\n')
 
 
+def _prepare(args) -> None:
+    from .build import prepare
+
+    prepare(args.label_maps, args.held_out, args.out_dir)
+
+
+def _train(args) -> None:
+    import keras
+
+    from .build import held_out_pairs, load_heads, synthesizer
+    from .synthesis import Ranges
+    from .train import train
+    from .unet import build_unet
+    from .weights import load_weights
+
+    _device(args.device, keras)
+    keras.utils.set_random_seed(args.seed)
+    architecture = {'filters': args.filters, 'depth': 4, 'classes': 28, 'dropout': args.dropout,
+                    'dropout_kind': args.dropout_kind, 'normalization': args.normalization}  # fmt: skip
+    model = build_unet(**architecture, seed=args.seed)
+    if args.init:
+        load_weights(model, args.init)
+    ranges = Ranges(**{name: float(value) for name, _, value in (text.partition('=') for text in args.range)})
+    grid = {'shape': args.shape, 'spacing': args.spacing}
+    heads = load_heads(args.prepared, 'train')
+    held_out = held_out_pairs(load_heads(args.prepared, 'validate'), args.contrasts, **grid, count=2)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    (args.out_dir / 'architecture.json').write_text(json.dumps(architecture, indent=2) + '\n')
+    train(
+        model,
+        synthesizer(heads, args.contrasts, **grid, ranges=ranges, seed=args.seed),
+        args.out_dir,
+        steps=args.steps,
+        check_every=args.check_every,
+        learning_rate=args.learning_rate,
+        validation=held_out,
+        validate_every=args.validate_every,
+        start=args.start,
+        workers=args.workers,
+    )
+
+
+def _pack(args) -> None:
+    import numpy as np
+
+    from bids_brainseg.data import label_table
+
+    from .build import defaults, held_out_pairs, load_heads, pack
+    from .train import score
+    from .unet import build_unet
+    from .weights import load_weights, save_weights
+
+    architecture = json.loads((args.trained / 'architecture.json').read_text())
+    card = json.loads(args.card.read_text())
+    model = build_unet(**architecture, stochastic=False)
+    load_weights(model, args.trained / 'last.safetensors')
+    half = args.trained / 'half.safetensors'
+    save_weights(model, half, dtype='float16')
+    # the scores are those of the weights as they are stored
+    load_weights(model, half)
+    heads = load_heads(args.prepared, 'validate')
+    pairs = held_out_pairs(heads, [args.modality], **defaults()['grid'], count=args.pairs)[args.modality]
+    dice = score(model, pairs)
+    card.setdefault('dice', {})['held_out_label_maps'] = {
+        'what': f'{args.pairs} scans drawn from held-out label maps, network grid, one pass without dropout',
+        'average': round(float(np.nanmean(dice)), 4),
+        **{label.name: round(float(value), 4) for label, value in zip(label_table()[1:], dice, strict=True)},
+    }
+    bundle = pack(
+        args.out_dir,
+        args.prepared,
+        half,
+        args.modality,
+        version=args.model_version,
+        architecture=architecture,
+        card=card,
+    )
+    print(bundle.path, card['dice']['held_out_label_maps']['average'])
+
+
 def _device(wanted: str, keras) -> str:
     found = keras.distribution.list_devices('gpu') if wanted != 'cpu' else []
     if wanted == 'gpu' and not found:
         raise ModelError(
-            'no GPU is visible to the network (--device gpu); install the gpu extra and check the driver, or use --device cpu'
+            'no GPU is visible to the network (--device gpu); '
+            'install the gpu extra and check the driver, or use --device cpu'
         )
     return 'gpu' if found else 'cpu'
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a folder of label maps to bundles: heads in a common space, references, training stages, the finished folder."""
+"""From a folder of label maps to bundles: heads in a common space, references, the finished folder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ def prepare(label_maps: Sequence[Path], held_out: Sequence[Path], folder: Path) 
         inverses = [np.linalg.inv(m) for m in matrices]
         mean = np.mean([c @ m[:3, :3].T + m[:3, 3] for c, m in zip(centres, inverses, strict=False)], 0)
         matrices += [fit_affine(mean, c) for c in centres[len(label_maps) :]]
-        heads = [Head.from_labels(i.data.astype(np.int16), i.affine, m) for i, m in zip(images, matrices, strict=True)]
+        heads = [
+            Head.from_labels(i.data.astype(np.int16), i.affine, m)
+            for i, m in zip(images, matrices, strict=True)
+        ]
     except ValueError as error:
         raise InputError(f'a label map cannot be used: {error}') from error
     (folder / 'heads').mkdir(parents=True, exist_ok=True)
@@ -101,14 +104,16 @@ def load_heads(folder: Path, role: str) -> list[Head]:
     return heads
 
 
-def synthesizer(heads, contrasts: Sequence[str], *, shape, spacing: float, ranges: Ranges, seed: int) -> Synthesizer:
+def synthesizer(
+    heads, contrasts: Sequence[str], *, shape, spacing: float, ranges: Ranges, seed: int
+) -> Synthesizer:
     """Return what draws pairs of some contrasts on a grid about the centre of the shipped one."""
     rules = {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
     affine = grid_affine(shape, spacing, defaults()['centre'])
     return Synthesizer(heads, tuple(shape), affine, rules, ranges=ranges, seed=seed)
 
 
-#: How validation pairs differ from training pairs: heads as they align, whole, healthy, in their own contrast.
+#: Held-out pairs, unlike training pairs: heads as they align, whole, healthy, in their own contrast.
 HELD_OUT = Ranges(rotation=3, displacement=1.5, scale=0.03, free=0, crop=0, deface=0, lesions=0)
 
 
@@ -127,7 +132,14 @@ def held_out_pairs(heads, contrasts: Sequence[str], *, shape, spacing: float, co
 
 
 def pack(
-    folder: Path, prepared: Path, weights: Path, modality: str, *, version: str, architecture: Mapping, card: Mapping
+    folder: Path,
+    prepared: Path,
+    weights: Path,
+    modality: str,
+    *,
+    version: str,
+    architecture: Mapping,
+    card: Mapping,
 ) -> Bundle:
     """Make a bundle from trained weights.
 

@@ -130,9 +130,13 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
     except (OSError, ValueError) as error:
         raise ModelError(f'not a model bundle: {path} ({error}); name a folder with model.json') from error
     if content.get('format') != FORMAT:
-        raise ModelError(f'model bundle of format {content.get("format")!r}: {path}; this version reads format {FORMAT}')
+        raise ModelError(
+            f'model bundle of format {content.get("format")!r}: {path}; this version reads format {FORMAT}'
+        )
     if content.get('classes') != label_table_hash():
-        raise ModelError(f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to')
+        raise ModelError(
+            f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to'
+        )
     names = [n for n in Bundle.__dataclass_fields__ if n != 'path']
     missing = [n for n in names if n not in content]
     if missing:
@@ -141,12 +145,16 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
         if not (path / name).is_file():
             raise ModelError(f'model bundle is incomplete: {path} lacks {name}; get the bundle anew')
         if _sha256(path / name) != content['sha256'].get(name):
-            raise ModelError(f'model bundle is damaged: {path / name} does not have the hash in model.json; get it anew')
+            raise ModelError(
+                f'model bundle is damaged: {path / name} does not have the hash in model.json; get it anew'
+            )
     content['grid_shape'] = tuple(content['grid_shape'])
     content['grid_affine'] = tuple(tuple(row) for row in content['grid_affine'])
     step = 2 ** content['architecture']['depth']
     if any(n % step for n in content['grid_shape']):
-        raise ModelError(f'model bundle has a grid of {content["grid_shape"]}: every side must be a multiple of {step}')
+        raise ModelError(
+            f'model bundle has a grid of {content["grid_shape"]}: every side must be a multiple of {step}'
+        )
     return Bundle(path=path, **{n: content[n] for n in names})
 
 

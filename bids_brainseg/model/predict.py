@@ -17,7 +17,9 @@ from .unet import build_unet, split_first_block
 from .weights import load_weights
 
 
-def predict_samples(image, bundle: Bundle, *, mc_samples: int, seed: int = 0) -> tuple[RunningPosterior, dict]:
+def predict_samples(
+    image, bundle: Bundle, *, mc_samples: int, seed: int = 0
+) -> tuple[RunningPosterior, dict]:
     """Segment an image on the network grid.
 
     Parameters

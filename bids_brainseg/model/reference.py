@@ -12,7 +12,8 @@ from scipy import ndimage
 # They fix the orientation and origin of the common space only; its size is the sample's own mean.
 MNI_CENTRES = {
     10: (-11, -19, 7), 49: (11, -19, 7), 11: (-13, 9, 10), 50: (13, 9, 10), 12: (-25, 1, 0), 51: (25, 1, 0),
-    13: (-20, -5, -1), 52: (20, -5, -1), 17: (-26, -22, -14), 53: (26, -22, -14), 18: (-23, -5, -19), 54: (23, -5, -19),
+    13: (-20, -5, -1), 52: (20, -5, -1), 17: (-26, -22, -14), 53: (26, -22, -14),
+    18: (-23, -5, -19), 54: (23, -5, -19),
     16: (0, -28, -31), 8: (-24, -63, -36), 47: (24, -63, -36), 28: (-11, -16, -9), 60: (11, -16, -9),
     3: (-35, -19, 13), 42: (35, -19, 13), 2: (-27, -18, 18), 41: (27, -18, 18),
 }  # fmt: skip
@@ -41,7 +42,9 @@ def structure_centres(labels, affine, numbers: Sequence[int]) -> np.ndarray:
     """
     absent = np.setdiff1d(numbers, np.unique(labels))
     if absent.size:
-        raise ValueError(f'labels {absent.tolist()} are absent: the label map cannot be aligned by its structures')
+        raise ValueError(
+            f'labels {absent.tolist()} are absent: the label map cannot be aligned by its structures'
+        )
     centres = ndimage.center_of_mass(np.ones(labels.shape, np.uint8), labels, numbers)
     return np.asarray(centres) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
 
@@ -88,7 +91,9 @@ def fit_rigid(source, target) -> np.ndarray:
     return result
 
 
-def common_space(centres: Sequence[np.ndarray], numbers: Sequence[int], *, iterations: int = 10) -> list[np.ndarray]:
+def common_space(
+    centres: Sequence[np.ndarray], numbers: Sequence[int], *, iterations: int = 10
+) -> list[np.ndarray]:
     """Align subjects by the centres of their structures to their own mean.
 
     Parameters
@@ -102,8 +107,7 @@ def common_space(centres: Sequence[np.ndarray], numbers: Sequence[int], *, itera
     -------
     list of (4, 4) float array
         For each subject the affine from the common space to its own, RAS mm. The common space has the
-        orientation of MNI152, is mirror-symmetric about x = 0 as far as centres tell, and the mean volume of the sample:
-        the affines' determinants have the geometric mean 1.
+        orientation of MNI152 and the mean volume of the sample: the affines' determinants have the geometric mean 1.
     """
     mni = np.array([MNI_CENTRES[n] for n in numbers], float)
     mean = centres[0]
@@ -120,7 +124,7 @@ def _move(matrix, points):
 
 
 def average_head(heads: Sequence, contrast: Mapping, shape, affine) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean image of the heads in one contrast, and the share of heads whose cranial cavity covers a voxel.
+    """Return the mean image of the heads in one contrast, and where their cranial cavities are.
 
     Parameters
     ----------
@@ -138,7 +142,7 @@ def average_head(heads: Sequence, contrast: Mapping, shape, affine) -> tuple[np.
     image : `shape` float32 array
         In the contrast's unit.
     cavity : `shape` float32 array
-        In [0, 1].
+        Share of the heads whose cranial cavity covers a voxel, in [0, 1].
     """
     image = np.zeros(shape, np.float32)
     cavity = np.zeros(shape, np.float32)

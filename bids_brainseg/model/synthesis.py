@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label map to scan: the generative model that training pairs are drawn from.
 
-A label map is deformed, its tissues get random intensities, and the result is acquired: slices of some thickness, bias
-field, noise, missing skull or cropped field of view. After Billot et al., SynthSeg, Med. Image Anal. 2023
+A label map is deformed, its tissues get random intensities, and the result is acquired: slices of some
+thickness, bias field, noise, missing skull or cropped field of view. After Billot et al., SynthSeg, Med. Image Anal. 2023
 (doi 10.1016/j.media.2023.102789), with one set of priors per modality.
 
 All fields are separable in space, so that each step is a product of small matrices along the three axes.
@@ -130,7 +130,9 @@ class Head:
             m = matrix[row].astype(np.float32)
             point = (m[0] * axes[0])[:, None, None] + (m[1] * axes[1])[:, None] + (m[2] * axes[2] + m[3])
             if deformation is not None:
-                mixed = np.tensordot(self.voxel_from_common[row, :3], deformation.control, 1).astype(np.float32)
+                mixed = np.tensordot(self.voxel_from_common[row, :3], deformation.control, 1).astype(
+                    np.float32
+                )
                 point += along_axes(mixed, deformation.basis(shape, affine))
             np.rint(point, out=point)
             np.clip(point, 0, self.codes.shape[row] - 1, out=point)
@@ -163,7 +165,9 @@ class Deformation:
         for axis, n in enumerate(shape):
             points = affine[axis, axis] * np.arange(n) + affine[axis, 3]
             count = self.control.shape[axis + 1]
-            position = (points - self.box[0, axis]) / (self.box[1, axis] - self.box[0, axis]) * (count - 3) + 1
+            position = (points - self.box[0, axis]) / (self.box[1, axis] - self.box[0, axis]) * (
+                count - 3
+            ) + 1
             result.append(bspline_matrix(position, count))
         return result
 
@@ -305,7 +309,9 @@ class Synthesizer:
         image = rng.standard_normal(shape, np.float32)
         image *= spread[tissue]
         image += mean[tissue]
-        image = acquire(rng, image, affine, self.shape, self.affine, acquisition, background, hounsfield=name == 'ct')
+        image = acquire(
+            rng, image, affine, self.shape, self.affine, acquisition, background, hounsfield=name == 'ct'
+        )
         if rng.random() < self.ranges.deface:
             remove_face(rng, image, self.affine, background)
         if rng.random() < self.ranges.crop:
@@ -324,13 +330,16 @@ def mirrored_classes() -> np.ndarray:
     index = {label.name: label.index for label in label_table()}
     swap = {'L': ('Left-', 'Right-'), 'R': ('Right-', 'Left-')}
     return np.array(
-        [index[x.name.replace(*swap[x.hemisphere])] if x.hemisphere in swap else x.index for x in label_table()],
+        [
+            index[x.name.replace(*swap[x.hemisphere])] if x.hemisphere in swap else x.index
+            for x in label_table()
+        ],
         np.uint8,
     )
 
 
 def fine_grid(shape, affine, ratio: float = 1.4):
-    """Return shape and affine of a grid `ratio` times finer over the same field of view, for partial volume."""
+    """Return shape and affine of a grid `ratio` times finer with the same field of view."""
     fine_shape = tuple(int(np.ceil(n * ratio)) for n in shape)
     fine = affine.copy()
     for axis, (n, m) in enumerate(zip(shape, fine_shape, strict=True)):
@@ -387,7 +396,12 @@ def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> tuple[np.ndar
     if free:
         mean = rng.uniform(0.05, 1, len(names))
         # structures that no sequence tells apart by much share one mean, give or take a little
-        for group in (('ventricle', 'csf'), ('wm', 'cerebellar_wm'), ('gm', 'cerebellar_gm'), ('hippocampus', 'amygdala')):
+        for group in (
+            ('ventricle', 'csf'),
+            ('wm', 'cerebellar_wm'),
+            ('gm', 'cerebellar_gm'),
+            ('hippocampus', 'amygdala'),
+        ):
             first, second = (names.index(n) for n in group)
             mean[second] = mean[first] + rng.normal(0, 0.05)
         spread = rng.uniform(0.01, 0.1, len(names))
@@ -459,7 +473,11 @@ def acquire(rng, image, image_affine, shape, affine, acquisition: Mapping, backg
         sigma = max(width * rng.uniform(0.7, 1.1), step) / 2.355
         weights = np.exp(-0.5 * ((centres[:, None] - points) / sigma) ** 2) + 1e-12
         gather.append((weights / weights.sum(1, keepdims=True)).astype(np.float32))
-        spread.append(linear_matrix((affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis]) - start) / width, count))
+        spread.append(
+            linear_matrix(
+                (affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis]) - start) / width, count
+            )
+        )
     scan = along_axes(image, gather)
     count = 4 + int(rng.integers(0, 4))
     field_control = rng.normal(0, rng.uniform(*acquisition['bias']), (count, count, count))
@@ -474,7 +492,7 @@ def acquire(rng, image, image_affine, shape, affine, acquisition: Mapping, backg
 
 
 def linear_matrix(position, count: int) -> np.ndarray:
-    """Return linear interpolation weights (n, count) at positions in units of samples, clipped to the ends."""
+    """Return linear weights (n, count) at positions in units of samples, clipped to the ends."""
     position = np.clip(position, 0, count - 1)
     return np.clip(1 - np.abs(position[:, None] - np.arange(count)), 0, None).astype(np.float32)
 

@@ -123,10 +123,16 @@ def train(
         for step in range(1, steps + 1):
             losses.append(float(model.train_on_batch(*next(pairs))))
             if not np.isfinite(losses[-1]):
-                raise ModelError(f'training diverged: loss {losses[-1]} at step {step}; lower the learning rate')
+                raise ModelError(
+                    f'training diverged: loss {losses[-1]} at step {step}; lower the learning rate'
+                )
             if step % check_every and step != steps:
                 continue
-            record = {'step': step, 'seconds': round(time.time() - begun), 'loss': round(float(np.mean(losses)), 4)}
+            record = {
+                'step': step,
+                'seconds': round(time.time() - begun),
+                'loss': round(float(np.mean(losses)), 4),
+            }
             losses.clear()
             with averaged(model):
                 save_weights(model, folder / 'last.safetensors')

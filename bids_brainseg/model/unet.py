@@ -57,7 +57,9 @@ def build_unet(
         If an argument is out of range.
     """
     if normalization not in NORMALIZATIONS:
-        raise ValueError(f'`normalization` must be one of {NORMALIZATIONS}. Received instead: {normalization!r}')
+        raise ValueError(
+            f'`normalization` must be one of {NORMALIZATIONS}. Received instead: {normalization!r}'
+        )
     if dropout_kind not in DROPOUTS:
         raise ValueError(f'`dropout_kind` must be one of {DROPOUTS}. Received instead: {dropout_kind!r}')
     if filters < 1 or depth < 1:
@@ -75,7 +77,9 @@ def build_unet(
             return x
         # one stream per layer: masks of different layers must not be copies of each other
         layer_seed = None if seed is None else 1000 * seed + number
-        return MonteCarloDropout(dropout, channelwise=dropout_kind == 'channel', seed=layer_seed, name=f'{name}_drop')(x)
+        return MonteCarloDropout(
+            dropout, channelwise=dropout_kind == 'channel', seed=layer_seed, name=f'{name}_drop'
+        )(x)
 
     inputs = keras.Input((None, None, None, 1), name='intensity')
     x = layers.Rescaling(1 / 50, offset=-1, name='centre')(inputs)
@@ -107,7 +111,7 @@ def split_first_block(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Returns
     -------
     first, rest : keras.Model
-        ``rest(first(x))`` is ``model(x)``; `first` is deterministic, so that Monte-Carlo passes share its result.
+        ``rest(first(x))`` is ``model(x)``; `first` is deterministic, so Monte-Carlo passes share its result.
     """
     features = model.get_layer('encoder_0_out').output
     return keras.Model(model.input, features), keras.Model(features, model.output)

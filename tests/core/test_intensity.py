@@ -37,7 +37,10 @@ def test_a_few_hot_voxels_do_not_matter(head):
     hot[6, 6, 6] = 1e6
     rule = {'type': 'percentile', 'low': 0.5, 'high': 99.5}
     assert np.abs(normalize(hot, rule) - normalize(head, rule)).max() < 100
-    assert np.median(np.abs(normalize(hot, rule)[5:15, 5:15, 5:15] - normalize(head, rule)[5:15, 5:15, 5:15])) < 1
+    assert (
+        np.median(np.abs(normalize(hot, rule)[5:15, 5:15, 5:15] - normalize(head, rule)[5:15, 5:15, 5:15]))
+        < 1
+    )
 
 
 def test_what_is_not_finite_becomes_zero(head):

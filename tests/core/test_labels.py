@@ -35,4 +35,6 @@ def test_unpaired_structures_go_to_the_side_they_lie_in(flip):
 
 def test_no_midplane_without_both_sides():
     with pytest.raises(ValueError, match='midplane'):
-        split_midline(np.full((2, 2, 2), 251), np.eye(4), split=[251], left=2, right=41, left_of=[2], right_of=[41])
+        split_midline(
+            np.full((2, 2, 2), 251), np.eye(4), split=[251], left=2, right=41, left_of=[2], right_of=[41]
+        )

@@ -31,7 +31,9 @@ def test_the_stream_gives_what_all_at_once_gives(passes):
     np.testing.assert_allclose(posterior.entropy(), entropy, atol=1e-5)
     within = np.mean([-(p * np.log(p)).sum(-1) for p in passes], 0) / np.log(4)
     np.testing.assert_allclose(posterior.mutual_information(), entropy - within, atol=1e-5)
-    np.testing.assert_array_equal(posterior.counts, [np.bincount(p.argmax(-1).ravel(), minlength=4) for p in passes])
+    np.testing.assert_array_equal(
+        posterior.counts, [np.bincount(p.argmax(-1).ravel(), minlength=4) for p in passes]
+    )
     labels = np.array([p.argmax(-1) for p in passes])
     expected = [(labels == c).all(0).sum() / max((labels == c).any(0).sum(), 1) for c in range(4)]
     np.testing.assert_allclose(posterior.intersection_over_union(), expected)

@@ -31,6 +31,12 @@ def image(bundle):
     return np.random.default_rng(1).uniform(0, 100, bundle.grid_shape).astype(np.float32)
 
 
+def run_process(**options):
+    words = [str(x) for name, value in options.items() for x in ('--' + name.replace('_', '-'), value)]
+    command = [sys.executable, '-m', 'bids_brainseg.model', 'predict', '--device', 'cpu', *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
 def test_samples_repeat_with_the_seed(bundle, image):
     one, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
     same, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
@@ -66,9 +72,8 @@ def test_an_image_off_the_grid_is_refused(bundle):
 def test_the_process_writes_what_the_next_node_reads(bundle, image, tmp_path):
     scan = tmp_path / 'prepared.nii'
     save_like(image, image_on_grid(image, bundle.grid_affine), scan, np.float32)
-    command = [sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', scan, '--bundle', bundle.path,
-               '--mc-samples', '2', '--seed', '4', '--device', 'cpu', '--out-dir', tmp_path / 'out']  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
+    done = run_process(image=scan, bundle=bundle.path, mc_samples=2, seed=4, out_dir=tmp_path / 'out')
+    assert done.returncode == 0, done.stderr
     samples = json.loads((tmp_path / 'out' / 'samples.json').read_text())
     expected, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
     assert np.abs(np.subtract(samples['counts'], expected.counts)).max() <= 5
@@ -77,9 +82,7 @@ def test_the_process_writes_what_the_next_node_reads(bundle, image, tmp_path):
 
 
 def test_an_error_is_one_line_and_an_exit_code(bundle, tmp_path):
-    command = [sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', 'x.nii', '--bundle', tmp_path,
-               '--mc-samples', '2', '--device', 'cpu', '--out-dir', tmp_path]  # fmt: skip
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = run_process(image='x.nii', bundle=tmp_path, mc_samples=2, out_dir=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith('ModelError: not a model bundle')
 

@@ -20,7 +20,18 @@ from bids_brainseg.model.synthesis import (
     priors,
 )
 
-STILL = Ranges(rotation=0, shear=0, scale=0, translation=0, displacement=0, crop=0, deface=0, lesions=0, free=0, flip=False)
+STILL = Ranges(
+    rotation=0,
+    shear=0,
+    scale=0,
+    translation=0,
+    displacement=0,
+    crop=0,
+    deface=0,
+    lesions=0,
+    free=0,
+    flip=False,
+)
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +89,9 @@ def test_a_translation_moves_by_whole_voxels(head, grid):
     shape, affine = grid
     still = head.class_of[head.sample(shape, affine)]
     corners = np.array([affine[:3, 3], affine[:3, 3] + 100])
-    moved = head.class_of[head.sample(shape, affine, deformation=Deformation(move, np.zeros((3, 6, 6, 6)), corners))]
+    moved = head.class_of[
+        head.sample(shape, affine, deformation=Deformation(move, np.zeros((3, 6, 6, 6)), corners))
+    ]
     np.testing.assert_array_equal(moved[4:30, :, 4:30], still[6:32, :, 3:29])
 
 
@@ -94,7 +107,14 @@ def test_a_constant_displacement_is_a_translation(head, grid):
 
 def test_left_stays_left(head, grid):
     shape, affine = grid
-    pairs = Synthesizer([head], shape, affine, {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}}, ranges=Ranges(), seed=2)
+    pairs = Synthesizer(
+        [head],
+        shape,
+        affine,
+        {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}},
+        ranges=Ranges(),
+        seed=2,
+    )
     for number in range(6):
         _, labels = pairs.pair(number)
         # a mirrored head has its white matter on the right, and is told so
@@ -111,7 +131,10 @@ def test_mirroring_swaps_sides_once(head, grid):
 
 
 def test_a_pair_depends_on_seed_and_number_alone(head, grid):
-    rule = {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}, 'ct': {'type': 'window', 'low': 0, 'high': 80}}
+    rule = {
+        'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5},
+        'ct': {'type': 'window', 'low': 0, 'high': 80},
+    }
     one, two = (Synthesizer([head], *grid, rule, seed=3) for _ in range(2))
     for number in (7, 2):
         for a, b in zip(one.pair(number), two.pair(number), strict=True):
@@ -133,10 +156,14 @@ def test_images_are_what_the_network_reads(head, grid):
 def test_contrasts_follow_the_modality():
     names = list(priors()['tissues'])
     rng = np.random.default_rng(0)
-    draws = np.array([draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)[0] for _ in range(50)])
+    draws = np.array(
+        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)[0] for _ in range(50)]
+    )
     white, grey, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
     assert white > grey > fluid
-    free = np.array([draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)[0] for _ in range(50)])
+    free = np.array(
+        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)[0] for _ in range(50)]
+    )
     assert 0.2 < (free[:, names.index('wm')] > free[:, names.index('gm')]).mean() < 0.8
 
 
@@ -145,7 +172,9 @@ def test_interpolation_matrices():
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
     # cubic B-splines reproduce straight lines
     np.testing.assert_allclose(weights @ np.arange(8.0), np.linspace(1, 6, 30), atol=1e-5)
-    np.testing.assert_allclose(linear_matrix(np.array([-1, 0.25, 2.5, 9]), 4) @ np.arange(4.0), [0, 0.25, 2.5, 3], atol=1e-6)
+    np.testing.assert_allclose(
+        linear_matrix(np.array([-1, 0.25, 2.5, 9]), 4) @ np.arange(4.0), [0, 0.25, 2.5, 3], atol=1e-6
+    )
 
 
 def test_along_axes_is_the_sum_over_three_indices():

@@ -24,11 +24,18 @@ def image():
 def test_the_published_network_has_the_published_shape():
     model = build_unet(filters=32, depth=4)
     assert model.get_layer('bottleneck_conv_1').filters == 512
-    assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv3DTranspose)] == [256, 128, 64, 32]
+    assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv3DTranspose)] == [
+        256,
+        128,
+        64,
+        32,
+    ]
     assert sum(isinstance(layer, keras.layers.MaxPooling3D) for layer in model.layers) == 4
     dropped = [layer.name for layer in model.layers if isinstance(layer, MonteCarloDropout)]
     # after every encoder and decoder block, none in the bottleneck
-    assert sorted(dropped) == sorted([f'{part}_{i}_drop' for part in ('encoder', 'decoder') for i in range(4)])
+    assert sorted(dropped) == sorted(
+        [f'{part}_{i}_drop' for part in ('encoder', 'decoder') for i in range(4)]
+    )
     assert model.output_shape == (None, None, None, None, 28)
 
 
@@ -84,11 +91,17 @@ def test_channelwise_dropout_drops_whole_maps_and_keeps_the_mean():
 def test_the_two_parts_make_the_whole(image):
     model = build_unet(**SMALL, stochastic=False)
     first, rest = split_first_block(model)
-    np.testing.assert_allclose(rest.predict_on_batch(first.predict_on_batch(image)), model.predict_on_batch(image), atol=1e-6)
-    assert not any(isinstance(layer, MonteCarloDropout) for layer in split_first_block(build_unet(**SMALL))[0].layers)
+    np.testing.assert_allclose(
+        rest.predict_on_batch(first.predict_on_batch(image)), model.predict_on_batch(image), atol=1e-6
+    )
+    assert not any(
+        isinstance(layer, MonteCarloDropout) for layer in split_first_block(build_unet(**SMALL))[0].layers
+    )
 
 
-@pytest.mark.parametrize('wrong', [{'normalization': 'none'}, {'dropout_kind': 'voxel'}, {'filters': 0}, {'dropout': 1.0}])
+@pytest.mark.parametrize(
+    'wrong', [{'normalization': 'none'}, {'dropout_kind': 'voxel'}, {'filters': 0}, {'dropout': 1.0}]
+)
 def test_arguments_are_checked(wrong):
     with pytest.raises(ValueError, match='Received instead'):
         build_unet(**{**SMALL, **wrong})
