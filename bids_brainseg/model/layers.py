@@ -22,7 +22,7 @@ class MonteCarloDropout(keras.layers.Layer):
     Notes
     -----
     Never rely on ``model(x, training=True)`` for Monte-Carlo samples: it also changes the statistics of
-    batch normalisation. This layer ignores that flag: ``predict`` samples, and the rest of the network stays put.
+    batch normalisation. This layer ignores that flag: ``predict`` samples, and nothing else moves.
     """
 
     def __init__(self, rate: float, *, channelwise: bool = True, seed: int | None = None, **kwargs):

@@ -107,7 +107,8 @@ def common_space(
     -------
     list of (4, 4) float array
         For each subject the affine from the common space to its own, RAS mm. The common space has the
-        orientation of MNI152 and the mean volume of the sample: the affines' determinants have the geometric mean 1.
+        orientation of MNI152 and the mean volume of the sample: the determinants of the affines have the
+        geometric mean 1.
     """
     mni = np.array([MNI_CENTRES[n] for n in numbers], float)
     mean = centres[0]

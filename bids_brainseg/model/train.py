@@ -79,6 +79,7 @@ def train(
     steps: int,
     check_every: int = 100,
     learning_rate: float = 1e-3,
+    balance: float = 0.0,
     validation=None,
     validate_every: int = 500,
     average: float = 0.99,
@@ -99,6 +100,8 @@ def train(
         Batches of one pair in all, and between checkpoints.
     learning_rate : float
         Of Adam at the start; falls to 1 % of it as half a cosine.
+    balance : float
+        Of :class:`~bids_brainseg.model.losses.DiceCrossEntropy`.
     validation : mapping of str to sequence of (image, labels), optional
         Scored every `validate_every` steps.
     average : float
@@ -116,7 +119,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.01)
     optimizer = keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=average)
-    model.compile(optimizer=optimizer, loss=DiceCrossEntropy())
+    model.compile(optimizer=optimizer, loss=DiceCrossEntropy(balance))
     begun = time.time()
     losses = []
     with closing(stream(synthesizer, start=start, workers=workers)) as pairs:

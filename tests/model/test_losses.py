@@ -30,3 +30,14 @@ def test_an_even_answer_has_the_value_by_hand():
 def test_an_absent_structure_counts_for_nothing():
     labels = np.zeros((2, 1, 1), int)
     assert loss(labels, np.full((2, 1, 1, 2), 0.5)) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_balance_gives_each_class_the_same_share():
+    labels = np.array([0, 0, 0, 1]).reshape(4, 1, 1)
+    probabilities = np.array([[0.9, 0.1]] * 3 + [[0.8, 0.2]]).reshape(4, 1, 1, 2)
+    dice = 2 * 0.2 / (1 + 0.5)
+    entropies = -np.log(0.9), -np.log(0.2)
+    plain = DiceCrossEntropy()(labels[None], probabilities[None].astype(np.float32))
+    balanced = DiceCrossEntropy(balance=1.0)(labels[None], probabilities[None].astype(np.float32))
+    assert float(plain) == pytest.approx(0.75 * entropies[0] + 0.25 * entropies[1] - dice, rel=1e-5)
+    assert float(balanced) == pytest.approx(np.mean(entropies) - dice, rel=1e-5)
