@@ -53,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
     train.add_argument('--steps', type=int, required=True, help='pairs to see')
     train.add_argument('--learning-rate', type=float, default=1e-3)
-    train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh the same in the cross-entropy')
+    train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
     train.add_argument('--filters', type=int, default=32)
     train.add_argument('--dropout', type=float, default=0.2)
     train.add_argument('--dropout-kind', choices=['channel', 'element'], default='channel')

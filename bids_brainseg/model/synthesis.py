@@ -2,7 +2,8 @@
 """Label map to scan: the generative model that training pairs are drawn from.
 
 A label map is deformed, its tissues get random intensities, and the result is acquired: slices of some
-thickness, bias field, noise, missing skull or cropped field of view. After Billot et al., SynthSeg (doi 10.1016/j.media.2023.102789), with one set of priors per modality.
+thickness, bias field, noise, missing skull or cropped field of view. After Billot et al., SynthSeg
+(doi 10.1016/j.media.2023.102789), with one set of priors per modality.
 
 All fields are separable in space, so that each step is a product of small matrices along the three axes.
 """
