@@ -81,7 +81,11 @@ def _toml(value) -> str:
     '{"T1w" = "m", "n" = [1, 2.5], "x" = {}}'
     """
     if isinstance(value, Mapping):
-        pairs = (f'{json.dumps(str(k), ensure_ascii=False)} = {_toml(v)}' for k, v in value.items() if v is not None)
+        pairs = (
+            f'{json.dumps(str(k), ensure_ascii=False)} = {_toml(v)}'
+            for k, v in value.items()
+            if v is not None
+        )
         return '{' + ', '.join(pairs) + '}'
     if isinstance(value, list | tuple):
         return '[' + ', '.join(_toml(item) for item in value) + ']'

@@ -32,9 +32,10 @@ def init_brainseg_wf(
     --------
     >>> from bids_brainseg.workflows.examples import example_bundle, example_record
     >>> settings = Settings(Path('data'), Path('out'), Path('work'))
-    >>> wf = init_brainseg_wf(settings=settings, records=[example_record()], bundles={'T1w': example_bundle()})
+    >>> bundles = {'T1w': example_bundle()}
+    >>> wf = init_brainseg_wf(settings=settings, records=[example_record()], bundles=bundles)
     >>> wf.list_node_names()[0]
-    'sub_01_wf.T1w_wf.inputnode'
+    'sub_01_wf.T1w_wf.back'
     """
     workflow = pe.Workflow(name=name, base_dir=str(settings.work_dir))
     workflow.add_nodes(

@@ -22,7 +22,12 @@ def example_bundle(**changes) -> SimpleNamespace:
         'reference_path': folder / 'reference.nii.gz',
         'mask_path': folder / 'mask.nii.gz',
         'grid_shape': (112, 144, 128),
-        'grid_affine': ((1.4, 0.0, 0.0, -78.0), (0.0, 1.4, 0.0, -112.0), (0.0, 0.0, 1.4, -78.0), (0.0, 0.0, 0.0, 1.0)),
+        'grid_affine': (
+            (1.4, 0.0, 0.0, -78.0),
+            (0.0, 1.4, 0.0, -112.0),
+            (0.0, 0.0, 1.4, -78.0),
+            (0.0, 0.0, 0.0, 1.0),
+        ),
         'intensity': {'type': 'percentile', 'low': 1.0, 'high': 99.0},
         'mc_samples': 15,
         'cv_threshold': 1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 from nipype import config, logging
 from nipype.pipeline import engine as pe
@@ -53,7 +54,9 @@ def configure(settings: Settings) -> None:
                 'remove_unnecessary_outputs': 'false',
                 'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
             },
-            'logging': {f'{part}_level': level(settings.verbosity) for part in ('workflow', 'interface', 'utils')},
+            'logging': {
+                f'{part}_level': level(settings.verbosity) for part in ('workflow', 'interface', 'utils')
+            },
         }
     )
     logging.update_logging(config)
@@ -93,6 +96,9 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
     return None
 
 
-def write_graph(workflow: pe.Workflow, settings: Settings) -> str:
-    """Draw the graph into the work folder and return the path of the drawing."""
-    return workflow.write_graph('graph', graph2use='colored', format='svg', simple_form=True)
+def write_graph(workflow: pe.Workflow) -> str:
+    """Draw the graph into the work folder and return the path of the drawing (its text, without graphviz)."""
+    try:
+        return workflow.write_graph('graph.dot', graph2use='colored', format='svg', simple_form=True)
+    except OSError:  # no `dot` on the path
+        return str(Path(workflow.base_dir) / workflow.name / 'graph.dot')

@@ -11,9 +11,14 @@ from ..interfaces.registration import Coregister
 
 
 def init_preprocessing_wf(
-    *, bundle, threads: int = 1, random_seed: int = 0, mem_gb: float = 2.0, name: str = 'preprocessing_wf'
+    *,
+    bundle,
+    threads: int = 1,
+    random_seed: int = 0,
+    mem_gb: float = 2.0,
+    name: str = 'preprocessing_wf',
 ) -> pe.Workflow:
-    """Align a scan to the reference of a bundle, resample it onto the network's grid and scale its intensities.
+    """Align a scan to a reference, resample it onto the network's grid and scale its intensities.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 from ..interfaces.images import BackToScan, CheckImage
 from ..interfaces.measure import Measure
 from ..interfaces.segment import Segment
-from .outputs import init_derivatives_wf, init_figures_wf
+from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
 
 
@@ -61,10 +61,8 @@ def init_scan_wf(
 
     Outputs
     -------
-    dseg, uncertainty
-        Labels and normalised entropy on the scan's own grid.
-    morph, qc
-        Table of volumes; JSON with every QC number and the verdict.
+    dseg, morph, qc
+        Paths of the labels, the table of volumes, and the JSON with every QC number and the verdict.
 
     Examples
     --------
@@ -74,9 +72,9 @@ def init_scan_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
     inputnode.inputs.in_file = str(record.path)
-    outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'uncertainty', 'morph', 'qc']), name='outputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'morph', 'qc']), name='outputnode')
 
-    check = pe.Node(CheckImage(**check_rules(record, bundle)), name='check', mem_gb=heavy_gb or 1.5)
+    check = pe.Node(CheckImage(**check_rules(record)), name='check', mem_gb=heavy_gb or 1.5)
     preprocessing_wf = init_preprocessing_wf(
         bundle=bundle, threads=threads, random_seed=random_seed, mem_gb=heavy_gb or 2.0
     )
@@ -99,9 +97,11 @@ def init_scan_wf(
         name='back',
         mem_gb=heavy_gb or 2.0,
     )
-    measure = pe.Node(Measure(**measure_rules(record, bundle)), name='measure', mem_gb=heavy_gb or 1.0)
+    measure = pe.Node(
+        Measure(record=record, model=model_facts(bundle), label_resampling=label_resampling), name='measure'
+    )
     derivatives_wf = init_derivatives_wf(
-        record=record, bundle=bundle, output_dir=output_dir, save_probseg=save_probseg, mem_gb=heavy_gb or 2.0
+        record=record, reference_name=bundle.reference_name, output_dir=output_dir
     )
     figures_wf = init_figures_wf(record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 1.5)
 
@@ -109,25 +109,53 @@ def init_scan_wf(
     workflow.connect([
         (inputnode, check, [('in_file', 'in_file')]),
         (check, preprocessing_wf, [('out_file', 'inputnode.in_file')]),
-        (check, back, [('out_file', 'in_file')]),
-        (check, measure, [('facts', 'facts')]),
-        (check, derivatives_wf, [('out_file', 'inputnode.in_file')]),
-        (check, figures_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, segment, [('outputnode.prepared', 'in_file')]),
+        (check, back, [('out_file', 'in_file')]),
         (preprocessing_wf, back, [('outputnode.registration', 'registration')]),
-        (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
-        (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
-        (preprocessing_wf, figures_wf, [('outputnode.registration', 'inputnode.registration'),
-                                        ('outputnode.prepared', 'inputnode.prepared')]),
         (segment, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
+        (check, measure, [('facts', 'facts')]),
+        (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
         (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
-        (segment, derivatives_wf, [('posterior', 'inputnode.posterior'), ('samples', 'inputnode.samples')]),
         (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
-        (back, derivatives_wf, [('dseg', 'inputnode.dseg')]),
+        (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
+        (back, derivatives_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
+        (measure, derivatives_wf, [(field, f'inputnode.{field}') for field in ('morph', 'qc', 'provenance')]),
+        (check, figures_wf, [('out_file', 'inputnode.in_file')]),
+        (preprocessing_wf, figures_wf, [(f'outputnode.{field}', f'inputnode.{field}')
+                                        for field in ('registration', 'prepared')]),
         (back, figures_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
-        (back, outputnode, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
-        (measure, derivatives_wf, [('morph', 'inputnode.morph'), ('qc', 'inputnode.qc')]),
-        (measure, outputnode, [('morph', 'morph'), ('qc', 'qc')]),
+        (derivatives_wf, outputnode, [(f'outputnode.{field}', field) for field in ('dseg', 'morph', 'qc')]),
     ])
     # fmt: on
+    if save_probseg:
+        ds_probseg_wf = init_ds_probseg_wf(
+            record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 4.0
+        )
+        # fmt: off
+        workflow.connect([
+            (check, ds_probseg_wf, [('out_file', 'inputnode.in_file')]),
+            (preprocessing_wf, ds_probseg_wf, [('outputnode.registration', 'inputnode.registration')]),
+            (segment, ds_probseg_wf, [('posterior', 'inputnode.posterior')]),
+            (measure, ds_probseg_wf, [('provenance', 'inputnode.provenance')]),
+        ])
+        # fmt: on
     return workflow
+
+
+def check_rules(record) -> dict:
+    """Say what a scan has to be, from what the query found.
+
+    >>> from bids_brainseg.workflows.examples import example_record
+    >>> check_rules(example_record(modality='ct'))
+    {'hounsfield': True}
+    >>> check_rules(example_record(modality='dwi', volumes=(1, 2)))
+    {'hounsfield': False, 'volumes': [1, 2]}
+    """
+    rules = {'hounsfield': record.modality == 'ct'}
+    return rules if record.volumes is None else rules | {'volumes': list(record.volumes)}
+
+
+def model_facts(bundle) -> dict:
+    """Pick what the measures need to know of a bundle."""
+    plain = ('name', 'weights_sha256', 'reference_name', 'icv_mm3', 'cv_threshold')
+    return {name: getattr(bundle, name) for name in plain} | {'qc': dict(bundle.qc)}

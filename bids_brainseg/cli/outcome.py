@@ -12,7 +12,9 @@ from ..bids.records import ImageRecord
 from ..settings import Settings
 from ..workflows.base import scan_wf_name, subject_wf_name
 
-LAST_ERROR = re.compile(r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$')
+LAST_ERROR = re.compile(
+    r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$'
+)
 
 
 class Outcome(NamedTuple):
@@ -33,7 +35,9 @@ class Outcome(NamedTuple):
         }
 
 
-def judge(record: ImageRecord, settings: Settings, expected: Sequence[Path], complaint: str | None) -> Outcome:
+def judge(
+    record: ImageRecord, settings: Settings, expected: Sequence[Path], complaint: str | None
+) -> Outcome:
     """Say what became of a scan that was to be segmented.
 
     Parameters
@@ -83,8 +87,14 @@ def reason_of(crash: str) -> str:
 def summary(outcomes: Iterable[Outcome], output_dir: Path) -> str:
     """Tell in a few lines how the run ended."""
     outcomes = list(outcomes)
-    count = {status: sum(outcome.status == status for outcome in outcomes) for status in ('done', 'failed', 'skipped')}
-    lines = [f'{count["done"]} of {len(outcomes)} scans segmented, {count["failed"]} failed, {count["skipped"]} skipped']
+    count = {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ('done', 'failed', 'skipped')
+    }
+    lines = [
+        f'{count["done"]} of {len(outcomes)} scans segmented, {count["failed"]} failed, '
+        f'{count["skipped"]} skipped'
+    ]
     for outcome in sorted(outcomes, key=lambda outcome: outcome.status):
         if outcome.status != 'done':
             lines.append(f'  {outcome.status:7} {outcome.record.relative_path}: {outcome.reason}')

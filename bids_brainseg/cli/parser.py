@@ -37,7 +37,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('bids_dir', type=Path, metavar='BIDS_DIR', help='the dataset; it is only read')
     parser.add_argument('output_dir', type=Path, metavar='OUTPUT_DIR', help='where the derivatives go')
     parser.add_argument('level', metavar='LEVEL', help=f'level of the analysis: {", ".join(LEVELS)}')
-    parser.add_argument('--version', action=_Version, nargs=0, dest=argparse.SUPPRESS, help='print the version and exit')
+    parser.add_argument(
+        '--version', action=_Version, nargs=0, dest=argparse.SUPPRESS, help='print the version and exit'
+    )
     _add_selection(parser.add_argument_group('selection'))
     _add_resources(parser.add_argument_group('resources'))
     _add_segmentation(parser.add_argument_group('segmentation'))
@@ -105,13 +107,16 @@ def _add_resources(group):
         '--mem',
         type=_gigabytes,
         metavar='SIZE',
-        help='memory to plan with, e.g. 16G or 16000M; without a unit, megabytes (default: 90%% of what there is)',
+        help='memory to plan with, e.g. 16G or 16000M; a bare number is megabytes (default: 90%% of all)',
     )
     group.add_argument(
         '--low-mem', action='store_true', help='run the steps that need much memory one after the other'
     )
     group.add_argument(
-        '--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='where the network runs (default: auto)'
+        '--device',
+        choices=('auto', 'cpu', 'gpu'),
+        default='auto',
+        help='where the network runs (default: auto)',
     )
     group.add_argument(
         '--use-plugin',
@@ -140,7 +145,7 @@ def _add_segmentation(group):
         '--cv-threshold',
         type=_percentage,
         metavar='PERCENT',
-        help='flag structures whose volume varies more than this over the passes (default: as the model says)',
+        help='flag structures whose volume varies more over the passes (default: as the model says)',
     )
     group.add_argument(
         '--ct-window',
@@ -155,7 +160,9 @@ def _add_segmentation(group):
         default='posterior',
         help="how labels come back to the scan's grid (default: %(default)s)",
     )
-    group.add_argument('--save-probseg', action='store_true', help='also write the probability of each structure')
+    group.add_argument(
+        '--save-probseg', action='store_true', help='also write the probability of each structure'
+    )
 
 
 def _add_reporting(group):
@@ -164,7 +171,9 @@ def _add_reporting(group):
     )
     group.add_argument('--write-graph', action='store_true', help='draw the graph into the work folder')
     group.add_argument('--stop-on-first-crash', action='store_true', help='a failed scan stops the whole run')
-    group.add_argument('--resource-monitor', action='store_true', help='record memory and processor load per step')
+    group.add_argument(
+        '--resource-monitor', action='store_true', help='record memory and processor load per step'
+    )
     group.add_argument(
         '--clean-workdir',
         action='store_true',
@@ -222,7 +231,7 @@ def _check_folders(parser, words):
         )
     if words.work_dir.is_relative_to(words.bids_dir):
         parser.error(
-            f'--work-dir is inside BIDS_DIR ({words.work_dir}), which is only read; choose a folder outside it'
+            f'--work-dir is inside BIDS_DIR ({words.work_dir}), which is only read; choose another folder'
         )
 
 

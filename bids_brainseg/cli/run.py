@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = parse(argv)
     except SystemExit as stop:  # argparse: usage, --help, --version, an unknown level
         return stop.code or 0
-    logging.basicConfig(level=('WARNING', 'INFO', 'DEBUG')[min(settings.verbosity, 2)], format='%(message)s')
+    set_up_logging(settings.verbosity)
     # Nipype and TemplateFlow would otherwise ask their servers for news.
     os.environ.update(NIPYPE_NO_ET='1', NO_ET='1', TEMPLATEFLOW_AUTOUPDATE='0')
     try:
@@ -39,6 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('bids_brainseg: interrupted; the same command continues where it stopped', file=sys.stderr)
         return 130
+
+
+def set_up_logging(verbosity: int) -> None:
+    """Let this program's own log be seen; nipype has handlers of its own."""
+    if not LOGGER.handlers:
+        LOGGER.addHandler(logging.StreamHandler())
+    LOGGER.setLevel(('WARNING', 'INFO', 'DEBUG')[min(verbosity, 2)])
+    LOGGER.propagate = False
 
 
 def run(settings: Settings) -> int:
@@ -65,7 +73,7 @@ def run(settings: Settings) -> int:
 def segment(settings: Settings, records: list) -> int:
     """Segment the scans, then write the pages and the summary."""
     from ..workflows.execution import configure, run_workflow, write_graph
-    from .outcome import Outcome, judge, summary
+    from .outcome import judge, summary
 
     began = time.monotonic()
     settings = resolve_device(settings)
@@ -90,3 +98,111 @@ def segment(settings: Settings, records: list) -> int:
     print(summary(outcomes, settings.output_dir), f'({time.monotonic() - began:.0f} s)')
     failed = any(outcome.status == 'failed' for outcome in outcomes)
     return 1 if failed or not any(outcome.status == 'done' for outcome in outcomes) else code
+
+
+def sort_out(settings: Settings, records: list) -> tuple[list, list, dict]:
+    """Tell scans that can run from those that cannot; also load a bundle for each modality that is left."""
+    from .models import choose_bundles
+    from .outcome import Outcome
+
+    usable = [record for record in records if record.skip is None]
+    bundles, missing = choose_bundles(settings, dict.fromkeys(record.modality for record in usable))
+    outcomes = [
+        Outcome(record, 'failed' if record.broken else 'skipped', record.skip)
+        for record in records
+        if record.skip is not None
+    ]
+    outcomes += [
+        Outcome(record, 'failed', missing[record.modality]) for record in usable if record.modality in missing
+    ]
+    return [record for record in usable if record.modality in bundles], outcomes, bundles
+
+
+def dry_run(settings: Settings, records: list) -> int:
+    """List what would run."""
+    todo, outcomes, bundles = sort_out(settings, records)
+    for record in todo:
+        bundle = bundles[record.modality]
+        print(f'{record.relative_path}: model {bundle.name}, {bundle.mc_samples} samples')
+    for outcome in outcomes:
+        print(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
+    return 0
+
+
+def prepare_output(settings: Settings) -> None:
+    """Make the output folder and what describes it."""
+    from ..bids.derivatives import write_dataset_files
+
+    check_writable(settings.output_dir, 'output folder')
+    write_dataset_files(settings.output_dir, settings.bids_dir)
+
+
+def prepare_work(settings: Settings, records: list) -> None:
+    """Make the work folder, forget what is to be forgotten, and note the settings beside the outputs."""
+    from ..workflows.base import subject_wf_name
+
+    check_writable(settings.work_dir, 'work folder')
+    if settings.clean_workdir:
+        for subject in {record.subject for record in records}:
+            folder = settings.work_dir / 'brainseg_wf' / subject_wf_name(subject)
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in {settings.log_dir(record.subject, record.session) for record in records}:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'settings.toml').write_text(settings.to_toml())
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Write a file there before hours are spent.
+
+    Raises
+    ------
+    BrainsegError
+        If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix='.writable-'):
+            pass
+    except OSError as error:
+        raise BrainsegError(
+            f'the {what} cannot be written: {folder} ({error.strerror}); '
+            'choose another one, or change its permissions'
+        ) from error
+
+
+def resolve_device(settings: Settings) -> Settings:
+    """Plan for a GPU only where there is one; the network process has the last word."""
+    if settings.device == 'auto' and not any(
+        Path(name).exists() for name in ('/dev/nvidia0', '/dev/kfd', '/dev/dxg')
+    ):
+        return replace(settings, device='cpu')
+    return settings
+
+
+def expected_files(record, settings: Settings) -> list[Path]:
+    """List what a scan that went through has."""
+    from ..bids.derivatives import output_path
+
+    kinds = {'dseg': '.nii.gz', 'morph': '.tsv', 'qc': '.json'}
+    return [
+        output_path(record, settings.output_dir, suffix=suffix, extension=extension)
+        for suffix, extension in kinds.items()
+    ]
+
+
+def write_reports(settings: Settings, subjects: dict[str, list]) -> int:
+    """Write the page of each subject from what is on disk; a page that fails does not stop the others."""
+    from ..reports.assembly import write_subject_report
+
+    code = 0
+    for subject, failures in subjects.items():
+        try:
+            write_subject_report(settings.output_dir, subject, failures=failures)
+        except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
+            LOGGER.debug('', exc_info=True)
+            print(
+                f'the report of sub-{subject} was not written: {type(error).__name__}: {error}',
+                file=sys.stderr,
+            )
+            code = 1
+    return code

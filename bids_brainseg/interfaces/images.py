@@ -8,12 +8,19 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..core.geometry import invert, resample
 from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
-from ..imaging import check_hounsfield, header_facts, load_image, save_like
+from ..imaging import check_hounsfield, header_facts, image_on_grid, load_image, save_like
 
 GRID_SHAPE = traits.Tuple(traits.Int, traits.Int, traits.Int)
 
@@ -91,13 +98,15 @@ class Prepare(SimpleInterface):
         )
         self._results['out_file'] = str(Path(runtime.cwd) / 'prepared.nii')
         prepared = normalize(resampled, self.inputs.intensity)
-        nb.Nifti1Image(prepared, grid).to_filename(self._results['out_file'])
+        save_like(prepared, image_on_grid(prepared, grid), self._results['out_file'], np.float32)
         return runtime
 
 
 class _BackToScanInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan, whose grid and header are kept')
-    posterior = File(exists=True, mandatory=True, desc='mean softmax on the network grid, (28, I, J, K), .npy')
+    posterior = File(
+        exists=True, mandatory=True, desc='mean softmax on the network grid, (28, I, J, K), .npy'
+    )
     uncertainty = File(exists=True, mandatory=True, desc='normalised entropy on the network grid, [0, 1]')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
@@ -125,7 +134,8 @@ class BackToScan(SimpleInterface):
         else:
             labels = resample_posterior(posterior, *to_scan, scan_to_reference).labels
         entropy = resample_map(read_array(self.inputs.uncertainty), *to_scan, scan_to_reference)
-        for name, array, dtype in (('dseg', labels, np.uint8), ('uncertainty', entropy, np.float32)):
+        # Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
+        for name, array, slope in (('dseg', labels, None), ('uncertainty', entropy, 1 / 255)):
             self._results[name] = str(Path(runtime.cwd) / f'{name}.nii.gz')
-            save_like(array, image, self._results[name], dtype)
+            save_like(array, image, self._results[name], np.uint8, slope=slope)
         return runtime

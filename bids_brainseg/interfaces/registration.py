@@ -7,7 +7,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..core.geometry import invert
 from ..imaging import load_image
@@ -21,12 +28,14 @@ class _CoregisterInputSpec(BaseInterfaceInputSpec):
     reference_mask = File(desc='brain mask on the grid of the reference')
     window = traits.Tuple(traits.Float, traits.Float, desc='clip both images to this range (CT: HU)')
     random_seed = traits.Int(0, usedefault=True, desc='seed of the sampler')
-    # Hashed: another number of threads sums in another order and gives a matrix that differs in its last digits.
+    # Hashed: another number of threads sums in another order, and the last digits of the matrix change.
     num_threads = traits.Int(1, usedefault=True, desc='processor threads')
 
 
 class _CoregisterOutputSpec(TraitedSpec):
-    registration = File(desc='JSON: 4x4 RAS matrix from points of the reference to points of the scan, similarity')
+    registration = File(
+        desc='JSON: 4x4 RAS matrix from points of the reference to points of the scan, similarity'
+    )
 
 
 class Coregister(SimpleInterface):

@@ -15,17 +15,28 @@ from ..errors import ModelError
 
 class _SegmentInputSpec(CommandLineInputSpec):
     in_file = File(
-        exists=True, mandatory=True, argstr='--image %s', desc='scan on the network grid, intensities in [0, 100]'
+        exists=True,
+        mandatory=True,
+        argstr='--image %s',
+        desc='scan on the network grid, intensities in [0, 100]',
     )
     # The folder may move; what it holds is what counts, hence the hash beside it.
     bundle = Directory(mandatory=True, argstr='--bundle %s', nohash=True, desc='model bundle')
     weights_sha256 = traits.Str(mandatory=True, desc='hash of the weights in the bundle')
-    mc_samples = traits.Range(low=0, value=15, argstr='--mc-samples %d', usedefault=True, desc='Monte-Carlo passes')
+    mc_samples = traits.Range(
+        low=0, value=15, argstr='--mc-samples %d', usedefault=True, desc='Monte-Carlo passes'
+    )
     random_seed = traits.Int(0, argstr='--seed %d', usedefault=True, desc='seed of the dropout masks')
-    device = traits.Enum('auto', 'cpu', 'gpu', argstr='--device %s', usedefault=True, nohash=True, desc='device')
+    device = traits.Enum(
+        'auto', 'cpu', 'gpu', argstr='--device %s', usedefault=True, nohash=True, desc='device'
+    )
     num_threads = traits.Int(1, argstr='--threads %d', usedefault=True, nohash=True, desc='processor threads')
-    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='tells the scheduler to wait for a GPU slot')
-    out_dir = traits.Str('.', argstr='--out-dir %s', usedefault=True, nohash=True, desc='where the results go')
+    use_gpu = traits.Bool(
+        False, usedefault=True, nohash=True, desc='tells the scheduler to wait for a GPU slot'
+    )
+    out_dir = traits.Str(
+        '.', argstr='--out-dir %s', usedefault=True, nohash=True, desc='where the results go'
+    )
 
 
 class _SegmentOutputSpec(TraitedSpec):
@@ -62,7 +73,10 @@ def explain(code: int, output: str) -> str:
     """
     if code < 0 or code == 128 + signal.SIGKILL:
         name = signal.Signals(abs(code) % 128).name
-        return f'the network process was killed ({name}), usually for want of memory; give it more, or fewer --nprocs'
+        return (
+            f'the network process was killed ({name}), usually for want of memory; '
+            'give it more, or fewer --nprocs'
+        )
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     last = lines[-1] if lines else 'it said nothing'
     kind, colon, message = last.partition('Error: ')

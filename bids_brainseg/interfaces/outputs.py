@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sinks: put one file under its final name, whole, with what describes it beside it.
+
+They are not a subclass of niworkflows' ``DerivativesDataSink``: that one builds names with its own pybids
+configuration, which knows no CT and no ``morph``, and drops or refuses entities it does not know. The names
+here come from :mod:`bids_brainseg.bids.derivatives` and keep every entity of the scan, and a file appears in
+one move.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from ..bids.derivatives import (
+    Provenance,
+    figure_path,
+    morph_dictionary,
+    output_path,
+    sidecar,
+    write_json,
+    xfm_path,
+    xfm_sidecar,
+)
+
+
+def put(source: str, target: Path) -> Path:
+    """Copy a file aside and move it into place, so that it is either whole or absent."""
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f'.{target.name}.{uuid.uuid4().hex}.part')
+    try:
+        shutil.copyfile(source, aside)
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+    return target
+
+
+class _SinkInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='what to write')
+    record = traits.Any(mandatory=True, desc='the scan it comes from')
+    output_dir = traits.Str(mandatory=True, desc='root of the derivatives')
+    provenance = File(desc='JSON: how it was made; without it no sidecar is written')
+
+
+class _SinkOutputSpec(TraitedSpec):
+    out_file = File(desc='path of the derivative')
+
+
+class _Sink(SimpleInterface):
+    """What all sinks do; they always run, since the output folder is not theirs alone."""
+
+    input_spec = _SinkInputSpec
+    output_spec = _SinkOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        target = put(self.inputs.in_file, self._target())
+        if isdefined(self.inputs.provenance):
+            provenance = Provenance(**json.loads(Path(self.inputs.provenance).read_text()))
+            write_json(self._description(provenance), target.parent / f'{target.name.partition(".")[0]}.json')
+        self._results['out_file'] = str(target)
+        return runtime
+
+    def _target(self) -> Path:
+        raise NotImplementedError
+
+    def _description(self, provenance: Provenance) -> dict:
+        raise NotImplementedError
+
+
+class _DerivativeSinkInputSpec(_SinkInputSpec):
+    suffix = traits.Enum(
+        'dseg', 'probseg', 'uncertainty', 'morph', 'qc', mandatory=True, desc='kind of derivative'
+    )
+    extension = traits.Str('.nii.gz', usedefault=True, desc='of the file name')
+
+
+class DerivativeSink(_Sink):
+    """Write an image or a table of a scan."""
+
+    input_spec = _DerivativeSinkInputSpec
+
+    def _target(self):
+        return output_path(
+            self.inputs.record,
+            Path(self.inputs.output_dir),
+            suffix=self.inputs.suffix,
+            extension=self.inputs.extension,
+        )
+
+    def _description(self, provenance):
+        if self.inputs.suffix == 'morph':
+            return morph_dictionary(self.inputs.record, provenance=provenance)
+        return sidecar(self.inputs.record, suffix=self.inputs.suffix, provenance=provenance)
+
+
+class _TransformSinkInputSpec(_SinkInputSpec):
+    reference = traits.Str(mandatory=True, desc='name of the reference')
+    inverse = traits.Bool(False, usedefault=True, desc='from the reference to the scan')
+
+
+class TransformSink(_Sink):
+    """Write one direction of the affine between a scan and the reference."""
+
+    input_spec = _TransformSinkInputSpec
+
+    def _ends(self):
+        return {'reference': self.inputs.reference, 'inverse': self.inputs.inverse}
+
+    def _target(self):
+        return xfm_path(self.inputs.record, Path(self.inputs.output_dir), **self._ends())
+
+    def _description(self, provenance):
+        return xfm_sidecar(self.inputs.record, provenance=provenance, **self._ends())
+
+
+class _FigureSinkInputSpec(_SinkInputSpec):
+    kind = traits.Str(mandatory=True, desc='alignment, contours or uncertainty')
+
+
+class FigureSink(_Sink):
+    """Write a figure of the report."""
+
+    input_spec = _FigureSinkInputSpec
+
+    def _target(self):
+        return figure_path(self.inputs.record, Path(self.inputs.output_dir), kind=self.inputs.kind)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words in, settings out; usage errors name the flag, what was found and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bids_brainseg.cli.parser import get_parser, parse
+from bids_brainseg.cli.run import main
+
+
+def refused(capsys, *words) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stop:
+        parse([str(word) for word in words])
+    return stop.value.code, capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = parse(['in', 'out', 'participant'])
+    assert settings.bids_dir == tmp_path / 'in'
+    assert settings.work_dir == tmp_path / 'work'
+    assert settings.modalities == ('T1w', 'FLAIR', 'dwi', 'ct')
+    assert settings.nprocs == len(os.sched_getaffinity(0))
+    assert settings.random_seed == 0  # fixed, or no run would find the cache of the one before
+    assert settings.mc_samples is None
+    assert not (tmp_path / 'work').exists()
+    assert not (tmp_path / 'out').exists()
+
+
+def test_every_word_arrives(tmp_path):
+    (tmp_path / 'filters.json').write_text('{"T1w": {"acquisition": null, "run": "*"}}')
+    (tmp_path / 'plugin.yml').write_text('plugin: SLURM\nplugin_args: {max_jobs: 2}\n')
+    (tmp_path / 'model').mkdir()
+    settings = parse(
+        f'{tmp_path}/in {tmp_path}/out participant --participant-label sub-01 02 01 --session-label ses-1 '
+        f'--modalities dwi ct --bids-filter-file {tmp_path}/filters.json --skip-bids-validation '
+        f'--bids-database-dir {tmp_path}/db -w {tmp_path}/w --nprocs 8 --omp-nthreads 3 --mem 16G --low-mem '
+        f'--device cpu --use-plugin {tmp_path}/plugin.yml --model ct={tmp_path}/model {tmp_path}/model '
+        '--mc-samples 0 --random-seed 5 --cv-threshold 2.5% --ct-window -20 100 --label-resampling nearest '
+        '--save-probseg --reports-only --write-graph --stop-on-first-crash --resource-monitor '
+        '--clean-workdir '
+        '--dry-run -vv'.split()
+    )
+    assert settings.participant_label == ('01', '02')
+    assert settings.session_label == ('1',)
+    assert settings.modalities == ('dwi', 'ct')
+    assert settings.bids_filters == {'T1w': {'acquisition': None, 'run': '*'}}
+    assert settings.bids_database_dir == tmp_path / 'db'
+    assert (settings.nprocs, settings.omp_nthreads, settings.mem_gb, settings.low_mem) == (8, 3, 16.0, True)
+    assert (settings.plugin, settings.plugin_args) == ('SLURM', {'max_jobs': 2})
+    assert settings.models == (('ct', tmp_path / 'model'), ('', tmp_path / 'model'))
+    assert (settings.mc_samples, settings.random_seed, settings.cv_threshold) == (0, 5, 2.5)
+    assert settings.ct_window == (-20.0, 100.0)
+    assert (settings.label_resampling, settings.save_probseg, settings.device) == ('nearest', True, 'cpu')
+    assert settings.verbosity == 2
+    for name in (
+        'skip_bids_validation reports_only write_graph stop_on_first_crash resource_monitor clean_workdir '
+        'dry_run'
+    ).split():
+        assert getattr(settings, name) is True, name
+
+
+@pytest.mark.parametrize(
+    ('text', 'gigabytes'),
+    [('16G', 16), ('16GB', 16), ('16 gb', 16), ('16000', 16), ('16000M', 16), ('0.5T', 500)],
+)
+def test_memory_has_units(text, gigabytes):
+    assert parse(['in', 'out', 'participant', '--mem', text]).mem_gb == pytest.approx(gigabytes)
+
+
+@pytest.mark.parametrize(
+    ('words', 'phrase'),
+    [
+        (['in', 'in', 'participant'], 'OUTPUT_DIR is BIDS_DIR'),
+        (['in', 'in/../in', 'participant'], 'OUTPUT_DIR is BIDS_DIR'),
+        (['in', 'out', 'participant', '-w', 'in/work'], '--work-dir is inside BIDS_DIR'),
+        (['in', 'out', 'participant', '--mem', '16'], '16 is 0.016 GB'),
+        (['in', 'out', 'participant', '--mem', 'much'], '--mem'),
+        (['in', 'out', 'participant', '--nprocs', '0'], '0 is less than 1'),
+        (['in', 'out', 'participant', '--mc-samples', '-1'], '-1 is negative'),
+        (['in', 'out', 'participant', '--cv-threshold', '0'], '0 is not above 0'),
+        (['in', 'out', 'participant', '--ct-window', '80', '0'], 'the first number must be the lower one'),
+        (['in', 'out', 'participant', '--modalities', 'T2w'], "invalid choice: 'T2w'"),
+        (['in', 'out', 'participant', '--model', 'absent'], 'absent is not a folder'),
+        (['in', 'out', 'participant', '--model', 'T2w=.'], "unknown modality 'T2w'"),
+        (['in', 'out', 'participant', '--bids-filter-file', 'absent.json'], 'cannot be read as JSON'),
+        (['in', 'out', 'participant', '--bids-filter-file', 'list.json'], 'must hold {"MODALITY"'),
+        (['in', 'out', 'participant', '--use-plugin', 'absent.yml'], 'cannot be read as YAML'),
+        (['in', 'out', 'participant', '--use-plugin', 'list.json'], 'must name a nipype plugin'),
+        (['in', 'out'], 'required: LEVEL'),
+    ],
+)
+def test_usage_errors(capsys, tmp_path, monkeypatch, words, phrase):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'list.json').write_text(json.dumps([1]))
+    code, message = refused(capsys, *words)
+    assert code == 2
+    assert phrase in message
+
+
+def test_derivatives_folder_inside_the_dataset_is_fine(tmp_path):
+    assert parse([f'{tmp_path}', f'{tmp_path}/derivatives/brainseg', 'participant', '-w', '/elsewhere'])
+
+
+@pytest.mark.parametrize('level', ['group', 'train', 'subject'])
+def test_unknown_level(capsys, level):
+    code, message = refused(capsys, 'in', 'out', level)
+    assert code == 17
+    assert message == f"bids_brainseg: error: unknown level '{level}'; this version knows: participant"
+
+
+def test_main_returns_the_code():
+    assert main(['in', 'out', 'nonsense']) == 17
+    assert main([]) == 2
+    assert main(['--version']) == 0
+    assert main(['--help']) == 0
+
+
+def test_every_flag_is_explained():
+    actions = get_parser()._actions
+    assert [action.dest for action in actions if not action.help] == []
+
+
+def test_settings_survive_toml(tmp_path):
+    settings = parse(['in "x"', 'out', 'participant', '--ct-window', '0', '80', '--participant-label', 'ä1'])
+    found = tomllib.loads(settings.to_toml())
+    assert Path(found['bids_dir']) == settings.bids_dir
+    assert found['ct_window'] == [0.0, 80.0]
+    assert found['participant_label'] == ['ä1']
+    assert 'mc_samples' not in found
+
+
+@pytest.mark.parametrize(('flag', 'seconds'), [('--version', 1.0), ('--help', 2.0)])
+def test_quick_answers(flag, seconds):
+    def once() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, '-m', 'bids_brainseg', flag], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    assert min(once() for _ in range(3)) < seconds

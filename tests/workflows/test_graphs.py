@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs are expanded, and the joints that matter are looked at."""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+
+import networkx as nx
+import pytest
+from nipype.pipeline.engine.utils import generate_expanded_graph
+
+from bids_brainseg.settings import Settings
+from bids_brainseg.workflows.base import init_brainseg_wf, subject_wf_name
+from bids_brainseg.workflows.examples import example_bundle, example_record
+
+STEPS = {
+    'check', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'segment', 'back', 'measure',
+    'derivatives_wf.transforms', 'derivatives_wf.ds_dseg', 'derivatives_wf.ds_uncertainty',
+    'derivatives_wf.ds_morph', 'derivatives_wf.ds_qc',
+    'derivatives_wf.ds_xfm', 'derivatives_wf.ds_xfm_inverse',
+    'figures_wf.alignment', 'figures_wf.contours', 'figures_wf.uncertainty',
+    'figures_wf.ds_alignment', 'figures_wf.ds_contours', 'figures_wf.ds_uncertainty',
+}  # fmt: skip
+SCANS = {
+    'T1w': {'modality': 'T1w'},
+    'FLAIR': {'modality': 'FLAIR'},
+    'dwi': {'modality': 'dwi', 'volumes': (1, 2, 3)},
+    'ct': {'modality': 'ct'},
+}
+WINDOW = {'type': 'window', 'low': 0.0, 'high': 80.0}
+BUNDLES = {
+    name: example_bundle(modality=name, **({'intensity': WINDOW} if name == 'ct' else {})) for name in SCANS
+}
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    return Settings(
+        tmp_path / 'in', tmp_path / 'out', tmp_path / 'work', run_uuid='run', omp_nthreads=3, mem_gb=9.0
+    )
+
+
+def scan(name: str, subject: str = '01', session: str | None = None):
+    key = f'ses_{session}_{name}' if session else name
+    return example_record(subject=subject, session=session, suffix=name, key=key, **SCANS[name])
+
+
+def expanded(settings, records) -> dict:
+    """Nodes of the graph that would run, by name below the run's workflow, and the graph itself."""
+    workflow = init_brainseg_wf(settings=settings, records=records, bundles=BUNDLES)
+    graph = generate_expanded_graph(workflow._create_flat_graph())
+    nodes = {node.fullname.removeprefix('brainseg_wf.'): node for node in graph.nodes()}
+    return nodes, graph
+
+
+@pytest.mark.parametrize(
+    ('name', 'sessions', 'device'), product(SCANS, ([None], ['1', '2', 'b']), ('cpu', 'gpu'))
+)
+def test_every_scan_has_every_step(settings, name, sessions, device):
+    object.__setattr__(settings, 'device', device)
+    nodes, graph = expanded(settings, [scan(name, session=session) for session in sessions])
+    parts = [f'sub_01_wf.{f"ses_{session}_" if session else ""}{name}_wf' for session in sessions]
+    assert set(nodes) == {f'{part}.{step}' for part in parts for step in STEPS}
+    # One scan, one island: no scan waits for, or falls with, another one.
+    assert nx.number_weakly_connected_components(graph) == len(sessions)
+    for part in parts:
+        segment = nodes[f'{part}.segment']
+        assert segment.is_gpu_node() is (device == 'gpu')
+        assert segment.n_procs == (1 if device == 'gpu' else 3)  # on a GPU these are GPU slots
+        assert segment.inputs.device == device
+        check = nodes[f'{part}.check'].inputs
+        assert check.hounsfield is (name == 'ct')
+        assert (check.volumes == [1, 2, 3]) if name == 'dwi' else not isinstance(check.volumes, list)
+
+
+def wired(graph, nodes, source: str, target: str) -> list[tuple[str, str]]:
+    data = graph.get_edge_data(nodes[source], nodes[target], default={'connect': []})
+    return sorted((out if isinstance(out, str) else out[0], field) for out, field in data['connect'])
+
+
+def test_both_directions_come_from_one_registration(settings):
+    nodes, graph = expanded(settings, [scan('T1w')])
+    part = 'sub_01_wf.T1w_wf.'
+    coregister = f'{part}preprocessing_wf.coregister'
+    for step in (
+        'preprocessing_wf.prepare',
+        'back',
+        'measure',
+        'derivatives_wf.transforms',
+        'figures_wf.alignment',
+    ):
+        assert wired(graph, nodes, coregister, part + step) == [('registration', 'registration')], step
+    transforms = f'{part}derivatives_wf.transforms'
+    assert wired(graph, nodes, transforms, f'{part}derivatives_wf.ds_xfm') == [
+        ('scan_to_reference', 'in_file')
+    ]
+    assert wired(graph, nodes, transforms, f'{part}derivatives_wf.ds_xfm_inverse') == [
+        ('reference_to_scan', 'in_file')
+    ]
+    assert nodes[f'{part}derivatives_wf.ds_xfm'].inputs.inverse is False
+    assert nodes[f'{part}derivatives_wf.ds_xfm_inverse'].inputs.inverse is True
+
+
+def test_what_was_segmented_is_what_is_measured_and_written(settings):
+    nodes, graph = expanded(settings, [scan('T1w')])
+    part = 'sub_01_wf.T1w_wf.'
+    assert wired(graph, nodes, f'{part}preprocessing_wf.prepare', f'{part}segment') == [
+        ('out_file', 'in_file')
+    ]
+    both = [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]
+    assert wired(graph, nodes, f'{part}segment', f'{part}back') == both
+    assert ('dseg', 'dseg') in wired(graph, nodes, f'{part}back', f'{part}measure')
+    assert wired(graph, nodes, f'{part}back', f'{part}derivatives_wf.ds_dseg') == [('dseg', 'in_file')]
+    assert wired(graph, nodes, f'{part}measure', f'{part}derivatives_wf.ds_dseg') == [
+        ('provenance', 'provenance')
+    ]
+
+
+def test_probabilities_only_on_request(settings):
+    object.__setattr__(settings, 'save_probseg', True)
+    nodes, graph = expanded(settings, [scan('T1w')])
+    part = 'sub_01_wf.T1w_wf.'
+    added = {f'{part}ds_probseg_wf.probabilities', f'{part}ds_probseg_wf.ds_probseg'}
+    assert set(nodes) == {part + step for step in STEPS} | added
+    assert wired(graph, nodes, f'{part}segment', f'{part}ds_probseg_wf.probabilities') == [
+        ('posterior', 'posterior')
+    ]
+
+
+def test_bundle_and_settings_reach_the_nodes(settings):
+    object.__setattr__(settings, 'random_seed', 7)
+    object.__setattr__(settings, 'label_resampling', 'nearest')
+    nodes, _ = expanded(settings, [scan('T1w'), scan('ct')])
+    for name in ('T1w', 'ct'):
+        part = f'sub_01_wf.{name}_wf.'
+        assert nodes[f'{part}segment'].inputs.random_seed == 7
+        assert nodes[f'{part}segment'].inputs.mc_samples == 15
+        assert nodes[f'{part}preprocessing_wf.coregister'].inputs.random_seed == 7
+        assert nodes[f'{part}back'].inputs.method == 'nearest'
+    assert nodes['sub_01_wf.ct_wf.preprocessing_wf.prepare'].inputs.intensity == WINDOW
+    assert nodes['sub_01_wf.ct_wf.preprocessing_wf.coregister'].inputs.window == (0.0, 80.0)
+
+
+def test_low_memory_leaves_one_heavy_step_at_a_time(settings):
+    object.__setattr__(settings, 'low_mem', True)
+    nodes, _ = expanded(settings, [scan('T1w')])
+    heavy = {name.rpartition('.')[2] for name, node in nodes.items() if node.mem_gb == settings.mem_gb}
+    assert {'check', 'coregister', 'prepare', 'segment', 'back', 'contours'} <= heavy
+
+
+def test_crash_files_lie_with_their_scan(settings):
+    nodes, _ = expanded(settings, [scan('T1w', session='1'), scan('FLAIR', session='2')])
+    for name, node in nodes.items():
+        session = 'ses-1' if '.ses_1_' in name else 'ses-2'
+        folder = settings.output_dir / 'sub-01' / session / 'log' / 'run'
+        assert node.config['execution']['crashdump_dir'] == str(folder), name
+
+
+def test_names_stay_apart():
+    assert subject_wf_name('01') == 'sub_01_wf'
+    assert subject_wf_name('a+b') != subject_wf_name('ab')
+
+
+def test_a_hundred_subjects_are_quick(settings):
+    records = [scan('T1w', subject=f'{number:03}') for number in range(100)]
+    began = time.perf_counter()
+    nodes, _ = expanded(settings, records)
+    assert len(nodes) == 100 * len(STEPS)
+    assert time.perf_counter() - began < 20
+
+
+@pytest.mark.parametrize(
+    ('step', 'field', 'value', 'same'),
+    [
+        ('segment', 'use_gpu', True, True),
+        ('segment', 'device', 'gpu', True),
+        ('segment', 'num_threads', 7, True),
+        ('segment', 'bundle', '/elsewhere', True),
+        ('segment', 'random_seed', 1, False),
+        ('segment', 'mc_samples', 3, False),
+        ('segment', 'weights_sha256', 'f' * 64, False),
+        ('preprocessing_wf.coregister', 'random_seed', 1, False),
+        ('back', 'method', 'nearest', False),
+    ],
+)
+def test_the_cache_knows_what_changes_the_result(settings, step, field, value, same):
+    nodes, _ = expanded(settings, [scan('T1w')])
+    node = nodes[f'sub_01_wf.T1w_wf.{step}']
+    before = node.inputs.get_hashval()[1]
+    setattr(node.inputs, field, value)
+    assert (node.inputs.get_hashval()[1] == before) is same
