@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import keras
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_brainseg.data import label_table
+from bids_brainseg.errors import InputError, ModelError
+from bids_brainseg.model.build import defaults, grid_affine, held_out_pairs, load_heads, prepare, synthesizer
+from bids_brainseg.model.bundle import load_bundle
+from bids_brainseg.model.reference import MNI_CENTRES
+from bids_brainseg.model.synthesis import Ranges
+from bids_brainseg.model.train import averaged, score, stream, train
+from bids_brainseg.model.unet import build_unet
+from bids_brainseg.model.weights import load_weights
+
+GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
+
+
+def label_map(path, shift):
+    """A skull full of fluid, in it a ball for every structure."""
+    labels = np.zeros((56, 64, 56), np.int16)
+    labels[4:52, 4:60, 4:52] = 515
+    labels[6:50, 6:58, 6:50] = 24
+    affine = np.array([[-3.5, 0, 0, 98 + shift], [0, 3.5, 0, -130], [0, 0, 3.5, -100], [0, 0, 0, 1]])
+    index = np.indices(labels.shape).reshape(3, -1).T
+    points = (index @ affine[:3, :3].T + affine[:3, 3]).reshape(*labels.shape, 3)
+    extra = {
+        4: (-12, -10, 18),
+        43: (12, -10, 18),
+        7: (-15, -58, -34),
+        46: (15, -58, -34),
+        14: (0, -12, 0),
+        15: (0, -45, -30),
+    }
+    for number, centre in {**MNI_CENTRES, **extra}.items():
+        labels[np.linalg.norm(points - np.array(centre) - [shift, 0, 0], axis=-1) < 5] = number
+    nib.Nifti1Image(labels, affine).to_filename(path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('maps')
+    maps = [label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20, -60))]
+    prepare(maps[:2], maps[2:], folder / 'prepared')
+    return folder / 'prepared'
+
+
+def test_prepared_heads_meet_in_the_common_space(prepared):
+    heads = [*load_heads(prepared, 'train'), *load_heads(prepared, 'validate')]
+    assert len(heads) == 3
+    affine = grid_affine((60, 64, 60), 3.0, defaults()['centre'])
+    classes = [head.class_of[head.sample((60, 64, 60), affine)] for head in heads]
+    for index in range(1, 28):
+        middles = [np.argwhere(c == index).mean(0) for c in classes]
+        assert np.ptp(middles, axis=0).max() < 1, label_table()[index].name
+
+
+def test_references_are_heads_in_their_contrast(prepared):
+    mask = nib.load(prepared / 'mask.nii.gz')
+    ct = nib.load(prepared / 'reference_ct.nii.gz')
+    assert ct.shape == mask.shape and np.allclose(ct.affine, mask.affine)
+    inside = np.asarray(ct.dataobj)[np.asarray(mask.dataobj) > 0]
+    assert -5 < np.median(inside) < 45
+    assert np.asarray(ct.dataobj).min() == -1000 and np.asarray(ct.dataobj).max() > 500
+
+
+def test_a_label_map_without_structures_is_refused(tmp_path):
+    path = tmp_path / 'map.nii.gz'
+    nib.Nifti1Image(np.tile(np.int16([2, 0]), (4, 4, 4)), np.eye(4)).to_filename(path)
+    with pytest.raises(InputError, match='absent'):
+        prepare([path], [], tmp_path)
+    with pytest.raises(InputError, match='run prepare first'):
+        load_heads(tmp_path, 'train')
+
+
+def test_the_stream_is_in_order_for_any_number_of_threads(prepared):
+    source = synthesizer(load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5)
+    one, three = (stream(source, start=4, workers=n) for n in (1, 3))
+    for number, (a, b) in enumerate(itertools.islice(zip(one, three, strict=False), 4)):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1][0], source.pair(4 + number)[1])
+
+
+def test_training_learns_and_leaves_the_averaged_weights(prepared, tmp_path):
+    keras.utils.set_random_seed(0)
+    heads = load_heads(prepared, 'train')
+    easy = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+    source = synthesizer(heads, ['T1w'], **GRID, ranges=easy, seed=5)
+    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)
+    model = build_unet(filters=4, depth=2, dropout=0.1, seed=0)
+    train(model, source, tmp_path, steps=60, check_every=20, learning_rate=5e-3, balance=1.0,
+          average=0.8, validation=held_out, validate_every=60)  # fmt: skip
+    log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
+    assert [entry['step'] for entry in log] == [20, 40, 60]
+    assert log[-1]['loss'] < log[0]['loss'] - 0.5
+    twin = build_unet(filters=4, depth=2, stochastic=False)
+    load_weights(twin, tmp_path / 'last.safetensors')
+    assert not np.array_equal(twin.get_weights()[0], model.get_weights()[0])
+    with averaged(model):
+        np.testing.assert_allclose(twin.get_weights()[0], model.get_weights()[0], atol=1e-6)
+    assert 'dice_T1w' in log[-1]
+    assert score(twin, held_out['T1w']).shape == (27,)
+
+
+def test_divergence_is_an_error(prepared, tmp_path):
+    source = synthesizer(load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5)
+    model = build_unet(filters=2, depth=1)
+    model.get_layer('logits').bias.assign(np.full(28, np.nan, np.float32))
+    with pytest.raises(ModelError, match='diverged'):
+        train(model, source, tmp_path, steps=2)
+
+
+def test_the_commands_end_with_a_bundle(prepared, tmp_path):
+    def run(*words):
+        command = [sys.executable, '-m', 'bids_brainseg.model', *map(str, words), '--device', 'cpu']
+        return subprocess.run(command, check=True, capture_output=True, text=True)
+
+    card = tmp_path / 'card.json'
+    card.write_text(json.dumps({'training': 'a test', 'limits': 'good for nothing'}))
+    run('train', '--prepared', prepared, '--out-dir', tmp_path / 'run',
+        '--shape', 32, 32, 32, '--spacing', 6, '--steps', 2,
+        '--filters', 1, '--contrasts', 'ct', '--range', 'free=0', 'rotation=1')  # fmt: skip
+    run('pack', '--prepared', prepared, '--trained', tmp_path / 'run', '--modality', 'ct',
+        '--model-version', '7', '--card', card, '--pairs', 1, '--out-dir', tmp_path / 'bundle')  # fmt: skip
+    bundle = load_bundle(tmp_path / 'bundle')
+    assert (bundle.modality, bundle.version, bundle.card['training']) == ('ct', '7', 'a test')
+    assert 0 <= bundle.card['dice']['held_out_label_maps']['average'] <= 1
+    assert bundle.architecture['filters'] == 1
