@@ -48,7 +48,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     train.add_argument('--contrasts', nargs='+', default=['T1w', 'FLAIR', 'dwi', 'ct'])
     train.add_argument(
-        '--shape', type=int, nargs=3, default=[128, 144, 112], help='grid (default: that of the bundles)'
+        '--shape', type=int, nargs=3, default=[112, 144, 128], help='grid (default: that of the bundles)'
     )
     train.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
     train.add_argument('--steps', type=int, required=True, help='pairs to see')
