@@ -317,9 +317,10 @@ def _read_mean(
     total = None
     for index in range(count):
         block = stream.read(size)
+        found = index * size + len(block)
         if len(block) < size:
             raise InputError(
-                f'Truncated image, found {index * size + len(block)} of {count * size} bytes: {path}. {FETCH_AGAIN}'
+                f'Truncated image, found {found} of {count * size} bytes: {path}. {FETCH_AGAIN}'
             )
         if index in chosen:
             with np.errstate(over='ignore', invalid='ignore'):

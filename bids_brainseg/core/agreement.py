@@ -27,7 +27,7 @@ def dice(a: NDArray, b: NDArray, n: int = N_CLASSES) -> NDArray[np.float64]:
     Returns
     -------
     (n,) float64 array, 0 to 1
-        Twice the common voxels over the sum of both; item 0 is the background; nan where a class is in neither.
+        Twice the common voxels over the sum of both; nan where a class is in neither. Item 0 is background.
 
     Raises
     ------

@@ -61,7 +61,7 @@ def resample_posterior(
     Raises
     ------
     ValueError
-        If the posterior is not four-dimensional, is not finite or has more than 64 classes, or if an affine is
+        If the posterior is not four-dimensional or not finite, has more than 64 classes, or an affine is
         not usable.
 
     Notes
@@ -163,7 +163,9 @@ def _candidates(posterior: NDArray) -> NDArray[np.uint64]:
 
     The cells reach one voxel beyond the grid, where all is background: cell 0 lies between voxels -1 and 0.
     """
-    bound = np.zeros([n + 1 for n in posterior.shape[1:]], dtype=np.float32)
+    # Nowhere is the most probable class below the average; one per cent is room for rounding.
+    total = posterior.sum(axis=0, dtype=np.float32)
+    bound = _over_corners(np.minimum, total, 1) * np.float32(0.99 / len(posterior))
     for index in range(len(posterior)):
         np.maximum(bound, _over_corners(np.minimum, posterior[index], index == 0), out=bound)
     if not np.isfinite(bound).all():

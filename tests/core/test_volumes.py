@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brainseg.core import geometry, volumes
+
+
+def test_label_volumes_of_the_phantom(phantom27):
+    found = volumes.label_volumes(phantom27.labels, geometry.voxel_volume(phantom27.affine))
+    np.testing.assert_allclose(found, phantom27.volumes_mm3)
+    assert found.sum() == pytest.approx(phantom27.labels.size * 8)
+
+
+def test_an_absent_class_has_no_volume():
+    assert volumes.label_volumes(np.array([[[0, 3]]]), 0.5, n=5).tolist() == [0.5, 0, 0, 0.5, 0]
+
+
+def test_a_label_without_a_class_is_refused():
+    with pytest.raises(ValueError, match='from 0 to 27, found 28'):
+        volumes.label_volumes(np.full((2, 2, 2), 28), 1.0)
+
+
+def test_soft_volumes_equal_hard_ones_where_the_posterior_is_certain(phantom27):
+    np.testing.assert_allclose(volumes.soft_volumes(phantom27.posterior, 8.0), phantom27.volumes_mm3)
+
+
+def test_soft_volumes_do_not_lose_count_in_half_precision():
+    posterior = np.full((2, 50, 50, 50), 0.5, np.float16)
+    np.testing.assert_allclose(volumes.soft_volumes(posterior, 2.0), 125000)
+
+
+def test_soft_volumes_need_classes_first():
+    with pytest.raises(ValueError, match=r'got \(3, 3, 3\)'):
+        volumes.soft_volumes(np.zeros((3, 3, 3)), 1.0)
+
+
+def test_mc_statistics_are_those_of_the_population():
+    mean, std, cv = volumes.mc_statistics([[10, 0, 5], [14, 0, 5], [12, 0, 5], [12, 0, 5]])
+    np.testing.assert_allclose(mean, (12, 0, 5))
+    np.testing.assert_allclose(std, (np.sqrt(2), 0, 0))
+    np.testing.assert_allclose(cv, (100 * np.sqrt(2) / 12, np.nan, 0))
+
+
+def test_one_sample_has_no_spread():
+    mean, std, cv = volumes.mc_statistics([[10.0, 0.0]])
+    assert mean.tolist() == [10, 0]
+    assert np.isnan(std).all() and np.isnan(cv).all()
+
+
+@pytest.mark.parametrize('samples', [np.zeros((0, 28)), np.zeros(28)])
+def test_statistics_of_nothing_are_refused(samples):
+    with pytest.raises(ValueError, match='Expected samples of shape'):
+        volumes.mc_statistics(samples)
+
+
+def test_mean_cv_leaves_out_background_and_absent_structures():
+    assert volumes.mean_cv([100, 2, np.nan, 4]) == 3
+    assert np.isnan(volumes.mean_cv([1, np.nan, np.nan]))
+
+
+def test_totals_of_the_phantom(phantom27):
+    brain, ventricles = volumes.brain_totals(phantom27.volumes_mm3)
+    fluid = sum(phantom27.volumes_mm3[i] for i in (5, 18, 12, 13))
+    assert ventricles == fluid
+    assert brain == phantom27.volumes_mm3[1:].sum() - fluid
+
+
+def test_asymmetry_is_zero_in_the_phantom_and_signed_elsewhere(phantom27):
+    np.testing.assert_array_equal(volumes.asymmetry(phantom27.volumes_mm3, phantom27.pairs), 0)
+    found = volumes.asymmetry([0, 30, 10, 5, 0, 0, 0], [(1, 2), (2, 1), (3, 4), (5, 6)])
+    np.testing.assert_allclose(found, (100, -100, 200, np.nan))
+
+
+def test_a_head_smaller_than_the_reference_has_a_smaller_etiv():
+    scan_to_reference = np.diag([1.1, 1.1, 1.1, 1.0])
+    assert volumes.etiv(1.5e6, scan_to_reference) == pytest.approx(1.5e6 / 1.331)
+    turned = np.array([[0.0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
+    assert volumes.etiv(1.5e6, turned) == pytest.approx(1.5e6)
