@@ -89,7 +89,7 @@ def alignment_figure(
     keys = [('brain of the reference', MASK_INK), ('edges of the reference', EDGE_INK)]
     legend, height = _legend(keys, layout.height)
     if quality is not None and np.isfinite(quality):
-        legend += svg.text(svg.WIDTH - 8, height - 9, f'similarity {quality:.3f}', anchor='end')
+        legend += svg.text(svg.WIDTH - 8, height - 9, f'alignment {quality:.2f}', anchor='end')
     document = svg.document(
         [*body, legend],
         height,

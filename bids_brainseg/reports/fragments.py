@@ -231,13 +231,16 @@ def _cells(row: Mapping | None, threshold: float | None) -> str:
     flagged = flag not in ('', 'n/a', 'nan', 'None')
     cv = number(row.get('cv_mc'), 2)
     high = threshold is not None and cv != MISSING and float(row['cv_mc']) > threshold
-    spread = f'<span class="flag" title="{escape(flag if flagged else "above the threshold")}">{cv}</span>'
+    if flagged and not flag.startswith('cv'):  # what is not about the spread is said in words
+        cv = f'<span class="flag" title="CV {escape(str(row.get("cv_mc")))} %">{escape(flag)}</span>'
+    elif flagged or high:
+        cv = f'<span class="flag" title="above the threshold">{cv}</span>'
     mean = number(row.get('mc_mean_mm3'))
     passes = mean if mean == MISSING else f'{mean} ± {number(row.get("mc_std_mm3"))}'
     return (
         f'<td class="n v">{number(row.get("volume_mm3"))}</td>'
         f'<td class="n">{passes}</td>'
-        f'<td class="n">{spread if flagged or high else cv}</td>'
+        f'<td class="n">{cv}</td>'
     )
 
 
