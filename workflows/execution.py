@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,9 +15,26 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 
 from ..settings import Settings
 
+STAGES = ('check', 'coregister', 'segment', 'back', 'measure')
+
 
 class LocalPlugin(MultiProcPlugin):
     """Nipype's scheduler of local processes, which otherwise waits for ever once a worker was killed."""
+
+    def __init__(self, plugin_args=None):
+        super().__init__(plugin_args=plugin_args)
+        self.pool.shutdown()  # no worker has started yet
+        self._renew_pool()
+
+    def _renew_pool(self):
+        context = get_context(self.plugin_args.get('mp_context'))
+        context.set_forkserver_preload([__package__ + '.base'])  # import once, not once per worker
+        self.pool = ProcessPoolExecutor(
+            max_workers=self.processors,
+            initializer=start_worker,
+            initargs=(self._cwd, dict(config._sections['logging'])),
+            mp_context=context,
+        )
 
     def _async_callback(self, args):
         if not isinstance(args.exception(), BrokenProcessPool):
@@ -24,20 +43,32 @@ class LocalPlugin(MultiProcPlugin):
             'RuntimeError: the process of this step was killed, usually for want of memory; '
             'give it more (--mem), or run fewer steps at once (--nprocs, --low-mem)\n'
         )
-        lost = next(taskid for taskid, future in self._task_obj.items() if future is args)
+        # While a task is being submitted it is not on the list yet, but its number is the last one.
+        lost = next((n for n, future in self._task_obj.items() if future is args), self._taskid)
         self._taskresult[lost] = {'taskid': lost, 'result': None, 'traceback': [reason]}
 
     def _submit_job(self, node, updatehash=False):
         try:
             return super()._submit_job(node, updatehash=updatehash)
         except BrokenProcessPool:
-            self.pool = ProcessPoolExecutor(
-                max_workers=self.processors,
-                initializer=process_initializer,
-                initargs=(self._cwd,),
-                mp_context=get_context(self.plugin_args.get('mp_context')),
-            )
+            self._renew_pool()
             return super()._submit_job(node, updatehash=updatehash)
+
+
+def start_worker(folder: str, levels: dict) -> None:
+    """Prepare a new process: its folder, and how much it says."""
+    process_initializer(folder)
+    config.update_config({'logging': levels})
+    logging.update_logging(config)
+
+
+def tell(node: pe.Node, status: str) -> None:
+    """Say what begins, and what went wrong."""
+    if status == 'exception' or (status == 'start' and node.name in STAGES):
+        _, subject, scan, *_ = node.fullname.split('.')
+        failed = ' failed' if status == 'exception' else ''
+        where = f'{subject.removesuffix("_wf")} {scan.removesuffix("_wf")}'
+        print(f'{time.strftime("%H:%M:%S")} {where}: {node.name}{failed}', file=sys.stderr, flush=True)
 
 
 def configure(settings: Settings) -> None:
@@ -85,6 +116,7 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
             'n_gpu_procs': 1,
             'raise_insufficient': False,
             'mp_context': 'forkserver',
+            'status_callback': tell,
         }
         plugin = {'plugin': LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))}
     else:

@@ -26,10 +26,12 @@ def node(name: str, source: str) -> pe.Node:
 def run(tmp_path, bad: str):
     settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0)
     configure(settings)
-    workflow = pe.Workflow('both', base_dir=str(settings.work_dir))
+    workflow = pe.Workflow('run', base_dir=str(settings.work_dir))
+    both = pe.Workflow('subject')
+    workflow.add_nodes([both])
     first, second, last = node('bad', bad), node('good', GOOD), node('last', GOOD)
-    workflow.add_nodes([first])
-    workflow.connect(second, 'y', last, 'x')
+    both.add_nodes([first])
+    both.connect(second, 'y', last, 'x')
     set_crash_folder(workflow, tmp_path / 'crash')
     return run_workflow(workflow, settings)
 
@@ -41,9 +43,9 @@ def test_others_finish(tmp_path, monkeypatch, bad, reason):
     assert complaint is not None
     (crash,) = (tmp_path / 'crash').glob('crash-*-bad-*.txt')
     text = crash.read_text()
-    assert text.startswith('Node: both.bad\n')
+    assert text.startswith('Node: run.subject.bad\n')
     assert reason in text
-    assert (tmp_path / 'work' / 'both' / 'last' / 'result_last.pklz').exists()
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
 
 
 def test_nothing_to_complain_of(tmp_path, monkeypatch):

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a user meets it: refusals, and whole runs with a tiny network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from tiny import GRID, SPACING, head, make_tiny_bundle
+
+from bids_brainseg.bids.outputs import list_outputs
+from bids_brainseg.cli.run import main
+
+AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
+AFFINE[:3, 3] = (-86, -112, -80)
+
+
+def told(capsys) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+# === Refusals ===
+
+
+def test_not_a_dataset(tmp_path, capsys):
+    (tmp_path / 'in').mkdir()
+    assert main([f'{tmp_path}/in', f'{tmp_path}/out', 'participant']) == 16
+    assert told(capsys).startswith('bids_brainseg: error: not a BIDS dataset')
+    assert main([f'{tmp_path}/absent', f'{tmp_path}/out', 'participant']) == 16
+    assert not (tmp_path / 'out').exists()
+
+
+def test_nothing_selected(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
+    words = [f'{root}', f'{tmp_path}/out', 'participant', '-w', f'{tmp_path}/work', '--skip-bids-validation']
+    assert main([*words, '--participant-label', '02']) == 18
+    message = told(capsys)
+    assert message.startswith('bids_brainseg: error: nothing is selected: found 1 T1w')
+    assert 'participants 02' in message
+    assert not (tmp_path / 'out').exists()
+
+
+def test_output_folder_that_cannot_be_written(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
+    (tmp_path / 'file').touch()
+    assert main([f'{root}', f'{tmp_path}/file/out', 'participant', '--skip-bids-validation']) == 1
+    assert told(capsys).startswith('bids_brainseg: error: the output folder cannot be written')
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+def test_read_only_output_folder(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
+    (tmp_path / 'out').mkdir(mode=0o555)
+    assert main([f'{root}', f'{tmp_path}/out', 'participant', '--skip-bids-validation']) == 1
+    assert '(Permission denied); choose another one' in told(capsys)
+
+
+def test_traceback_only_on_request(tmp_path, capsys):
+    words = [f'{tmp_path}/absent', f'{tmp_path}/out', 'participant']
+    main(words)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    main([*words, '-v'])
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_model_that_is_none(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
+    words = f'{root} {tmp_path}/out participant -w {tmp_path}/work --skip-bids-validation --model {root}'
+    assert main(words.split()) == 1
+    assert 'not a model bundle' in told(capsys)
+
+
+@pytest.mark.integration
+def test_dry_run_writes_nothing(make_bids, tiny_bundle, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-01/dwi/sub-01_dwi.nii.gz': (4, 4, 4, 3)})
+    words = f'{root} {tmp_path}/out participant -w {tmp_path}/work --dry-run --model T1w={tiny_bundle}'
+    assert main(words.split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'sub-01/anat/sub-01_T1w.nii.gz: model tinyT1w, 2 samples'
+    assert lines[1].startswith('sub-01/dwi/sub-01_dwi.nii.gz: failed: no bval')
+    assert not (tmp_path / 'out').exists()
+    assert not (tmp_path / 'work').exists()
+
+
+# === Whole runs ===
+
+
+def good(hounsfield: bool = False) -> np.ndarray:
+    image, _ = head(GRID, AFFINE, hounsfield=hounsfield)
+    return image + np.random.default_rng(0).normal(0, 5, GRID).astype(np.float32)
+
+
+def gzipped(tmp_path, data, affine=AFFINE, **fields) -> bytes:
+    image = nib.Nifti1Image(data, affine)
+    for name, value in fields.items():
+        image.header[name] = value
+    nib.save(image, tmp_path / 'one.nii.gz')
+    return (tmp_path / 'one.nii.gz').read_bytes()
+
+
+def with_singular_affine(tmp_path) -> bytes:
+    image = nib.Nifti1Image(good(), None)
+    image.header.set_sform(np.diag([4.0, 4.0, 0.0, 1.0]), 1)
+    image.header['qform_code'] = 0
+    nib.save(image, tmp_path / 'one.nii.gz')
+    return (tmp_path / 'one.nii.gz').read_bytes()
+
+
+def holes(data: np.ndarray) -> np.ndarray:
+    data[:2] = np.nan
+    return data
+
+
+RGB = np.zeros(GRID, [('R', 'u1'), ('G', 'u1'), ('B', 'u1')])
+BAD = {
+    'truncated': ('anat', 'T1w', lambda t: gzipped(t, good())[:20_000], 'Truncated'),
+    'empty': ('anat', 'T1w', lambda t: b'', 'Empty file, found 0 bytes'),
+    'zero': ('anat', 'T1w', lambda t: gzipped(t, np.zeros(GRID, np.int16)), 'every voxel is zero'),
+    'nan': ('anat', 'T1w', lambda t: gzipped(t, np.full(GRID, np.nan, np.float32)), 'No finite voxel'),
+    'flat': ('anat', 'T1w', lambda t: gzipped(t, good()[:, :, 0]), 'not three-dimensional'),
+    'series': ('anat', 'T1w', lambda t: gzipped(t, np.stack([good()] * 2, -1)), '2 volumes where one is'),
+    'rgb': ('anat', 'T1w', lambda t: gzipped(t, RGB), 'found RGB'),
+    'singular': ('anat', 'T1w', with_singular_affine, 'Singular affine'),
+    'nobval': ('dwi', 'dwi', lambda t: gzipped(t, np.stack([good()] * 3, -1)), 'no bval'),
+    'grey': ('ct', 'ct', lambda t: gzipped(t, good()), 'CT is not in Hounsfield units'),
+}
+GOOD = {
+    'good': ('anat', 'T1w', lambda t: gzipped(t, good())),
+    'holes': ('anat', 'T1w', lambda t: gzipped(t, holes(good()))),
+    'hu': ('ct', 'ct', lambda t: gzipped(t, good(hounsfield=True))),
+}
+
+
+@pytest.fixture(scope='module')
+def whole_run(tmp_path_factory, tiny_bundle):
+    """One run over every kind of scan; exit code, what was printed, and the folders."""
+    folder = tmp_path_factory.mktemp('run')
+    for label, (datatype, suffix, make, *_) in {**BAD, **GOOD}.items():
+        path = folder / 'in' / f'sub-{label}' / datatype / f'sub-{label}_{suffix}.nii.gz'
+        path.parent.mkdir(parents=True)
+        path.write_bytes(make(folder))
+    description = {'Name': 'made by hand', 'BIDSVersion': '1.10.0'}
+    (folder / 'in' / 'dataset_description.json').write_text(json.dumps(description))
+    make_tiny_bundle(folder / 'ct_bundle', 'ct')
+    words = [
+        *(f'{folder}/in', f'{folder}/out', 'participant', '-w', f'{folder}/work', '--skip-bids-validation'),
+        *('--model', f'T1w={tiny_bundle}', f'dwi={tiny_bundle}', f'{folder}/ct_bundle'),
+        *('--nprocs', '2', '--device', 'cpu'),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        printed = []
+        patch.setattr('builtins.print', lambda *text, **_: printed.append(' '.join(map(str, text))))
+        code = main(words)
+    return code, '\n'.join(printed), folder, words
+
+
+@pytest.mark.integration
+def test_failures_are_told_and_others_go_on(whole_run):
+    code, printed, folder, _ = whole_run
+    assert code == 1
+    assert f'{len(GOOD)} of {len(BAD) + len(GOOD)} scans segmented, {len(BAD)} failed, 0 skipped' in printed
+    for label, (datatype, suffix, _, phrase) in BAD.items():
+        name = f'sub-{label}/{datatype}/sub-{label}_{suffix}.nii.gz'
+        (line,) = [line for line in printed.splitlines() if f'failed  {name}: ' in line]
+        assert phrase in line, line
+        assert phrase in (folder / 'out' / f'sub-{label}.html').read_text(), label
+        assert not list((folder / 'out' / f'sub-{label}').rglob('*_dseg.nii.gz'))
+        crashes = list((folder / 'out' / f'sub-{label}' / 'log').rglob('crash-*.txt'))
+        assert len(crashes) == (label != 'nobval')  # which is found before anything runs
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize('label', GOOD)
+def test_a_good_scan_has_everything(whole_run, label):
+    _, _, folder, _ = whole_run
+    datatype, suffix, _ = GOOD[label]
+    (scan,) = list_outputs(folder / 'out', label)
+    assert set(scan.files) == {'dseg', 'uncertainty', 'morph', 'qc', 'xfm', 'xfm_inverse'}
+    assert set(scan.figures) == {'alignment', 'contours', 'uncertainty'}
+    raw = nib.load(folder / 'in' / f'sub-{label}' / datatype / f'sub-{label}_{suffix}.nii.gz')
+    dseg = nib.load(scan.files['dseg'])
+    assert dseg.shape == raw.shape
+    np.testing.assert_array_equal(dseg.affine, raw.affine)
+    for form in ('qform_code', 'sform_code'):
+        assert dseg.header[form] == raw.header[form]
+    described = json.loads(Path(str(scan.files['dseg']).replace('.nii.gz', '.json')).read_text())
+    assert described['MonteCarloSamples'] == 2
+    quality = json.loads(scan.files['qc'].read_text())
+    assert (label == 'holes') == any('NaN' in note for note in quality['warnings'])
+    rows = scan.files['morph'].read_text().splitlines()
+    assert len(rows) == 1 + 27 + 3
+    assert len({line.split('\t')[0] for line in rows}) == 29
+    unfinished = [path for path in (folder / 'out').rglob('*') if path.name.endswith(('.part', '.tmp'))]
+    assert unfinished == []
+
+
+@pytest.mark.integration
+def test_settings_lie_with_the_log(whole_run):
+    _, _, folder, _ = whole_run
+    (settings,) = (folder / 'out' / 'sub-good' / 'log').glob('*/settings.toml')
+    found = tomllib.loads(settings.read_text())
+    assert found['output_dir'] == f'{folder}/out'
+    assert settings.parent.name == found['run_uuid']
+
+
+@pytest.mark.integration
+def test_second_run_computes_nothing_and_brings_back_what_is_gone(whole_run, capsys):
+    _, _, folder, words = whole_run
+    steps = {path: path.stat().st_mtime_ns for path in (folder / 'work').rglob('posterior.npy')}
+    assert len(steps) == len(GOOD)
+    dseg = folder / 'out' / 'sub-good' / 'anat' / 'sub-good_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
+    before = dseg.read_bytes()
+    dseg.unlink()
+    touched = folder / 'in' / 'sub-good' / 'anat' / 'sub-good_T1w.nii.gz'
+    os.utime(touched)  # touched, but the same
+    assert main([*words, '--participant-label', 'good', 'hu', '-vv']) == 0
+    printed = capsys.readouterr()
+    assert '2 of 2 scans segmented' in printed.out
+    assert not re.search(r'good T1w: (check|coregister|segment|back|measure)', printed.err)
+    assert dseg.read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in steps} == steps
+
+
+@pytest.mark.integration
+def test_a_run_that_was_killed_goes_on(whole_run, capsys):
+    _, _, folder, words = whole_run
+    part = folder / 'work' / 'brainseg_wf' / 'sub_good_wf' / 'T1w_wf'
+    segmented = (part / 'segment' / 'posterior.npy').stat().st_mtime_ns
+    (part / 'back' / 'result_back.pklz').unlink()  # as if it had stopped in the middle of this step
+    shutil.rmtree(part / 'measure')
+    assert main([*words, '--participant-label', 'good']) == 0
+    printed = capsys.readouterr().err
+    assert 'good T1w: back' in printed
+    assert 'good T1w: segment' not in printed
+    assert (part / 'segment' / 'posterior.npy').stat().st_mtime_ns == segmented
+
+
+@pytest.mark.integration
+def test_pages_alone(whole_run):
+    _, _, folder, words = whole_run
+    page = folder / 'out' / 'sub-good.html'
+    page.unlink()
+    assert main([*words, '--participant-label', 'good', '--reports-only']) == 0
+    assert 'T1w' in page.read_text()
