@@ -292,7 +292,7 @@ def test_a_saved_image_has_the_grid_of_the_input(make_nifti, tmp_path, codes, na
     source = nib.load(path, mmap=False)
     image = imaging.load_image(path)
     labels = (NOISE % 28).astype(np.uint8)
-    saved = nib.load(imaging.save_like(labels, image, tmp_path / 'out' / '..' / name, np.uint8))
+    saved = nib.load(imaging.save_like(labels, image, tmp_path / name, np.uint8))
     np.testing.assert_array_equal(np.asarray(saved.dataobj), labels)
     assert saved.get_data_dtype() == np.uint8 and saved.shape == source.shape
     np.testing.assert_array_equal(saved.affine, source.affine)
