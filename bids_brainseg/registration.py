@@ -6,10 +6,11 @@ The only module that knows ITK and its LPS frame. Arrays and RAS affines go in, 
 The work is done in three steps, whose settings are ``data/elastix_affine.json``:
 
 1. both images are averaged down to a few millimetres, so that the size of the input hardly matters;
-2. a search over rotations and shifts around the head's mass, scored by mutual information inside the reference's
-   brain and improved as a similarity transform (rotation, shift, one scale). The origin in the header plays no part;
-3. the scan, resampled by that start onto the reference's neighbourhood, goes to elastix for the affine that is left.
-   There both images share one grid, so no direction, origin or large rotation can mislead it.
+2. a search over rotations and shifts around the head's mass, scored by mutual information inside the
+   reference's brain, gives a similarity transform (rotation, shift, one scale); the origin in the header
+   plays no part in it;
+3. the scan, resampled by that start onto the reference's neighbourhood, goes to elastix for the affine that
+   is left. There both images share one grid, so no direction, origin or large rotation can mislead it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Registration:
     matrix : (4, 4) float64 array
         Maps points of the reference to points of the scan, RAS millimetres.
     similarity : float
-        Share of local structure that agrees inside the reference's brain, in [0, 1]; see :func:`local_agreement`.
+        Share of local structure that agrees inside the reference's brain, in [0, 1]; see
+        :func:`local_agreement`.
     coverage : float
         Share of the reference's brain that lies inside the scan's field of view, in [0, 1].
     model : str
@@ -117,7 +119,7 @@ def register_affine(
     ValueError
         If an array is not three-dimensional or a shape does not fit.
     RegistrationError
-        If the scan has no contrast, or elastix stopped.
+        If an image has no contrast.
     """
     began = time.perf_counter()
     _check(moving, fixed, fixed_mask)
@@ -128,8 +130,11 @@ def register_affine(
     mask = reference.data > 0.1 if fixed_mask is None else _mask_like(fixed_mask, fixed_affine, reference)
     start, words = _search(small, reference, mask, settings['search'], grid['mask_dilation_mm'])
     matrix, model, notes = start, 'similarity', ()
-    affine = start @ _refine(small, reference, mask, start, settings, threads=threads, seed=seed)
-    complaint = implausible(affine, settings['plausible'])
+    try:
+        affine = start @ _refine(small, reference, mask, start, settings, threads=threads, seed=seed)
+        complaint = implausible(affine, settings['plausible'])
+    except RegistrationError as error:
+        complaint = str(error)
     if complaint:
         notes = (f'the affine was not used ({complaint}); the similarity transform of the search stands',)
     else:
@@ -171,10 +176,10 @@ def _prepare(image, affine, grid, window, name) -> _Volume:
 def _pad_with_air(volume, grid):
     """Add empty space beyond each face of the image that shows (almost) only air.
 
-    A skull-stripped scan is often cropped to the brain: without the emptiness around it an affine can stretch it
-    beyond its field of view at no cost. Where a face cuts through the head, nothing is known beyond it.
+    A skull-stripped scan is often cropped to the brain: without the emptiness around it an affine can stretch
+    it beyond its field of view at no cost. Where a face cuts through the head, nothing is known beyond it.
     """
-    head = _foreground(volume.data)
+    head = _foreground(_shrink(volume.data, volume.affine, 2 * grid['spacing_mm']).data)
     pads = []
     for axis, size in enumerate(geometry.voxel_sizes(volume.affine)):
         depth = int(np.ceil(grid['air_mm'] / size))
@@ -250,8 +255,12 @@ def _regrid(volume, shape, affine, matrix, cval=0.0):
     )
 
 
+def _regrid_mask(mask, mask_affine, shape, affine):
+    return _regrid(_Volume(mask.astype(np.float32), mask_affine), shape, affine, np.eye(4)) > 0.5
+
+
 def _regrid_with_field(volume, shape, affine, matrix):
-    """Return the resampled volume and where it lies inside the field of view (half a voxel beyond the centres)."""
+    """Return the resampled volume, and where it has data (to half a voxel beyond the centres)."""
     to_voxel = geometry.invert(volume.affine) @ matrix @ affine
     sampled = ndimage.affine_transform(
         volume.data, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=shape, order=1, mode='nearest'
@@ -320,11 +329,13 @@ def _search(moving, fixed, mask, settings, dilation):
             candidates.append((coarse(_similarity(vector, centre, place)), name, place, vector))
     candidates.sort(key=lambda c: -c[0])
     chosen = _apart(candidates, settings)
-    chosen = [_climb(coarse, c, centre, settings, 12.0) for c in chosen]
+    limit = settings['max_log_scale']
+    chosen = [_climb(coarse, c, centre, settings['coarse'], limit) for c in chosen]
     chosen = sorted(chosen, key=lambda c: -c[0])[: settings['keep_fine']]
-    chosen = [_climb(fine, c, centre, settings, 4.0) for c in chosen]
+    chosen = [_climb(fine, c, centre, settings['fine'], limit) for c in chosen]
     _, name, place, vector = max(chosen, key=lambda c: c[0])
-    words = f'{name}, turned by {vector[3]:.0f}, {vector[4]:.0f}, {vector[5]:.0f} degrees, scaled by {np.exp(vector[6] / 80):.2f}'
+    turn = ', '.join(f'{degrees:.0f}' for degrees in vector[3:6])
+    words = f'{name}, turned by {turn} degrees about R, A, S, scaled by {np.exp(vector[6] / 80):.2f}'
     return _similarity(vector, centre, place), words
 
 
@@ -366,22 +377,22 @@ def _similarity(vector, centre, place):
 
 def _apart(candidates, settings):
     """Keep the best candidates that differ from each other in where they start."""
-    kept = []
+    kept, poses = [], []
     for candidate in candidates:
-        here = np.append(candidate[2] + candidate[3][:3], candidate[3][3:6])
-        if all(
-            np.linalg.norm(here - np.append(c[2] + c[3][:3], c[3][3:6])) > settings['apart_mm'] for c in kept
-        ):
+        _, _, place, vector = candidate
+        pose = np.append(place + vector[:3], vector[3:6])
+        if all(np.linalg.norm(pose - other) > settings['apart_mm'] for other in poses):
             kept.append(candidate)
+            poses.append(pose)
         if len(kept) == settings['keep']:
             break
     return kept
 
 
-def _climb(score, candidate, centre, settings, step):
+def _climb(score, candidate, centre, level, max_log_scale):
     """Improve a candidate over seven parameters (Powell); units are about 1 mm at the brain's surface."""
     _, name, place, vector = candidate
-    limit = 80 * settings['max_log_scale']
+    limit = 80 * max_log_scale
 
     def cost(v):
         return -score(_similarity(v, centre, place)) + 1e-3 * max(0.0, abs(v[6]) - limit) ** 2
@@ -390,7 +401,12 @@ def _climb(score, candidate, centre, settings, step):
         cost,
         vector,
         method='Powell',
-        options={'direc': step * np.eye(7), 'maxiter': 4, 'xtol': 0.02, 'ftol': 1e-4},
+        options={
+            'direc': level['step'] * np.eye(7),
+            'maxiter': level['rounds'],
+            'xtol': 0.02,
+            'ftol': 1e-4,
+        },
     )
     return -float(found.fun), name, place, found.x
 
@@ -402,20 +418,17 @@ def _refine(moving, fixed, mask, start, settings, *, threads, seed):
     """Return the 4x4 RAS affine left between the reference and the scan brought over by ``start``."""
     shape, affine = _working_grid(fixed, mask, settings['grid'])
     reference = _regrid(fixed, shape, affine, np.eye(4))
-    region = _dilate(
-        _regrid(_Volume(mask.astype(np.float32), fixed.affine), shape, affine, np.eye(4)) > 0.5,
-        settings['grid']['mask_dilation_mm'],
-        affine,
-    )
+    inside = _regrid_mask(mask, fixed.affine, shape, affine)
+    region = _dilate(inside, settings['grid']['mask_dilation_mm'], affine)
     scan, field = _regrid_with_field(moving, shape, affine, start)
     if np.count_nonzero(region & field) < 1000:
         raise RegistrationError(
             'the scan hardly overlaps the reference after the search; check that it shows a head'
         )
-    kernels = _elastix_classes()
-    images = [kernels.image(a, affine) for a in (reference, scan)]
-    masks = [kernels.mask(a, affine) for a in (region, field)]
-    return _run_elastix(kernels, images, masks, settings['elastix'], threads=threads, seed=seed)
+    itk = _Wrapping()
+    images = [itk.image(a, affine) for a in (reference, scan)]
+    masks = [itk.mask(a, affine) for a in (region, field)]
+    return _run_elastix(itk, images, masks, settings['elastix'], threads=threads, seed=seed)
 
 
 def _working_grid(fixed, mask, grid):
@@ -428,7 +441,7 @@ def _working_grid(fixed, mask, grid):
     return tuple(np.ceil((high - low) / grid['spacing_mm']).astype(int) + 1), affine
 
 
-class _elastix_classes:  # noqa: N801
+class _Wrapping:
     """The few wrapped classes that are needed.
 
     Asking ``itk`` for ``ElastixRegistrationMethod`` loads some fifty libraries, which takes longer than the
@@ -436,13 +449,19 @@ class _elastix_classes:  # noqa: N801
     """
 
     def __init__(self):
-        import itk  # noqa: F401
-        from itk.elxParameterObjectPython import elastixParameterObject
-        from itk.itkElastixRegistrationMethodPython import itkElastixRegistrationMethodIF3IF3
-        from itk.itkPyBufferPython import itkPyBufferIF3, itkPyBufferIUC3
+        try:
+            from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
 
-        self.method, self.parameters = itkElastixRegistrationMethodIF3IF3, elastixParameterObject
-        self.buffers = itkPyBufferIF3, itkPyBufferIUC3
+            parameter_object = elxParameterObjectPython.elastixParameterObject
+            method = itkElastixRegistrationMethodPython.itkElastixRegistrationMethodIF3IF3
+            float_buffer, mask_buffer = itkPyBufferPython.itkPyBufferIF3, itkPyBufferPython.itkPyBufferIUC3
+        except ImportError:  # another build of ITK: the long way round
+            import itk
+
+            image, mask = itk.Image[itk.F, 3], itk.Image[itk.UC, 3]
+            parameter_object, method = itk.ParameterObject, itk.ElastixRegistrationMethod[image, image]
+            float_buffer, mask_buffer = itk.PyBuffer[image], itk.PyBuffer[mask]
+        self.method, self.parameters, self.buffers = method, parameter_object, (float_buffer, mask_buffer)
 
     def image(self, array, affine):
         return self._wrap(self.buffers[0], array.astype(np.float32), affine)
@@ -461,12 +480,12 @@ class _elastix_classes:  # noqa: N801
         return image
 
 
-def _run_elastix(kernels, images, masks, chosen, *, threads, seed):
+def _run_elastix(itk, images, masks, chosen, *, threads, seed):
     chosen = {key: tuple(v) if isinstance(v, list) else (v,) for key, v in chosen.items()}
     chosen['RandomSeed'] = (str(int(seed) + 1),)
-    parameter = kernels.parameters.New()
+    parameter = itk.parameters.New()
     parameter.AddParameterMap(chosen)
-    method = kernels.method.New()
+    method = itk.method.New()
     method.SetFixedImage(images[0])
     method.SetMovingImage(images[1])
     method.SetFixedMask(masks[0])
@@ -477,7 +496,7 @@ def _run_elastix(kernels, images, masks, chosen, *, threads, seed):
     try:
         method.Update()
     except RuntimeError as error:
-        raise RegistrationError(f'elastix stopped: {str(error).strip().splitlines()[-1]}') from error
+        raise RegistrationError('elastix stopped, too little of the scan fits') from error
     return _read_affine(method.GetTransformParameterObject().GetParameterMap(0))
 
 
@@ -526,9 +545,9 @@ def implausible(matrix: np.ndarray, limits: dict | None = None) -> str | None:
 def local_agreement(moving, fixed, mask, matrix) -> tuple[float, float]:
     """Return the quality number and the coverage of an alignment.
 
-    In a window around each point of the reference's brain the squared correlation between reference and aligned scan
-    is taken, then its mean, weighted by the reference's local variance. Squared, so a scan of reversed contrast counts
-    as well; local, so the scanner's shading does not.
+    In a Gaussian window around each point of the reference's brain the squared correlation between reference
+    and aligned scan is taken, then its mean, weighted by the reference's local standard deviation.
+    Squared: a scan of reversed contrast counts as well. Local: the scanner's shading does not matter.
 
     Parameters
     ----------
@@ -549,7 +568,7 @@ def local_agreement(moving, fixed, mask, matrix) -> tuple[float, float]:
     settings = parameters()['quality']
     grid = {'spacing_mm': settings['spacing_mm'], 'margin_mm': 0.0}
     shape, affine = _working_grid(fixed, mask, grid)
-    inside = _regrid(_Volume(mask.astype(np.float32), fixed.affine), shape, affine, np.eye(4)) > 0.5
+    inside = _regrid_mask(mask, fixed.affine, shape, affine)
     reference = _regrid(_smooth(fixed, settings['fwhm_mm']), shape, affine, np.eye(4))
     scan, field = _regrid_with_field(_smooth(moving, settings['fwhm_mm']), shape, affine, matrix)
     coverage = np.count_nonzero(inside & field) / np.count_nonzero(inside)
@@ -585,8 +604,8 @@ def save_itk_affine(matrix: np.ndarray, path) -> Path:
     Parameters
     ----------
     matrix : (4, 4) array
-        Maps points of the output space to points of the input image, RAS millimetres: the direction in which ITK
-        uses a transform to resample the image.
+        Maps points of the output space to points of the input image, RAS millimetres: the direction in which
+        ITK uses a transform to resample the image.
     path : path
         File to write, ending in .txt or .tfm.
     """
