@@ -258,7 +258,14 @@ def covering_box(
 
 
 def sample_box(
-    image: NDArray, mapping: NDArray, box: Sequence[slice], *, order: int, mode: str, cval: float = 0.0
+    image: NDArray,
+    mapping: NDArray,
+    box: Sequence[slice],
+    *,
+    order: int,
+    mode: str,
+    cval: float = 0.0,
+    out: NDArray | None = None,
 ) -> NDArray:
     """Evaluate an image on a box of the target grid only.
 
@@ -272,6 +279,8 @@ def sample_box(
         Of the target grid.
     order, mode, cval
         As in :func:`scipy.ndimage.affine_transform`.
+    out : array of the box's shape, optional
+        Written into and returned, instead of a new array.
 
     Returns
     -------
@@ -279,7 +288,8 @@ def sample_box(
     """
     start = np.array([piece.start for piece in box], dtype=np.float64)
     offset = mapping[:3, :3] @ start + mapping[:3, 3]
-    out = np.empty([piece.stop - piece.start for piece in box], dtype=image.dtype)
+    if out is None:
+        out = np.empty([piece.stop - piece.start for piece in box], dtype=image.dtype)
     ndimage.affine_transform(
         image, mapping[:3, :3], offset, output=out, order=order, mode=mode, cval=cval, prefilter=False
     )
@@ -360,9 +370,9 @@ def resample(
         ndimage.spline_filter(source, order, output=source, mode='mirror')
     local = mapping.copy()
     local[:3, 3] -= [piece.start for piece in crop]
-    values = sample_box(source, local, box, order=order, mode='mirror' if order > 1 else 'nearest')
+    mode = 'mirror' if order > 1 else 'nearest'
+    values = sample_box(source, local, box, order=order, mode=mode, out=out[box])
     _blank_outside(values, mapping, box, last, cval)
-    out[box] = values
     return out
 
 
