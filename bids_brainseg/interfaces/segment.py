@@ -71,12 +71,11 @@ def explain(code: int, output: str) -> str:
     >>> explain(1, 'warning\\nbids_brainseg.errors.ModelError: weights do not match\\n')
     'weights do not match'
     """
-    if code < 0 or code == 128 + signal.SIGKILL:
-        name = signal.Signals(abs(code) % 128).name
-        return (
-            f'the network process was killed ({name}), usually for want of memory; '
-            'give it more, or fewer --nprocs'
-        )
+    if code < 0 or code > 128:
+        number = -code if code < 0 else code - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'
+        cure = ', usually for want of memory; give it more, or fewer --nprocs' if name == 'SIGKILL' else ''
+        return f'the network process was killed ({name}){cure}'
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     last = lines[-1] if lines else 'it said nothing'
     kind, colon, message = last.partition('Error: ')
