@@ -23,6 +23,7 @@ class LocalPlugin(MultiProcPlugin):
 
     def __init__(self, plugin_args=None):
         super().__init__(plugin_args=plugin_args)
+        self._scan_of = None
         self.pool.shutdown()  # no worker has started yet
         self._renew_pool()
 
@@ -35,6 +36,18 @@ class LocalPlugin(MultiProcPlugin):
             initargs=(self._cwd, dict(config._sections['logging'])),
             mp_context=context,
         )
+
+    def _sort_jobs(self, jobids, scheduler=None):
+        """Finish scans one after the other, instead of running the first step of the whole dataset first."""
+        if self._scan_of is None:
+            names = ['.'.join(node.fullname.split('.')[:3]) for node in self.procs]
+            order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+            self._scan_of = [order[name] for name in names]
+        state = zip(self._scan_of, self.proc_done, self.proc_pending, strict=True)
+        unfinished = sorted({scan for scan, submitted, running in state if running or not submitted})
+        current = set(unfinished[: self.processors + 1])
+        chosen = [job for job in jobids if self._scan_of[job] in current]
+        return sorted(chosen, key=lambda job: self._scan_of[job])
 
     def _async_callback(self, args):
         if not isinstance(args.exception(), BrokenProcessPool):

@@ -33,22 +33,18 @@ def init_scan_wf(
 
     Parameters
     ----------
-    record : ImageRecord
-        The scan.
-    bundle : Bundle
-        The model, with whatever the user changed of its passes, threshold and window.
+    record, bundle : ImageRecord, Bundle
+        The scan; the model, with whatever the user changed of its passes, threshold and window.
     output_dir : Path
         Root of the derivatives.
     random_seed : int
-        Seed of the registration and of the dropout masks.
+        Of the registration and of the dropout masks.
     label_resampling : str
         ``'posterior'`` or ``'nearest'``.
     save_probseg : bool
         Also write the probability of each structure.
-    device : str
-        ``'auto'``, ``'cpu'`` or ``'gpu'``.
-    use_gpu : bool
-        The network waits for a GPU slot instead of processor threads.
+    device, use_gpu : str, bool
+        ``'auto'``, ``'cpu'`` or ``'gpu'``; whether the network waits for a GPU slot, not for threads.
     threads : int
         Processor threads of one step.
     heavy_gb : float, optional

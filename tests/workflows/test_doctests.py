@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples in the docstrings of the workflows, which lie beside the package, where pytest does not look."""
+"""Examples in the docstrings of the workflows, which lie where pytest does not look for them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ MODULES = {'base': 3, 'examples': 2, 'execution': 1, 'preprocessing': 2, 'scan':
 
 @pytest.mark.parametrize(('name', 'least'), MODULES.items())
 def test_examples(name, least):
-    results = doctest.testmod(importlib.import_module(f'bids_brainseg.workflows.{name}'), optionflags=doctest.ELLIPSIS)
+    results = doctest.testmod(
+        importlib.import_module(f'bids_brainseg.workflows.{name}'), optionflags=doctest.ELLIPSIS
+    )
     assert results.failed == 0
     assert results.attempted >= least

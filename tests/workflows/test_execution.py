@@ -52,3 +52,26 @@ def test_nothing_to_complain_of(tmp_path, monkeypatch):
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
     assert run(tmp_path, GOOD) is None
     assert not (tmp_path / 'crash').exists()
+
+
+def test_scans_are_finished_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0)
+    configure(settings)
+    workflow = pe.Workflow('run', base_dir=str(settings.work_dir))
+    subject = pe.Workflow('subject')
+    workflow.add_nodes([subject])
+    for number in range(4):
+        scan = pe.Workflow(f'scan{number}')
+        subject.add_nodes([scan])
+        scan.connect(node('check', GOOD), 'y', node('segment', GOOD), 'x')
+    started = []
+    monkeypatch.setattr(
+        'bids_brainseg.workflows.execution.tell', lambda n, s: started.append((s, n.fullname))
+    )
+    assert run_workflow(workflow, settings) is None
+    order = [name.removeprefix('run.subject.') for status, name in started if status == 'start']
+    assert len(order) == 8
+    scans = [name.split('.')[0] for name in order]
+    assert scans[::2] == scans[1::2]
+    assert sorted(scans[::2]) == ['scan0', 'scan1', 'scan2', 'scan3']
