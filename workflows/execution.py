@@ -33,7 +33,7 @@ class LocalPlugin(MultiProcPlugin):
         self.pool = ProcessPoolExecutor(
             max_workers=self.processors,
             initializer=start_worker,
-            initargs=(self._cwd, dict(config._sections['logging'])),
+            initargs=(self._cwd, {part: dict(config._sections[part]) for part in ('logging', 'monitoring')}),
             mp_context=context,
         )
 
@@ -68,10 +68,10 @@ class LocalPlugin(MultiProcPlugin):
             return super()._submit_job(node, updatehash=updatehash)
 
 
-def start_worker(folder: str, levels: dict) -> None:
-    """Prepare a new process: its folder, and how much it says."""
+def start_worker(folder: str, options: dict) -> None:
+    """Prepare a new process: its folder, how much it says, and what it records."""
     process_initializer(folder)
-    config.update_config({'logging': levels})
+    config.update_config(options)
     logging.update_logging(config)
 
 

@@ -84,7 +84,7 @@ def reason_of(crash: str) -> str:
     return f'{kind.rpartition(".")[2]}: {text}'.rstrip(': ')
 
 
-def summary(outcomes: Iterable[Outcome], output_dir: Path) -> str:
+def summary(outcomes: Iterable[Outcome], output_dir: Path, seconds: float) -> str:
     """Tell in a few lines how the run ended."""
     outcomes = list(outcomes)
     count = {
@@ -93,7 +93,7 @@ def summary(outcomes: Iterable[Outcome], output_dir: Path) -> str:
     }
     lines = [
         f'{count["done"]} of {len(outcomes)} scans segmented, {count["failed"]} failed, '
-        f'{count["skipped"]} skipped'
+        f'{count["skipped"]} skipped ({seconds:.0f} s)'
     ]
     for outcome in sorted(outcomes, key=lambda outcome: outcome.status):
         if outcome.status != 'done':

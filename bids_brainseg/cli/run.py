@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -60,20 +61,22 @@ def run(settings: Settings) -> int:
         session_label=settings.session_label,
         bids_filters=settings.bids_filters,
         database_dir=settings.bids_database_dir,
-        validate=not (settings.skip_bids_validation or settings.dry_run),
+        validate=not (settings.skip_bids_validation or settings.dry_run or settings.reports_only),
     )
     if settings.dry_run:
         return dry_run(settings, records)
     prepare_output(settings)
     if settings.reports_only:
-        return write_reports(settings, {record.subject: [] for record in records})
+        return write_reports(
+            settings, by_subject(records, [remember(record, settings) for record in records])
+        )
     return segment(settings, records)
 
 
 def segment(settings: Settings, records: list) -> int:
     """Segment the scans, then write the pages and the summary."""
     from ..workflows.execution import configure, run_workflow, write_graph
-    from .outcome import judge, summary
+    from .outcome import judge, reason_of, summary
 
     began = time.monotonic()
     settings = resolve_device(settings)
@@ -88,15 +91,15 @@ def segment(settings: Settings, records: list) -> int:
         if settings.write_graph:
             print(f'graph: {write_graph(workflow)}')
         complaint = run_workflow(workflow, settings)
+        complaint = complaint and reason_of(complaint)
     for record in todo:
         outcomes.append(judge(record, settings, expected_files(record, settings), complaint))
-    subjects = {record.subject: [] for record in records}
-    for outcome in outcomes:
-        if outcome.status != 'done':
-            subjects[outcome.record.subject].append(outcome.as_failure())
-    code = write_reports(settings, subjects)
-    print(summary(outcomes, settings.output_dir), f'({time.monotonic() - began:.0f} s)')
+    code = write_reports(settings, by_subject(records, outcomes))
+    print(summary(outcomes, settings.output_dir, time.monotonic() - began))
     failed = any(outcome.status == 'failed' for outcome in outcomes)
+    if complaint and not failed:  # older derivatives may hide what was not done this time
+        print(f'bids_brainseg: error: the run ended early: {complaint}', file=sys.stderr)
+        code = 1
     return 1 if failed or not any(outcome.status == 'done' for outcome in outcomes) else code
 
 
@@ -116,6 +119,26 @@ def sort_out(settings: Settings, records: list) -> tuple[list, list, dict]:
         Outcome(record, 'failed', missing[record.modality]) for record in usable if record.modality in missing
     ]
     return [record for record in usable if record.modality in bundles], outcomes, bundles
+
+
+def remember(record, settings: Settings):
+    """Say what became of a scan in the last run."""
+    from .outcome import Outcome, judge
+
+    if record.skip is not None:
+        return Outcome(record, 'failed' if record.broken else 'skipped', record.skip)
+    runs = sorted(path.name for path in settings.log_dir(record.subject, record.session).parent.glob('*'))
+    last = replace(settings, run_uuid=runs[-1] if runs else '')
+    return judge(record, last, expected_files(record, settings), None)
+
+
+def by_subject(records: list, outcomes: list) -> dict[str, list]:
+    """List what is not done for the page of each subject."""
+    subjects = {record.subject: [] for record in records}
+    for outcome in outcomes:
+        if outcome.status != 'done':
+            subjects[outcome.record.subject].append(outcome.as_failure())
+    return subjects
 
 
 def dry_run(settings: Settings, records: list) -> int:
@@ -192,17 +215,26 @@ def expected_files(record, settings: Settings) -> list[Path]:
 
 def write_reports(settings: Settings, subjects: dict[str, list]) -> int:
     """Write the page of each subject from what is on disk; a page that fails does not stop the others."""
+    from ..bids.derivatives import write_text
     from ..reports.assembly import write_subject_report
 
-    code = 0
+    code, output_dir = 0, settings.output_dir
     for subject, failures in subjects.items():
         try:
-            write_subject_report(settings.output_dir, subject, failures=failures)
+            methods = methods_of(output_dir / f'sub-{subject}')
+            write_subject_report(output_dir, subject, failures=failures, methods=methods)
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)
-            print(
-                f'the report of sub-{subject} was not written: {type(error).__name__}: {error}',
-                file=sys.stderr,
-            )
+            what = f'{type(error).__name__}: {error}'
+            print(f'the report of sub-{subject} was not written: {what}', file=sys.stderr)
             code = 1
+    if methods := methods_of(output_dir):
+        write_text(methods + '\n', output_dir / 'logs' / 'CITATION.md')
     return code
+
+
+def methods_of(folder: Path) -> str:
+    """Describe how the scans were processed that have results below a folder."""
+    from ..reports.methods import methods_text
+
+    return methods_text(json.loads(path.read_text()) for path in sorted(folder.glob('**/*_qc.json')))

@@ -103,9 +103,10 @@ def test_summary_lists_everything_that_is_not_done(tmp_path):
             Outcome(scan('sub-01_run-3_T1w'), 'skipped', 'b = 0 only'),
         ],
         tmp_path,
+        61.7,
     )
     assert told.splitlines() == [
-        '1 of 3 scans segmented, 1 failed, 1 skipped',
+        '1 of 3 scans segmented, 1 failed, 1 skipped (62 s)',
         '  failed  sub-01/anat/sub-01_run-2_T1w.nii.gz: too small',
         '          details: /out/crash-1.txt',
         '  skipped sub-01/anat/sub-01_run-3_T1w.nii.gz: b = 0 only',

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -245,7 +247,38 @@ def test_a_run_that_was_killed_goes_on(whole_run, capsys):
 @pytest.mark.integration
 def test_pages_alone(whole_run):
     _, _, folder, words = whole_run
-    page = folder / 'out' / 'sub-good.html'
-    page.unlink()
-    assert main([*words, '--participant-label', 'good', '--reports-only']) == 0
-    assert 'T1w' in page.read_text()
+    pages = [folder / 'out' / f'sub-{label}.html' for label in ('good', 'empty', 'nobval')]
+    for page in pages:
+        page.unlink()
+    assert main([*words, '--participant-label', 'good', 'empty', 'nobval', '--reports-only']) == 0
+    assert 'Brain-Stem' in pages[0].read_text()
+    assert BAD['empty'][3] in pages[1].read_text()  # the reason is read from the log of the last run
+    assert BAD['nobval'][3] in pages[2].read_text()
+
+
+@pytest.mark.integration
+def test_two_jobs_share_their_folders(whole_run, tmp_path):
+    """Two subjects at once, one output and one work folder; the files of the dataset are those of one job."""
+    _, _, folder, words = whole_run
+    shared = [
+        str(tmp_path / 'out'),
+        'participant',
+        '-w',
+        str(tmp_path / 'work'),
+        *words[5:],
+        '--mc-samples',
+        '0',
+    ]
+    command = [sys.executable, '-m', 'bids_brainseg', words[0], *shared, '--participant-label']
+    jobs = [
+        subprocess.Popen([*command, label], stderr=subprocess.PIPE, text=True) for label in ('good', 'holes')
+    ]
+    errors = [job.communicate()[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], errors
+    for label in ('good', 'holes'):
+        (scan,) = list_outputs(tmp_path / 'out', label)
+        assert {'dseg', 'morph', 'qc'} <= set(scan.files)
+        assert (tmp_path / 'out' / f'sub-{label}.html').exists()
+    for name in ('dataset_description.json', 'desc-brainseg_dseg.tsv', '.bidsignore'):
+        assert (tmp_path / 'out' / name).read_bytes() == (folder / 'out' / name).read_bytes()
+    assert [path for path in (tmp_path / 'out').rglob('.*') if path.name != '.bidsignore'] == []
