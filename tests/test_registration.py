@@ -153,9 +153,9 @@ def test_wrong_alignments_and_noise_fall_below_the_threshold():
     moving = scan(np.eye(4), affine, SHAPE)
     right, _ = registration.local_agreement((moving, affine), (fixed, affine), mask, np.eye(4))
     assert right > limits['look_below']
-    for wrong in (truth(shift=(0, 0, 30)), truth(pitch=40), truth(yaw=180)):
+    for wrong in (truth(shift=(0, 0, 15)), truth(pitch=40), truth(yaw=180)):
         number, _ = registration.local_agreement((moving, affine), (fixed, affine), mask, wrong)
-        assert number < limits['fail_below']
+        assert number < limits['look_below']
     noise = ndimage.gaussian_filter(np.random.default_rng(0).random(SHAPE), 2).astype(np.float32)
     found = registration.register_affine(noise, affine, fixed, affine, fixed_mask=mask)
     assert found.similarity < limits['fail_below']
@@ -166,7 +166,7 @@ def test_agreement_is_one_for_the_same_image_and_nothing_outside():
     same, coverage = registration.local_agreement((fixed, affine), (fixed, affine), mask, np.eye(4))
     assert (same, coverage) == (pytest.approx(1, abs=1e-4), 1)
     reversed_, _ = registration.local_agreement((200 - fixed, affine), (fixed, affine), mask, np.eye(4))
-    assert reversed_ == pytest.approx(1, abs=1e-4)
+    assert reversed_ == pytest.approx(1, abs=1e-3)
     nothing = registration.local_agreement((fixed, affine), (fixed, affine), mask, truth(shift=(1000, 0, 0)))
     assert nothing == (0, 0)
 
