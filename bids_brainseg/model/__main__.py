@@ -54,6 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument('--steps', type=int, required=True, help='pairs to see')
     train.add_argument('--learning-rate', type=float, default=1e-3)
     train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
+    train.add_argument('--average', type=float, default=0.99, help='decay of the averaged weights')
     train.add_argument('--filters', type=int, default=32)
     train.add_argument('--dropout', type=float, default=0.2)
     train.add_argument('--dropout-kind', choices=['channel', 'element'], default='channel')
@@ -184,6 +185,7 @@ def _train(args) -> None:
         check_every=args.check_every,
         learning_rate=args.learning_rate,
         balance=args.balance,
+        average=args.average,
         validation=held_out,
         validate_every=args.validate_every,
         start=args.start,
