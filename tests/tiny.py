@@ -13,7 +13,7 @@ ARCHITECTURE = {
     'depth': 2,
     'classes': 28,
     'dropout': 0.2,
-    'dropout_kind': 'channel',
+    'dropout_kind': 'element',
     'normalization': 'instance',
 }
 GRID = (44, 48, 40)

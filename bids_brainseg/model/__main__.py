@@ -57,7 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument('--average', type=float, default=0.99, help='decay of the averaged weights')
     train.add_argument('--filters', type=int, default=32)
     train.add_argument('--dropout', type=float, default=0.2)
-    train.add_argument('--dropout-kind', choices=['channel', 'element'], default='channel')
+    train.add_argument('--dropout-kind', choices=['element', 'channel'], default='element')
     train.add_argument('--normalization', choices=['instance', 'group', 'batch'], default='instance')
     train.add_argument(
         '--range', nargs='+', default=[], metavar='NAME=VALUE', help='how far samples go, e.g. free=0.1'

@@ -25,7 +25,7 @@ class MonteCarloDropout(keras.layers.Layer):
     batch normalisation. This layer ignores that flag: ``predict`` samples, and nothing else moves.
     """
 
-    def __init__(self, rate: float, *, channelwise: bool = True, seed: int | None = None, **kwargs):
+    def __init__(self, rate: float, *, channelwise: bool = False, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f'`rate` must lie in [0, 1). Received instead: {rate}')

@@ -113,7 +113,7 @@ def common_space(
     mni = np.array([MNI_CENTRES[n] for n in numbers], float)
     mean = centres[0]
     for _ in range(iterations):
-        # rigidly: the mean of least-squares affine fits shrinks along the directions in which centres are noisy
+        # rigidly: a mean of least-squares affine fits shrinks along the directions in which centres are noisy
         mean = np.mean([_move(fit_rigid(c, mean), c) for c in centres], 0)
         mean = _move(fit_rigid(mean, mni), mean)
         logs = [np.log(np.linalg.det(fit_affine(mean, c)[:3, :3])) for c in centres]

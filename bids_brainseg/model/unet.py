@@ -9,7 +9,7 @@ from keras import layers
 from .layers import MonteCarloDropout
 
 NORMALIZATIONS = ('instance', 'group', 'batch')
-DROPOUTS = ('channel', 'element')
+DROPOUTS = ('element', 'channel')
 
 
 def build_unet(
@@ -18,7 +18,7 @@ def build_unet(
     depth: int = 4,
     classes: int = 28,
     dropout: float = 0.2,
-    dropout_kind: str = 'channel',
+    dropout_kind: str = 'element',
     normalization: str = 'instance',
     stochastic: bool = True,
     seed: int | None = None,
@@ -35,8 +35,8 @@ def build_unet(
         Structures and background.
     dropout : float
         Rate after every encoder and decoder block; none in the bottleneck.
-    dropout_kind : {'channel', 'element'}
-        What is dropped: feature maps or single voxels of them.
+    dropout_kind : {'element', 'channel'}
+        What is dropped: single voxels of feature maps, or whole maps.
     normalization : {'instance', 'group', 'batch'}
         After every convolution. 'batch' is the published one; 'instance' uses the statistics of the scan
         itself, in training and prediction alike; 'group' does so for eight groups of feature maps.

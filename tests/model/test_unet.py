@@ -80,7 +80,7 @@ def test_the_deterministic_network_repeats(image):
 
 
 def test_channelwise_dropout_drops_whole_maps_and_keeps_the_mean():
-    layer = MonteCarloDropout(0.5, seed=1)
+    layer = MonteCarloDropout(0.5, channelwise=True, seed=1)
     out = np.asarray(layer(np.ones((1, 4, 4, 4, 1000), np.float32)))
     per_map = out.reshape(-1, 1000)
     assert (per_map == per_map[0]).all()
