@@ -4,11 +4,11 @@
     python benchmarks/registration.py BIDS_DIR [--trials 3] [--participant-label 01 ...]
     python benchmarks/registration.py BIDS_DIR --grid          # iterations x samples, one displacement each
 
-Each scan is registered as it is and again after its header was moved by a random rotation (up to 30 degrees about each
-axis) and shift (up to 300 mm): the voxels stay the same, so the true change of the matrix is known. Reported is the
-distance, averaged over the points of the reference's brain and carried into the scan, between what the two runs say
-(target registration error), its worst case, the agreement and the seconds, wall and processor. ``--grid`` keeps the
-displacement and varies the settings of elastix; the error is then the distance to a run with ten times the work.
+Each scan is registered as it is and again after its header was moved by a random rotation (up to 30 degrees
+about each axis) and shift (up to 300 mm): the voxels stay the same, so the true change is known. Reported are
+the distance between what the two runs say, averaged over the points of the reference's brain and carried into
+the scan (target registration error), its worst case, the agreement and the seconds, wall and processor.
+``--grid`` varies the settings of elastix; the error is then the distance to a run with much more work.
 
 The settings in use are ``bids_brainseg/data/elastix_affine.json``.
 """
@@ -47,7 +47,7 @@ class Case:
 
     def __init__(self, record):
         bundle = load_bundle(find_bundle(record.modality))
-        self.name = record.key
+        self.name = f'{record.subject} {record.key}'
         self.scan = load_image(record.path, record.volumes)
         self.reference, self.mask = load_image(bundle.reference_path), load_image(bundle.mask_path).data > 0.5
         rule = bundle.intensity
@@ -98,14 +98,11 @@ def grid(cases, threads):
     print('iterations  samples  error mm  worst mm  cpu s')
     for iterations, samples in product((50, 150, 400), (1000, 2000, 5000)):
         found = [run(case, iterations, samples) for case in cases]
-        errors = [
-            distance(f.matrix, b.matrix, c.points) for (f, _), b, c in zip(found, best, cases, strict=True)
-        ]
+        pairs = zip(found, best, cases, strict=True)
+        errors = [distance(f.matrix, b.matrix, case.points) for (f, _), b, case in pairs]
         cpu = np.median([seconds for _, seconds in found])
-        print(
-            f'{iterations:10d} {samples:8d} {np.median(errors):9.2f} {np.max(errors):9.2f} {cpu:6.1f}',
-            flush=True,
-        )
+        row = f'{iterations:10d} {samples:8d} {np.median(errors):9.2f} {np.max(errors):9.2f} {cpu:6.1f}'
+        print(row, flush=True)
 
 
 def main():

@@ -329,10 +329,10 @@ def _search(moving, fixed, mask, settings, dilation):
             candidates.append((coarse(_similarity(vector, centre, place)), name, place, vector))
     candidates.sort(key=lambda c: -c[0])
     chosen = _apart(candidates, settings)
-    limit = settings['max_log_scale']
-    chosen = [_climb(coarse, c, centre, settings['coarse'], limit) for c in chosen]
+    penalty = settings['scale_penalty']
+    chosen = [_climb(coarse, c, centre, settings['coarse'], penalty) for c in chosen]
     chosen = sorted(chosen, key=lambda c: -c[0])[: settings['keep_fine']]
-    chosen = [_climb(fine, c, centre, settings['fine'], limit) for c in chosen]
+    chosen = [_climb(fine, c, centre, settings['fine'], penalty) for c in chosen]
     _, name, place, vector = max(chosen, key=lambda c: c[0])
     turn = ', '.join(f'{degrees:.0f}' for degrees in vector[3:6])
     words = f'{name}, turned by {turn} degrees about R, A, S, scaled by {np.exp(vector[6] / 80):.2f}'
@@ -389,25 +389,23 @@ def _apart(candidates, settings):
     return kept
 
 
-def _climb(score, candidate, centre, level, max_log_scale):
-    """Improve a candidate over seven parameters (Powell); units are about 1 mm at the brain's surface."""
+def _climb(score, candidate, centre, level, scale_penalty):
+    """Improve a candidate over seven parameters (Powell); units are about 1 mm at the brain's surface.
+
+    The penalty keeps the scale near 1 unless the images insist: too large a scan is the usual wrong optimum.
+    """
     _, name, place, vector = candidate
-    limit = 80 * max_log_scale
 
     def cost(v):
-        return -score(_similarity(v, centre, place)) + 1e-3 * max(0.0, abs(v[6]) - limit) ** 2
+        return scale_penalty * (v[6] / 80) ** 2 - score(_similarity(v, centre, place))
 
-    found = optimize.minimize(
-        cost,
-        vector,
-        method='Powell',
-        options={
-            'direc': level['step'] * np.eye(7),
-            'maxiter': level['rounds'],
-            'xtol': 0.02,
-            'ftol': 1e-4,
-        },
-    )
+    options = {
+        'direc': level['step'] * np.eye(7),
+        'maxiter': level['rounds'],
+        'xtol': 0.02,
+        'ftol': 1e-4,
+    }
+    found = optimize.minimize(cost, vector, method='Powell', options=options)
     return -float(found.fun), name, place, found.x
 
 
