@@ -471,7 +471,7 @@ class _Wrapping:
         """RAS array to LPS image with an identity direction: R and A run backwards in memory."""
         array = np.ascontiguousarray(array[::-1, ::-1].transpose(2, 1, 0))
         image = buffer._GetImageViewFromArray(array, list(array.shape[::-1]), 1)
-        image._keep = array
+        image.array = array  # the image looks at this memory and does not own it
         far = affine @ np.array([array.shape[2] - 1, array.shape[1] - 1, 0, 1.0])
         image.SetSpacing([float(s) for s in np.diag(affine)[:3]])
         image.SetOrigin([float(v) for v in (-far[0], -far[1], far[2])])
