@@ -94,7 +94,7 @@ def configure(settings: Settings) -> None:
                 'create_report': 'false',  # one file for the whole work folder, which other jobs may share
                 'hash_method': 'content',  # a copied or touched input is still the same input
                 'job_finished_timeout': '60',
-                'poll_sleep_duration': '0.1' if settings.plugin == 'MultiProc' else '2',
+                'poll_sleep_duration': '0.2' if settings.plugin == 'MultiProc' else '2',
                 'remove_unnecessary_outputs': 'false',
                 'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
             },

@@ -251,7 +251,7 @@ def test_pages_alone(whole_run):
     for page in pages:
         page.unlink()
     assert main([*words, '--participant-label', 'good', 'empty', 'nobval', '--reports-only']) == 0
-    assert 'Brain-Stem' in pages[0].read_text()
+    assert 'Brain Stem' in pages[0].read_text()
     assert BAD['empty'][3] in pages[1].read_text()  # the reason is read from the log of the last run
     assert BAD['nobval'][3] in pages[2].read_text()
 
