@@ -4,8 +4,8 @@
     python benchmarks/manual_labels.py FOLDER OUT [options of bids_brainseg ...]
 
 FOLDER holds ``<id>_SS.nii.gz`` (scan), ``<id>_glm.nii.gz`` (Neuromorphometrics labels on its grid) and
-``labels.tsv`` (columns neuromorphometrics and index). The scans are linked into a BIDS dataset, segmented by
-the command as a user would, and compared on their own grid. OUT gets ``agreement.tsv`` (scan by structure) and
+``labels.tsv`` (columns neuromorphometrics and index). The scans are linked into a BIDS dataset, segmented as
+a user would, and compared on their own grid. OUT gets ``agreement.tsv`` (scan by structure) and
 ``agreement.json``.
 """
 

@@ -91,8 +91,8 @@ def invert(matrix: ArrayLike) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> invert(np.diag([2.0, 2.0, 2.0, 1.0]))[0, 0]
-    np.float64(0.5)
+    >>> float(invert(np.diag([2.0, 2.0, 2.0, 1.0]))[0, 0])
+    0.5
     """
     affine = as_affine(matrix)
     if is_singular(affine):
