@@ -139,11 +139,10 @@ def register_affine(
         notes = (f'the affine was not used ({complaint}); the similarity transform of the search stands',)
     else:
         matrix, model = affine, 'affine'
-    similarity, coverage = local_agreement(small, reference, mask, matrix)
     return Registration(
         matrix=matrix,
-        similarity=similarity,
-        coverage=coverage,
+        similarity=local_agreement(small, reference, mask, matrix),
+        coverage=field_coverage(np.shape(moving), moving_affine, mask, reference.affine, matrix),
         model=model,
         start=words,
         scales=tuple(float(s) for s in np.linalg.svd(matrix[:3, :3], compute_uv=False)[::-1]),
@@ -540,8 +539,8 @@ def implausible(matrix: np.ndarray, limits: dict | None = None) -> str | None:
     return None
 
 
-def local_agreement(moving, fixed, mask, matrix) -> tuple[float, float]:
-    """Return the quality number and the coverage of an alignment.
+def local_agreement(moving, fixed, mask, matrix) -> float:
+    """Return the quality number of an alignment.
 
     In a Gaussian window around each point of the reference's brain the squared correlation between reference
     and aligned scan is taken, then its mean. Squared: a scan of reversed contrast counts as well. Local: the
@@ -562,8 +561,6 @@ def local_agreement(moving, fixed, mask, matrix) -> tuple[float, float]:
     agreement : float
         In [0, 1]: 1 for the same image, about 0.6 for a well aligned head, about 0.3 for one that is 10 mm or
         20 degrees off or for an ellipsoid, 0.15 or less for noise.
-    coverage : float
-        Share of the mask inside the scan's field of view, in [0, 1].
     """
     settings = parameters()['quality']
     moving, fixed = _Volume(*moving), _Volume(*fixed)
@@ -572,13 +569,39 @@ def local_agreement(moving, fixed, mask, matrix) -> tuple[float, float]:
     inside = _regrid_mask(mask, fixed.affine, shape, affine)
     reference = _regrid(_smooth(fixed, settings['fwhm_mm']), shape, affine, np.eye(4))
     scan, field = _regrid_with_field(_smooth(moving, settings['fwhm_mm']), shape, affine, matrix)
-    coverage = np.count_nonzero(inside & field) / np.count_nonzero(inside)
     seen = field & _dilate(inside, settings['rim_mm'], affine)
     inside &= field
     if not inside.any():
-        return 0.0, 0.0
+        return 0.0
     agreement = _local_correlation(reference, scan, seen, settings['window_mm'] / settings['spacing_mm'])
-    return float(agreement[inside].mean()), float(coverage)
+    return float(agreement[inside].mean())
+
+
+def field_coverage(shape, affine, mask, mask_affine, matrix) -> float:
+    """Return the share of a mask that lies inside a scan's field of view.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the scan.
+    affine : (4, 4) array
+        Voxel to RAS millimetres of the scan.
+    mask : array of bool
+        Of the reference.
+    mask_affine : (4, 4) array
+        Voxel to RAS millimetres of the mask.
+    matrix : (4, 4) array
+        Maps reference points to scan points, RAS millimetres.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    to_voxel = geometry.invert(affine) @ matrix @ mask_affine
+    voxels = to_voxel[:3, :3] @ np.stack(np.nonzero(mask)) + to_voxel[:3, 3:]
+    size = np.array(shape)[:, None]
+    return float(np.mean(np.all((voxels >= -0.5) & (voxels <= size - 0.5), axis=0)))
 
 
 def _local_correlation(reference, scan, seen, sigma):

@@ -150,10 +150,10 @@ def test_wrong_alignments_and_noise_fall_below_the_threshold():
     limits = registration.parameters()['quality']
     fixed, affine, mask = reference()
     moving = scan(np.eye(4), affine, SHAPE)
-    right, _ = registration.local_agreement((moving, affine), (fixed, affine), mask, np.eye(4))
+    right = registration.local_agreement((moving, affine), (fixed, affine), mask, np.eye(4))
     assert right > limits['look_below']
     for wrong in (truth(shift=(0, 0, 20)), truth(pitch=40)):
-        number, _ = registration.local_agreement((moving, affine), (fixed, affine), mask, wrong)
+        number = registration.local_agreement((moving, affine), (fixed, affine), mask, wrong)
         assert number < limits['look_below']
     noise = ndimage.gaussian_filter(np.random.default_rng(0).random(SHAPE), 2).astype(np.float32)
     found = registration.register_affine(noise, affine, fixed, affine, fixed_mask=mask)
@@ -162,12 +162,22 @@ def test_wrong_alignments_and_noise_fall_below_the_threshold():
 
 def test_agreement_is_one_for_the_same_image_and_nothing_outside():
     fixed, affine, mask = reference()
-    same, coverage = registration.local_agreement((fixed, affine), (fixed, affine), mask, np.eye(4))
-    assert (same, coverage) == (pytest.approx(1, abs=1e-4), 1)
-    reversed_, _ = registration.local_agreement((200 - fixed, affine), (fixed, affine), mask, np.eye(4))
+    same = registration.local_agreement((fixed, affine), (fixed, affine), mask, np.eye(4))
+    assert same == pytest.approx(1, abs=1e-4)
+    reversed_ = registration.local_agreement((200 - fixed, affine), (fixed, affine), mask, np.eye(4))
     assert reversed_ == pytest.approx(1, abs=1e-3)
     nothing = registration.local_agreement((fixed, affine), (fixed, affine), mask, truth(shift=(1000, 0, 0)))
-    assert nothing == (0, 0)
+    assert nothing == 0
+
+
+def test_coverage_counts_the_mask_inside_the_scan():
+    mask = np.zeros((10, 10, 10), bool)
+    mask[:, 4:6, 2:8] = True
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    shifted = truth(shift=(0, 0, -4))
+    assert registration.field_coverage((10, 10, 10), affine, mask, affine, np.eye(4)) == 1
+    assert registration.field_coverage((10, 10, 4), affine, mask, affine, np.eye(4)) == pytest.approx(2 / 6)
+    assert registration.field_coverage((10, 10, 4), affine, mask, affine, shifted) == pytest.approx(4 / 6)
 
 
 def test_input_that_cannot_be_aligned():
