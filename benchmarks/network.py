@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds and memory of the network process for one scan, by the number of feature maps.
+
+    python benchmarks/network.py [--filters 16 32] [--samples 15] [--threads 2]
+
+The weights are random, since time and memory do not depend on them. All else is as in a run: the process
+starts, loads, samples and writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bids_brainseg.imaging import image_on_grid, save_like
+from bids_brainseg.model.bundle import MASK, REFERENCE, WEIGHTS, find_bundle, load_bundle, write_bundle
+from bids_brainseg.model.unet import build_unet
+from bids_brainseg.model.weights import save_weights
+
+
+def random_bundle(folder: Path, filters: int):
+    """Write the packaged T1w bundle with random weights of another width."""
+    packaged = load_bundle(find_bundle('T1w'))
+    folder.mkdir()
+    for name in (REFERENCE, MASK):
+        shutil.copyfile(packaged.path / name, folder / name)
+    architecture = {**packaged.architecture, 'filters': filters}
+    save_weights(build_unet(**architecture), folder / WEIGHTS)
+    content = json.loads((packaged.path / 'model.json').read_text())
+    kept = {k: v for k, v in content.items() if k not in ('format', 'classes', 'sha256', 'architecture')}
+    return write_bundle(folder, **kept, architecture=architecture)
+
+
+def run(bundle, image: Path, out: Path, samples: int, threads: int) -> tuple[float, float, dict]:
+    """Return wall seconds, peak memory in GiB, and the seconds that the process reports."""
+    command = [
+        sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', image, '--bundle', bundle.path,
+        '--mc-samples', samples, '--threads', threads, '--device', 'cpu', '--out-dir', out,
+    ]  # fmt: skip
+    began = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f'the network process ended with status {status}')
+    seconds = json.loads((out / 'samples.json').read_text())['seconds']
+    return time.perf_counter() - began, usage.ru_maxrss / 2**20, seconds
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--filters', type=int, nargs='+', default=[16, 32])
+    parser.add_argument('--samples', type=int, default=15)
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    print(f'{"F":>3}{"wall s":>9}{"load s":>9}{"first s":>9}{"pass s":>9}{"peak GiB":>10}')
+    with tempfile.TemporaryDirectory() as folder:
+        for filters in args.filters:
+            bundle = random_bundle(Path(folder) / f'f{filters}', filters)
+            values = np.random.default_rng(0).uniform(0, 100, bundle.grid_shape).astype(np.float32)
+            image = Path(folder) / 'prepared.nii'
+            save_like(values, image_on_grid(values, bundle.grid_affine), image, np.float32)
+            wall, peak, s = run(bundle, image, Path(folder) / 'out', args.samples, args.threads)
+            print(
+                f'{filters:3}{wall:9.1f}{s["load"]:9.1f}{s["first_pass"]:9.1f}{s["pass"]:9.2f}{peak:10.2f}',
+                flush=True,
+            )
+
+
+if __name__ == '__main__':
+    main()
