@@ -74,9 +74,10 @@ class RunningPosterior:
 
     def mean(self) -> np.ndarray:
         """Return the mean softmax, (C, I, J, K) float16."""
+        # halved before it is turned round: a plane at a time stays in the cache, a class at a time does not
         mean = np.empty((self.classes, *self.shape), np.float16)
-        for c in range(self.classes):
-            mean[c] = self._sum[..., c] / self.passes
+        for i in range(self.shape[0]):
+            mean[:, i] = np.moveaxis((self._sum[i] / np.float32(self.passes)).astype(np.float16), -1, 0)
         return mean
 
     def entropy(self) -> np.ndarray:
