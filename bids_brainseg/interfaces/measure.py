@@ -21,7 +21,7 @@ UNITS = {
     'brain_inside_fov': "share of the reference's brain inside the field of view, [0, 1]",
     'cv_mean': '%',
     'entropy_mean': 'fraction of the largest entropy, mean inside the structures',
-    'mutual_information_mean': 'nats',
+    'mutual_information_mean': 'fraction of log 28, mean over the network grid',
     'brain_mm3': 'mm^3',
     'ventricles_mm3': 'mm^3',
     'etiv_mm3': 'mm^3',
