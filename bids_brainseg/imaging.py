@@ -319,9 +319,7 @@ def _read_mean(
         block = stream.read(size)
         found = index * size + len(block)
         if len(block) < size:
-            raise InputError(
-                f'Truncated image, found {found} of {count * size} bytes: {path}. {FETCH_AGAIN}'
-            )
+            raise InputError(f'Truncated image, found {found} of {count * size} bytes: {path}. {FETCH_AGAIN}')
         if index in chosen:
             with np.errstate(over='ignore', invalid='ignore'):
                 volume = np.frombuffer(block, dtype).reshape(shape, order='F').astype(np.float32)

@@ -51,6 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
         '--shape', type=int, nargs=3, default=[112, 144, 128], help='grid (default: that of the bundles)'
     )
     train.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
+    train.add_argument('--window', type=int, nargs=3, help='pairs of this shape, somewhere in the grid')
     train.add_argument('--steps', type=int, required=True, help='pairs to see')
     train.add_argument('--learning-rate', type=float, default=1e-3)
     train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
@@ -179,7 +180,7 @@ def _train(args) -> None:
     (args.out_dir / 'architecture.json').write_text(json.dumps(architecture, indent=2) + '\n')
     train(
         model,
-        synthesizer(heads, args.contrasts, **grid, ranges=ranges, seed=args.seed),
+        synthesizer(heads, args.contrasts, **grid, ranges=ranges, seed=args.seed, window=args.window),
         args.out_dir,
         steps=args.steps,
         check_every=args.check_every,

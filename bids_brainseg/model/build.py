@@ -105,12 +105,22 @@ def load_heads(folder: Path, role: str) -> list[Head]:
 
 
 def synthesizer(
-    heads, contrasts: Sequence[str], *, shape, spacing: float, ranges: Ranges, seed: int
+    heads, contrasts: Sequence[str], *, shape, spacing: float, ranges: Ranges, seed: int, window=None
 ) -> Synthesizer:
-    """Return what draws pairs of some contrasts on a grid about the centre of the shipped one."""
+    """Return what draws pairs of some contrasts on a grid about the centre of the shipped one.
+
+    Raises
+    ------
+    ValueError
+        If the window is larger than the grid.
+    """
+    if window is not None and np.any(np.greater(window, shape)):
+        raise ValueError(f'`window` must fit in the grid {tuple(shape)}. Received instead: {tuple(window)}')
     rules = {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
     affine = grid_affine(shape, spacing, defaults()['centre'])
-    return Synthesizer(heads, tuple(shape), affine, rules, ranges=ranges, seed=seed)
+    return Synthesizer(
+        heads, tuple(shape), affine, rules, ranges=ranges, seed=seed, window=window and tuple(window)
+    )
 
 
 #: Held-out pairs, unlike training pairs: heads as they align, whole, healthy, in their own contrast.

@@ -261,6 +261,9 @@ class Synthesizer:
         How far samples go.
     seed : int
         The pair number n depends on the seed and n alone.
+    window : tuple of int, optional
+        Draw pairs of this shape, each somewhere in the grid, instead of whole grids: more scans for the same
+        work.
     """
 
     heads: Sequence[Head]
@@ -269,6 +272,7 @@ class Synthesizer:
     contrasts: Mapping[str, Mapping]
     ranges: Ranges = field(default_factory=Ranges)
     seed: int = 0
+    window: tuple[int, int, int] | None = None
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a scan and its labels.
@@ -280,28 +284,37 @@ class Synthesizer:
 
         Returns
         -------
-        image : `shape` float32 array in [0, 100]
-        labels : `shape` uint8 array of class indices
+        image : `shape` or `window` float32 array in [0, 100]
+        labels : uint8 array of class indices, of the same shape
         """
         rng = np.random.default_rng([self.seed, number])
         head = self.heads[rng.integers(len(self.heads))]
         name = list(self.contrasts)[rng.integers(len(self.contrasts))]
         mirror = self.ranges.flip and rng.random() < 0.5
         deformation = draw_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
-        labels = head.class_of[head.sample(self.shape, self.affine, deformation=deformation)]
+        grid = self._window(rng)
+        labels = head.class_of[head.sample(*grid, deformation=deformation)]
         if mirror:
             labels = mirrored_classes()[labels]
-        return self._image(rng, head, deformation, name), labels
+        return self._image(rng, head, deformation, name, *grid), labels
 
-    def _image(self, rng, head, deformation, name):
+    def _window(self, rng):
+        if self.window is None:
+            return self.shape, self.affine
+        room = np.subtract(self.shape, self.window)
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ rng.integers(room + 1)
+        return tuple(self.window), affine
+
+    def _image(self, rng, head, deformation, name, grid_shape, grid_affine):
         rule = self.contrasts[name]
         free = name != 'ct' and rng.random() < self.ranges.free
         contrast = priors()['contrasts'][name]
         acquisition = priors()['acquisition']['free' if free else name]
-        shape, affine = fine_grid(self.shape, self.affine)
+        shape, affine = fine_grid(grid_shape, grid_affine)
         tissue = head.tissue_of[head.sample(shape, affine, deformation=deformation)]
         if rng.random() < self.ranges.lesions:
-            tissue = add_lesions(rng, tissue, head.tissue_names, self.affine, shape)
+            tissue = add_lesions(rng, tissue, head.tissue_names, shape)
         mean, spread = draw_contrast(rng, contrast, head.tissue_names, free=free)
         background = contrast['background'] if not free else 0.0
         if rng.random() < acquisition['strip']:
@@ -310,10 +323,10 @@ class Synthesizer:
         image *= spread[tissue]
         image += mean[tissue]
         image = acquire(
-            rng, image, affine, self.shape, self.affine, acquisition, background, hounsfield=name == 'ct'
+            rng, image, affine, grid_shape, grid_affine, acquisition, background, hounsfield=name == 'ct'
         )
         if rng.random() < self.ranges.deface:
-            remove_face(rng, image, self.affine, background)
+            remove_face(rng, image, grid_affine, background)
         if rng.random() < self.ranges.crop:
             crop(rng, image, background)
         if name != 'ct':
@@ -424,7 +437,7 @@ def remove_head(rng, mean, spread, names, background) -> None:
             spread[names.index(name)] = 0
 
 
-def add_lesions(rng, tissue, names, affine, shape) -> np.ndarray:
+def add_lesions(rng, tissue, names, shape) -> np.ndarray:
     """Turn smooth patches of white matter into lesions."""
     count = int(rng.integers(10, 30))
     basis = [bspline_matrix(np.linspace(1, count - 2, n), count) for n in shape]

@@ -203,3 +203,19 @@ def test_a_mirrored_deformation_reverses_orientation(grid):
 def test_freesurfer_numbers_of_cortex_parcels():
     index = freesurfer_to_index()
     assert (index[1024], index[2024], index[77] if 77 in index else None) == (2, 4, None)
+
+
+def test_a_window_is_a_part_of_the_grid(head, grid):
+    shape, affine = grid
+    rules = {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}}
+    whole = Synthesizer([head], shape, affine, rules, ranges=STILL).pair(0)[1]
+    window = (16, 32, 16)
+    corners = set()
+    for number in range(6):
+        image, labels = Synthesizer([head], shape, affine, rules, ranges=STILL, window=window).pair(number)
+        assert image.shape == labels.shape == window
+        views = np.lib.stride_tricks.sliding_window_view(whole, window)
+        found = np.argwhere((views == labels).all((3, 4, 5)))
+        assert len(found)
+        corners.add(tuple(found[0]))
+    assert len(corners) > 1
