@@ -46,6 +46,7 @@ class Settings:
     mc_samples: int | None = None
     random_seed: int = 0
     cv_threshold: float | None = None
+    qc_thresholds: Mapping = field(default_factory=dict)
     ct_window: tuple[float, float] | None = None
     label_resampling: str = 'posterior'
     save_probseg: bool = False

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from scipy import ndimage
 
 from bids_brainseg import registration
 from bids_brainseg.core import geometry
-from bids_brainseg.data import resource
+from bids_brainseg.data.quality import qc_rules
 from bids_brainseg.errors import RegistrationError
 
 SPACING = 3.0
@@ -150,7 +149,7 @@ def test_same_seed_and_threads_give_the_same_matrix():
 
 
 def test_wrong_alignments_and_noise_fall_below_the_threshold():
-    limits = json.loads(resource('bundles.json').read_text())['qc']['alignment']
+    limits = qc_rules('T1w')['alignment']
     fixed, affine, mask = reference()
     moving = scan(np.eye(4), affine, SHAPE)
     right = registration.local_agreement((moving, affine), (fixed, affine), mask, np.eye(4))

@@ -109,7 +109,7 @@ def init_scan_wf(
         (check, back, [('out_file', 'in_file')]),
         (preprocessing_wf, back, [('outputnode.registration', 'registration')]),
         (segment, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
-        (check, measure, [('facts', 'facts')]),
+        (check, measure, [('out_file', 'in_file'), ('facts', 'facts')]),
         (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
         (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
         (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),

@@ -151,6 +151,7 @@ def morph_table(
     mc_mean: Sequence[float],
     mc_std: Sequence[float],
     cv: Sequence[float],
+    more: Mapping[str, Sequence[float]] | None = None,
     flags: Mapping[int | str, str] | None = None,
     totals: Mapping[str, Mapping[str, float] | float] | None = None,
 ):
@@ -162,6 +163,8 @@ def morph_table(
         By class index, background first (it is left out), mm3.
     cv : sequence of 28 float
         Per cent; nan for a structure that is absent from every pass.
+    more : mapping of sequences of 28 float, optional
+        The further columns of ``morph_columns``, by name.
     flags : mapping, optional
         Class index, or name of a total, to why it deserves a look.
     totals : mapping, optional
@@ -182,7 +185,7 @@ def morph_table(
     labels = label_table()
     measured = {
         'volume_mm3': volumes, 'volume_soft_mm3': soft_volumes,
-        'mc_mean_mm3': mc_mean, 'mc_std_mm3': mc_std, 'cv_mc': cv,
+        'mc_mean_mm3': mc_mean, 'mc_std_mm3': mc_std, 'cv_mc': cv, **(more or {}),
     }  # fmt: skip
     for column, values in measured.items():
         if len(values) != len(labels):
@@ -207,6 +210,7 @@ def qc_document(
     reasons: Sequence[str],
     numbers: Mapping[str, object],
     units: Mapping[str, str] | None = None,
+    dictionary: Mapping[str, Mapping] | None = None,
     header: Mapping[str, object] | None = None,
     provenance: Provenance | None = None,
     **extra: object,
@@ -224,7 +228,9 @@ def qc_document(
     numbers : mapping
         Name to number.
     units : mapping of str, optional
-        Name to unit, for each number.
+        Name to unit; by default those of the dictionary.
+    dictionary : mapping of mappings, optional
+        Name to ``unit``, ``range`` (lowest and highest value, None without limit) and ``description``.
     header : mapping, optional
         Orientation, voxel size, codes: what the header says.
     """
@@ -235,9 +241,18 @@ def qc_document(
         'warnings': list(record.warnings),
         'modality': record.modality,
         'numbers': dict(numbers),
-        'Units': dict(units or {}),
+        'Units': dict(units or {name: _unit(entry) for name, entry in (dictionary or {}).items()}),
+        'Meaning': {
+            name: {'Description': entry['description'], 'Units': _unit(entry), 'Range': entry['range']}
+            for name, entry in (dictionary or {}).items()
+        },
         'header': dict(header or {}),
     }
     if provenance is not None:
         content |= provenance.to_json()
     return content | extra
+
+
+def _unit(entry: Mapping) -> str:
+    """Spell the unit of a number as the sidecars of images do."""
+    return entry['unit'].replace('mm3', 'mm^3') or 'unitless'

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..data.quality import qc_rules
 from ..errors import ModelError
 from ..model.bundle import Bundle, find_bundle, load_bundle
 from ..settings import Settings
@@ -47,6 +48,7 @@ def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
         'mc_samples': settings.mc_samples,
         'cv_threshold': settings.cv_threshold,
         'intensity': _window(settings) if modality == 'ct' else None,
+        'qc': qc_rules(modality, bundle.qc, settings.qc_thresholds),
     }
     return replace(bundle, **{name: value for name, value in changes.items() if value is not None})
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
+from ..errors import BrainsegError
 from ..settings import MODALITIES, Settings
 
 LEVELS = ('participant',)
@@ -148,6 +149,13 @@ def _add_segmentation(group):
         help='flag structures whose volume varies more over the passes (default: as the model says)',
     )
     group.add_argument(
+        '--qc-thresholds',
+        type=Path,
+        metavar='FILE.json',
+        help='bounds of the quality numbers that win over those of the program and of the model, e.g. '
+        '{"all": {"alignment": {"look_below": 0.5}}, "ct": {"fov_cut": null}}; null takes a rule away',
+    )
+    group.add_argument(
         '--ct-window',
         nargs=2,
         type=float,
@@ -218,6 +226,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         'plugin': plugin,
         'plugin_args': plugin_args,
         'models': _models(parser, values.pop('model')),
+        'qc_thresholds': _thresholds(parser, words.qc_thresholds),
         'ct_window': _window(parser, words.ct_window),
     }
     return Settings(**values | refined)
@@ -254,6 +263,19 @@ def _filters(parser, path: Path | None) -> dict:
     if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
         parser.error(f'--bids-filter-file {path} must hold {{"MODALITY": {{"entity": "value"}}}}')
     return filters
+
+
+def _thresholds(parser, path: Path | None) -> dict:
+    from ..data.quality import check_rules
+
+    if path is None:
+        return {}
+    try:
+        return check_rules(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        parser.error(f'--qc-thresholds {path} cannot be read as JSON: {error}')
+    except BrainsegError as error:
+        parser.error(f'--qc-thresholds {path}: {error}')
 
 
 def _plugin(parser, path: Path | None) -> tuple[str, dict]:

@@ -203,6 +203,54 @@ def obliquity(affine: ArrayLike) -> float:
     return float(np.degrees(np.arccos(np.clip(np.abs(directions).max(axis=0), 0.0, 1.0))).max())
 
 
+def shear_angle(affine: ArrayLike) -> float:
+    """Measure how far the axes of a grid are from standing at right angles.
+
+    Parameters
+    ----------
+    affine : (4, 4) array_like
+        Voxel indices to mm.
+
+    Returns
+    -------
+    float, degrees
+        The largest deviation from 90 degrees between two voxel axes: the gantry tilt of a CT whose slices were
+        stacked as they are.
+
+    Examples
+    --------
+    >>> tilted = np.eye(4)
+    >>> tilted[1, 2] = np.tan(np.radians(15))
+    >>> round(shear_angle(tilted), 6)
+    15.0
+    """
+    directions = as_affine(affine)[:3, :3] / voxel_sizes(affine)
+    cosines = np.abs(directions.T @ directions)[np.triu_indices(3, 1)]
+    return float(np.degrees(np.arcsin(np.clip(cosines, 0.0, 1.0))).max())
+
+
+def rotation_angle(matrix: ArrayLike) -> float:
+    """Measure how far an affine turns.
+
+    Parameters
+    ----------
+    matrix : (4, 4) array_like
+
+    Returns
+    -------
+    float, degrees
+        Angle of the rotation nearest to its linear part, 0 to 180.
+
+    Examples
+    --------
+    >>> rotation_angle(np.diag([-1.1, -0.9, 1.0, 1.0]))
+    180.0
+    """
+    left, _, right = np.linalg.svd(as_affine(matrix)[:3, :3])
+    turn = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
+    return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1.0, 1.0))))
+
+
 def voxel_map(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
     """Compose the affine from target voxel indices to source voxel indices.
 

@@ -11,29 +11,19 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from ..bids.derivatives import Provenance, morph_table, qc_document, write_json, write_tsv
-from ..core import geometry, volumes
+from ..core import geometry, inspection, volumes
 from ..core.quality import verdict
 from ..data import label_table
+from ..data.quality import population, qc_numbers
 from .images import read_array, read_matrix
 
-UNITS = {
-    'alignment': 'share of local structure that agrees, [0, 1]',
-    'brain_inside_fov': "share of the reference's brain inside the field of view, [0, 1]",
-    'cv_mean': '%',
-    'entropy_mean': 'fraction of the largest entropy, mean inside the structures',
-    'mutual_information_mean': 'fraction of log 28, mean over the network grid',
-    'brain_mm3': 'mm^3',
-    'ventricles_mm3': 'mm^3',
-    'etiv_mm3': 'mm^3',
-    'lr_asymmetry_wm': '|L - R| / mean, %',
-    'lr_asymmetry_gm': '|L - R| / mean, %',
-    'scale_min': 'smallest scale factor of the affine, reference to scan',
-    'scale_max': 'largest scale factor of the affine, reference to scan',
-    'structures_absent': 'count of 27',
-}
+WHITE, GREY = ('Cerebral-White-Matter', 'Cerebral-Cortex')
+IMPLAUSIBLE_SD = 5.0  # deviation from the training population, and
+SPLIT = 0.8  # share that hangs together, at which a structure counts as unlikely or as split
 
 
 class _MeasureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
     dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
     uncertainty = File(exists=True, mandatory=True, desc="normalised entropy on the scan's own grid, [0, 1]")
     posterior = File(
@@ -72,10 +62,11 @@ class Measure(SimpleInterface):
         )
         table, numbers = measure(inputs, samples, registration, model)
         provenance = describe(model, samples, inputs.label_resampling)
-        decision, reasons = verdict(numbers, thresholds(model))
+        rules = thresholds(model)
+        decision, reasons = verdict(numbers, rules)
         document = qc_document(
-            inputs.record, verdict=decision, reasons=reasons, numbers=numbers, units=UNITS,
-            header=facts['header'], provenance=provenance,
+            inputs.record, verdict=decision, reasons=reasons, numbers=numbers, dictionary=qc_numbers(),
+            header=facts['header'], provenance=provenance, Rules=rules, Seconds=seconds(samples, registration),
         )  # fmt: skip
         document['warnings'] += [*facts['notes'], *registration['notes']]
         folder = Path(runtime.cwd)
@@ -109,10 +100,10 @@ def measure(inputs, samples: dict, registration: dict, model: dict) -> tuple[dic
     columns : dict
         Arguments of :func:`bids_brainseg.bids.derivatives.morph_table`.
     numbers : dict
-        Every quality number; units in ``UNITS``.
+        Every quality number; what they mean is in ``qc_numbers.json``.
     """
     image = nb.load(inputs.dseg)
-    labels, entropy = np.asanyarray(image.dataobj), read_array(inputs.uncertainty)
+    labels, scan = np.asanyarray(image.dataobj), read_array(inputs.in_file)
     matrix = read_matrix(inputs.registration)
     # So much of the scan's space lies in one voxel of the network's grid.
     voxel = samples['voxel_mm3_grid'] * geometry.scaling_determinant(matrix)
@@ -120,39 +111,109 @@ def measure(inputs, samples: dict, registration: dict, model: dict) -> tuple[dic
     spread = volumes.mc_statistics(np.array(samples['counts'], float) * voxel)
     totals = volumes.brain_totals(hard)
     etiv = volumes.etiv(model['icv_mm3'], geometry.invert(matrix))
-    white, grey = volumes.asymmetry(
-        hard, [index_pair('Cerebral-White-Matter'), index_pair('Cerebral-Cortex')]
-    )
-    limit = model['cv_threshold']
+    norm = population()
+    scores = inspection.population_scores(hard, etiv, norm.log_mean, norm.log_sd)
+    pieces = inspection.largest_pieces(labels)
     columns = {
         'volumes': hard,
         'soft_volumes': volumes.soft_volumes(np.load(inputs.posterior, mmap_mode='r'), voxel),
         'mc_mean': spread.mean,
         'mc_std': spread.std,
         'cv': spread.cv,
-        'flags': {
-            label.index: f'cv above {limit:g} %' if hard[label.index] else 'absent'
-            for label in label_table()[1:]
-            if not hard[label.index] or spread.cv[label.index] > limit
-        },
+        'more': {'etiv_percent': 100 * hard / etiv, 'population_score': np.where(hard > 0, scores, np.nan), 'largest_piece': pieces},
+        'flags': flags(hard, spread.cv, model['cv_threshold'], scores, pieces),
         'totals': {'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
     }
     numbers = {
-        'alignment': registration['similarity'],
-        'brain_inside_fov': registration['coverage'],
-        'cv_mean': volumes.mean_cv(spread.cv),
-        'entropy_mean': float(entropy[labels > 0].mean()) if (labels > 0).any() else float('nan'),
-        'mutual_information_mean': samples['mutual_information_mean'],
         'brain_mm3': totals.brain,
         'ventricles_mm3': totals.ventricles,
         'etiv_mm3': etiv,
-        'lr_asymmetry_wm': abs(white),
-        'lr_asymmetry_gm': abs(grey),
+        **of_alignment(registration, matrix),
+        **of_passes(samples, spread.cv, read_array(inputs.uncertainty), labels),
+        **of_structures(hard, scores, pieces),
+        **of_scan(scan, labels),
+    }
+    return columns, {name: numbers[name] for name in qc_numbers()}
+
+
+def flags(hard, cv, limit: float, scores, pieces) -> dict[int, str]:
+    """Say which structures deserve a look, and why."""
+    told = {}
+    for label in label_table()[1:]:
+        i = label.index
+        reasons = [
+            f'cv above {limit:g} %' * bool(cv[i] > limit),
+            f'{abs(scores[i]):.1f} SD {"above" if scores[i] > 0 else "below"} the training population'
+            * bool(abs(scores[i]) > IMPLAUSIBLE_SD),
+            f'in pieces, the largest has {100 * pieces[i]:.0f} %' * bool(pieces[i] < SPLIT),
+        ]
+        told[i] = '; '.join(filter(None, reasons)) if hard[i] else 'absent'
+    return {index: reason for index, reason in told.items() if reason}
+
+
+def of_alignment(registration: dict, matrix: np.ndarray) -> dict:
+    """Take from the registration what says whether it can be right."""
+    return {
+        'alignment': registration['similarity'],
+        'brain_inside_fov': registration['coverage'],
         'scale_min': registration['scales'][0],
         'scale_max': registration['scales'][-1],
-        'structures_absent': sum(flag == 'absent' for flag in columns['flags'].values()),
+        'rotation': geometry.rotation_angle(matrix),
     }
-    return columns, numbers
+
+
+def of_passes(samples: dict, cv: np.ndarray, entropy: np.ndarray, labels: np.ndarray) -> dict:
+    """Measure how sure the network is; nothing but the entropy if there was a single pass."""
+    overlap = [value for value in samples['mc_iou'][1:] if value is not None]
+    many = len(samples['counts']) > 1
+    inside = labels > 0
+    return {
+        'cv_mean': volumes.mean_cv(cv),
+        'mc_iou_mean': float(np.mean(overlap)) if overlap and many else float('nan'),
+        'entropy_mean': float(entropy[inside].mean()) if inside.any() else float('nan'),
+        'mutual_information_mean': samples['mutual_information_mean'] if many else float('nan'),
+    }
+
+
+def of_structures(hard: np.ndarray, scores: np.ndarray, pieces: np.ndarray) -> dict:
+    """Measure what is odd about the structures."""
+    pairs = [index_pair(WHITE), index_pair(GREY)]
+    white, grey = (abs(value) for value in volumes.asymmetry(hard, pairs))
+    found = hard[1:] > 0
+    return {
+        'lr_asymmetry_wm': white,
+        'lr_asymmetry_gm': grey,
+        'structures_absent': int(np.count_nonzero(~found)),
+        'volumes_implausible': int(np.count_nonzero(np.abs(scores[1:]) > IMPLAUSIBLE_SD)),
+        'volume_score_max': float(np.abs(scores[1:][found]).max()) if found.any() else float('nan'),
+        'structures_split': int(np.count_nonzero(pieces[1:] < SPLIT)),
+        'largest_piece_min': float(pieces[1:][found].min()) if found.any() else float('nan'),
+    }
+
+
+def of_scan(scan: np.ndarray, labels: np.ndarray) -> dict:
+    """Measure the scan itself, as far as the segmentation says where to look."""
+    signal = inspection.tissue_signal(scan, labels, white=index_pair(WHITE), grey=index_pair(GREY))
+    return {
+        'fov_cut': inspection.cut_share(labels),
+        'cnr_wm_gm': signal.cnr,
+        'contrast_wm_gm': signal.contrast,
+        'snr_wm': signal.snr_white,
+        'saturated': inspection.saturated_share(scan, labels > 0),
+    }
+
+
+def seconds(samples: dict, registration: dict) -> dict:
+    """Tell how long the stages took, as far as they say."""
+    network = samples.get('seconds', {})
+    told = {
+        'registration': registration.get('seconds'),
+        'network': network.get('total'),
+        'network_load': network.get('load'),
+        'network_first_pass': network.get('first_pass'),
+        'network_pass': network.get('pass'),
+    }
+    return {stage: round(value, 3) for stage, value in told.items() if value is not None}
 
 
 def index_pair(structure: str) -> tuple[int, int]:
@@ -166,6 +227,6 @@ def index_pair(structure: str) -> tuple[int, int]:
 
 
 def thresholds(model: dict) -> dict:
-    """Complete the thresholds of quality by that of the CV, which the user may have changed."""
-    cv = {'look_above': model['cv_threshold'], 'label': 'mean CV over the Monte-Carlo passes', 'unit': '%'}
-    return {**model['qc'], 'cv_mean': cv}
+    """Complete the thresholds of quality by that of the CV, which has an option of its own."""
+    cv = {'look_above': model['cv_threshold'], **{key: qc_numbers()['cv_mean'][key] for key in ('label', 'unit')}}
+    return {**model['qc'], 'cv_mean': {**cv, **model['qc'].get('cv_mean', {})}}

@@ -169,3 +169,17 @@ def test_the_image_is_not_changed():
 def test_only_volumes_are_resampled():
     with pytest.raises(ValueError, match=r'three dimensions, got shape \(2, 3, 4, 5\)'):
         geometry.resample(np.zeros((2, 3, 4, 5)), np.eye(4), (2, 2, 2), np.eye(4), np.eye(4))
+
+
+def test_shear_is_told_from_obliquity():
+    oblique = rotation(20, 0) @ np.diag([1.0, 2.0, 3.0, 1.0])
+    assert geometry.shear_angle(oblique) == pytest.approx(0, abs=1e-6)
+    tilted = np.eye(4)
+    tilted[2, 1] = np.tan(np.radians(-12))
+    assert geometry.shear_angle(oblique @ np.diag([1, 1 / 2, 1 / 3, 1]) @ tilted) == pytest.approx(12)
+
+
+@pytest.mark.parametrize('degrees', [0, 30, 90, 180])
+def test_the_angle_of_a_turn_does_not_depend_on_scale_and_place(degrees):
+    matrix = shift(5, -3, 8) @ rotation(degrees, 1) @ np.diag([1.2, 1.2, 1.2, 1.0])
+    assert geometry.rotation_angle(matrix) == pytest.approx(degrees, abs=1e-5)

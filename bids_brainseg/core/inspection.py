@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inspect a scan and its segmentation: pieces, cut edges, contrast, brightness, likelihood of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from .volumes import N_CLASSES
+
+ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
+
+
+class TissueSignal(NamedTuple):
+    """How bright white and grey matter are, and how well told apart; nan where there is none of either."""
+
+    contrast: float
+    cnr: float
+    snr_white: float
+
+
+def largest_pieces(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
+    """Measure which share of each structure hangs together.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Class indices, 0 is background.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    (n,) float64 array, [0, 1]
+        Voxels of the largest connected piece over all voxels of the class; voxels that touch at a corner
+        hang together. nan for the background and for classes that do not occur.
+
+    Examples
+    --------
+    >>> labels = np.array([[[1, 1, 1, 0, 1, 0, 2]]])
+    >>> largest_pieces(labels, n=3).tolist()
+    [nan, 0.75, 1.0]
+    """
+    labels = np.asarray(labels)
+    shares = np.full(n, np.nan)
+    for index, box in enumerate(ndimage.find_objects(labels, n - 1), 1):
+        if box is not None:
+            pieces, _ = ndimage.label(labels[box] == index, ANY_NEIGHBOUR)
+            sizes = np.bincount(pieces.ravel())[1:]
+            shares[index] = sizes.max() / sizes.sum()
+    return shares
+
+
+def cut_share(mask: ArrayLike) -> float:
+    """Measure how strongly the border of the field of view cuts something.
+
+    Parameters
+    ----------
+    mask : (I, J, K) array_like
+        Not zero inside.
+
+    Returns
+    -------
+    float, [0, 1]
+        The largest share, over the six faces of the volume, of the voxels inside on that face over the
+        most in any slice parallel to it: 0 where nothing touches the border, 1 where the field of view ends
+        in the middle. nan for an empty mask.
+
+    Examples
+    --------
+    >>> mask = np.zeros((4, 4, 4))
+    >>> mask[1:3, 1:3, 1:3] = 1
+    >>> cut_share(mask), cut_share(mask[:, :, 1:])
+    (0.0, 1.0)
+    """
+    mask = np.asarray(mask) != 0
+    shares = []
+    for axis in range(mask.ndim):
+        areas = np.count_nonzero(mask, axis=tuple(i for i in range(mask.ndim) if i != axis))
+        if not areas.max():
+            return float('nan')
+        shares += [areas[0] / areas.max(), areas[-1] / areas.max()]
+    return float(max(shares))
+
+
+def tissue_signal(
+    image: ArrayLike, labels: ArrayLike, *, white: Sequence[int], grey: Sequence[int]
+) -> TissueSignal:
+    """Compare the brightness of white and grey matter.
+
+    Parameters
+    ----------
+    image : (I, J, K) array_like
+        The scan, any unit.
+    labels : (I, J, K) integer array
+        Class indices on its grid.
+    white, grey : sequence of int
+        Classes of either tissue.
+
+    Returns
+    -------
+    TissueSignal
+        `contrast`: (white - grey) / half the sum of their absolute medians, per cent, negative where grey
+        matter is the brighter one. `cnr`: |white - grey| over the root of the sum of both variances.
+        `snr_white`: white over its standard deviation.
+
+    Notes
+    -----
+    Brightness is the median over a tissue; its spread, 1.4826 times the median absolute deviation, holds noise
+    and, near its border, the other tissue. The ratio is that of Magnotta and Friedman, J. Digit. Imaging 2006,
+    doi:10.1007/s10278-006-0264-x, without the noise of air, which CT and skull-stripped scans do not have.
+    """
+    image, labels = np.asarray(image), np.asarray(labels)
+    (bright, spread), (other, other_spread) = (
+        _centre_and_spread(image[np.isin(labels, classes)]) for classes in (white, grey)
+    )
+    scale, noise = (abs(bright) + abs(other)) / 2, np.hypot(spread, other_spread)
+    return TissueSignal(
+        contrast=100 * (bright - other) / scale if scale > 0 else float('nan'),
+        cnr=float(abs(bright - other) / noise) if noise > 0 else float('nan'),
+        snr_white=bright / spread if spread > 0 else float('nan'),
+    )
+
+
+def _centre_and_spread(values: NDArray) -> tuple[float, float]:
+    if not values.size:
+        return float('nan'), float('nan')
+    centre = float(np.median(values))
+    return centre, 1.4826 * float(np.median(np.abs(values - centre)))
+
+
+def saturated_share(image: ArrayLike, inside: ArrayLike) -> float:
+    """Measure how much of the brain is as bright as the brightest voxel of the scan.
+
+    Parameters
+    ----------
+    image : (I, J, K) array_like
+    inside : (I, J, K) bool array_like
+        Where to look.
+
+    Returns
+    -------
+    float, [0, 1]
+        One voxel or so in a scan whose range was kept; more where intensities were clipped. nan if nothing is
+        inside.
+    """
+    image, inside = np.asarray(image), np.asarray(inside, bool)
+    count = np.count_nonzero(inside)
+    return float(np.count_nonzero(image[inside] >= image.max()) / count) if count else float('nan')
+
+
+def population_scores(
+    volumes: ArrayLike, etiv: float, log_mean: ArrayLike, log_sd: ArrayLike
+) -> NDArray[np.float64]:
+    """Compare volumes with those of a population, for the size of the head.
+
+    Parameters
+    ----------
+    volumes : (S,) array_like, mm3
+    etiv : float, mm3
+        Intracranial volume of this head.
+    log_mean, log_sd : (S,) array_like
+        Mean and standard deviation over the population of the natural logarithm of each volume over the
+        intracranial volume.
+
+    Returns
+    -------
+    (S,) float64 array
+        Standard deviations above the mean; -inf for an absent structure, nan where there is no deviation to
+        compare with.
+
+    Notes
+    -----
+    Logarithms, since volumes cannot be negative and those of ventricles are skewed.
+
+    Examples
+    --------
+    >>> population_scores([1000.0, 0.0], 1e6, [np.log(2e-3)] * 2, [np.log(2)] * 2).round(6).tolist()
+    [-1.0, -inf]
+    """
+    log_sd = np.asarray(log_sd, np.float64)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        scores = (np.log(np.asarray(volumes, np.float64) / etiv) - log_mean) / log_sd
+    return np.where(log_sd > 0, scores, np.nan)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brainseg.core import inspection
+
+
+def test_every_structure_of_the_phantom_is_one_piece(phantom27):
+    shares = inspection.largest_pieces(phantom27.labels)
+    assert np.isnan(shares[0])
+    assert shares[1:].tolist() == [1.0] * 27
+
+
+def test_pieces_are_counted_by_their_voxels():
+    labels = np.zeros((10, 10, 10), np.uint8)
+    labels[:3, :2, :5] = 1  # 30 voxels
+    labels[6:8, 5:10, 0] = 1  # 10, apart
+    labels[3, 2, 5] = 1  # one that touches the first at a corner
+    labels[9, 9, 9] = 3
+    shares = inspection.largest_pieces(labels, n=4)
+    assert shares[1] == pytest.approx(31 / 41)
+    assert np.isnan(shares[2])
+    assert shares[3] == 1
+
+
+def test_a_field_of_view_that_cuts_the_brain():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[2:18, 2:18, 2:18] = True
+    mask[2:18, 2:18, 18:] = np.arange(16)[:, None, None] < 4  # a quarter reaches the last slice
+    assert inspection.cut_share(mask) == pytest.approx(0.25)
+    assert inspection.cut_share(mask[:, :, :10]) == 1
+    assert inspection.cut_share(mask[5:]) == 1
+    assert np.isnan(inspection.cut_share(np.zeros((3, 3, 3))))
+
+
+def test_contrast_of_white_and_grey_matter():
+    """Two tissues of 110 +- 5 and 90 +- 10 (half of the voxels on either side of the median)."""
+    labels = np.repeat([1, 2, 0], 300).reshape(9, 10, 10)
+    values = np.concatenate([np.tile([105.0, 110, 115], 100), np.tile([80.0, 90, 100], 100), np.zeros(300)])
+    found = inspection.tissue_signal(values.reshape(9, 10, 10), labels, white=[1], grey=[2])
+    assert found.contrast == pytest.approx(20)
+    assert found.cnr == pytest.approx(20 / (1.4826 * np.hypot(5, 10)))
+    assert found.snr_white == pytest.approx(110 / (1.4826 * 5))
+    swapped = inspection.tissue_signal(values.reshape(9, 10, 10), labels, white=[2], grey=[1])
+    assert swapped.contrast == pytest.approx(-20)
+    assert swapped.cnr == pytest.approx(found.cnr)
+
+
+def test_contrast_that_cannot_be_measured_is_not_a_number():
+    labels = np.ones((4, 4, 4), int)
+    assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], grey=[2])))
+    assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], grey=[1])))
+
+
+def test_saturation_counts_the_brightest_voxels_inside():
+    image = np.arange(1000.0).reshape(10, 10, 10)
+    inside = np.zeros(image.shape, bool)
+    inside[5:] = True
+    assert inspection.saturated_share(image, inside) == pytest.approx(1 / 500)
+    assert inspection.saturated_share(np.minimum(image, 899), inside) == pytest.approx(101 / 500)
+    assert inspection.saturated_share(image, ~inside) == 0
+    assert np.isnan(inspection.saturated_share(image, np.zeros(image.shape)))
+
+
+def test_volumes_are_compared_for_the_size_of_the_head():
+    mean, sd = np.log([0.01, 0.02, 0.02]), np.array([0.1, 0.2, 0.0])
+    scores = inspection.population_scores(
+        [0.01 * 1.2e6 * np.exp(0.3), 0.02 * 1.2e6 / np.exp(0.2), 1.0], 1.2e6, mean, sd
+    )
+    np.testing.assert_allclose(scores[:2], (3, -1))
+    assert np.isnan(scores[2])

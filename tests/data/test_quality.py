@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bids_brainseg.core.quality import verdict
+from bids_brainseg.data import modalities
+from bids_brainseg.data.quality import check_rules, population, qc_numbers, qc_rules
+from bids_brainseg.errors import BrainsegError
+
+
+def test_every_number_is_described():
+    for name, entry in qc_numbers().items():
+        assert set(entry) == {'label', 'unit', 'range', 'description'}, name
+        low, high = entry['range']
+        assert low is None or high is None or low < high
+
+
+def test_thresholds_are_about_numbers_that_exist_and_within_their_range():
+    for modality in modalities():
+        rules = qc_rules(modality)
+        assert set(rules) <= set(qc_numbers())
+        verdict({}, rules)  # refuses rules that do not exist
+        for name, bounds in rules.items():
+            low, high = qc_numbers()[name]['range']
+            for rule, bound in bounds.items():
+                if rule.endswith(('below', 'above')):
+                    assert (low is None or low <= bound) and (high is None or bound <= high), (name, rule)
+
+
+def test_a_bundle_wins_over_the_package_and_the_user_over_both():
+    plain = qc_rules('T1w')['alignment']
+    assert qc_rules('T1w', {'alignment': {'look_below': 0.6}})['alignment'] == {**plain, 'look_below': 0.6}
+    user = {'all': {'alignment': {'look_below': 0.7, 'fail_below': None}}, 'ct': {'alignment': {'look_below': 0.8}}}
+    changed = qc_rules('T1w', {'alignment': {'look_below': 0.6}}, user)['alignment']
+    assert changed['look_below'] == 0.7
+    assert 'fail_below' not in changed
+    assert qc_rules('ct', {}, user)['alignment']['look_below'] == 0.8
+
+
+def test_rules_of_a_number_can_be_taken_away():
+    assert 'fov_cut' in qc_rules('T1w')
+    assert 'fov_cut' not in qc_rules('T1w', user={'T1w': {'fov_cut': None}})
+    assert 'fov_cut' in qc_rules('ct', user={'T1w': {'fov_cut': None}})
+
+
+@pytest.mark.parametrize(
+    ('content', 'phrase'),
+    [
+        ([], 'must hold'),
+        ({'alignment': {'look_below': 1}}, "no section 'alignment'; known: all, T1w"),
+        ({'all': {'algnment': {'look_below': 1}}}, "no number 'algnment'; known: alignment"),
+        ({'all': {'alignment': {'below': 1}}}, "no rule 'below'; known: look_below"),
+        ({'all': {'alignment': {'look_below': 'low'}}}, "look_below of alignment cannot be 'low'"),
+        ({'all': {'alignment': 0.5}}, 'alignment must hold'),
+    ],
+)
+def test_what_a_user_wrote_is_checked(content, phrase):
+    with pytest.raises(BrainsegError, match=phrase):
+        check_rules(content)
+
+
+def test_good_rules_are_accepted():
+    content = {'all': {'alignment': {'look_below': 0.5, 'required': 'look'}}, 'ct': {'fov_cut': None}}
+    assert check_rules(content) == content
+
+
+def test_the_population_is_one_of_adult_heads():
+    norm = population()
+    assert norm.n == 15
+    assert math.isnan(norm.mean[0]) and len(norm.mean) == 28
+    assert 0.75 < sum(norm.mean[1:]) < 0.95  # the rest of the cavity is fluid around the brain
+    for mean, sd, log_mean, log_sd in zip(*(column[1:] for column in norm[1:]), strict=True):
+        assert 0 < sd < mean
+        assert math.exp(log_mean) <= mean  # geometric and arithmetic mean
+        assert log_sd > 0
