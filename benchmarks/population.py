@@ -35,11 +35,20 @@ def shares(path: Path) -> np.ndarray:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('label_maps', nargs='+', type=Path, help='whole-head label maps, FreeSurfer numbers')
     found = np.array([shares(path) for path in parser.parse_args().label_maps])
     logs = np.log(found)
-    columns = (found.mean(0), found.std(0, ddof=1), logs.mean(0), logs.std(0, ddof=1), found.min(0), found.max(0))
+    columns = (
+        found.mean(0),
+        found.std(0, ddof=1),
+        logs.mean(0),
+        logs.std(0, ddof=1),
+        found.min(0),
+        found.max(0),
+    )
     print('index\tname\tn\tmean\tsd\tlog_mean\tlog_sd\tmin\tmax')
     for label, *values in zip(label_table(), *columns, strict=True):
         name = label.name if label.index else 'Intracranial'

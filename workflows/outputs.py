@@ -8,7 +8,7 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from ..interfaces.figures import AlignmentFigure, ContoursFigure, UncertaintyFigure
+from ..interfaces.figures import AlignmentFigure, ContoursFigure, UncertaintyFigure, ViewerFigure
 from ..interfaces.outputs import DerivativeSink, FigureSink, TransformSink
 from ..interfaces.probabilities import ScanProbabilities
 from ..interfaces.registration import WriteTransforms
@@ -178,7 +178,7 @@ def init_figures_wf(
 
     Outputs
     -------
-    alignment, contours, uncertainty
+    alignment, contours, viewer, uncertainty
         Paths of the figures.
 
     Examples
@@ -188,7 +188,7 @@ def init_figures_wf(
     """
     workflow = pe.Workflow(name=name)
     fields = ['in_file', 'dseg', 'uncertainty', 'prepared', 'registration']
-    kinds = ['alignment', 'contours', 'uncertainty']
+    kinds = ['alignment', 'contours', 'viewer', 'uncertainty']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=kinds), name='outputnode')
 
@@ -196,20 +196,25 @@ def init_figures_wf(
     alignment = pe.Node(AlignmentFigure(**reference), name='alignment', mem_gb=mem_gb)
     contours = pe.Node(ContoursFigure(), name='contours', mem_gb=mem_gb)
     uncertainty = pe.Node(UncertaintyFigure(), name='uncertainty', mem_gb=mem_gb)
-    ds_alignment, ds_contours, ds_uncertainty = (
-        pe.Node(FigureSink(record=record, output_dir=str(output_dir), kind=kind), name=f'ds_{kind}')
-        for kind in kinds
+    viewer = pe.Node(ViewerFigure(), name='viewer', mem_gb=mem_gb)
+    common = {'record': record, 'output_dir': str(output_dir)}
+    ds_alignment, ds_contours, ds_viewer, ds_uncertainty = (
+        pe.Node(FigureSink(kind=kind, **common), name=f'ds_{kind}') for kind in kinds
     )
+    ds_viewer.inputs.extension = '.json'
     # fmt: off
     workflow.connect([
         (inputnode, alignment, [('prepared', 'prepared'), ('registration', 'registration')]),
         (inputnode, contours, [('in_file', 'in_file'), ('dseg', 'dseg')]),
+        (inputnode, viewer, [('in_file', 'in_file'), ('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
         (inputnode, uncertainty, [('in_file', 'in_file'), ('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
         (alignment, ds_alignment, [('out_file', 'in_file')]),
         (contours, ds_contours, [('out_file', 'in_file')]),
+        (viewer, ds_viewer, [('out_file', 'in_file')]),
         (uncertainty, ds_uncertainty, [('out_file', 'in_file')]),
         (ds_alignment, outputnode, [('out_file', 'alignment')]),
         (ds_contours, outputnode, [('out_file', 'contours')]),
+        (ds_viewer, outputnode, [('out_file', 'viewer')]),
         (ds_uncertainty, outputnode, [('out_file', 'uncertainty')]),
     ])
     # fmt: on

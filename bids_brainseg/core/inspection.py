@@ -110,8 +110,8 @@ def tissue_signal(
 
     Notes
     -----
-    Brightness is the median over a tissue; its spread, 1.4826 times the median absolute deviation, holds noise
-    and, near its border, the other tissue. The ratio is that of Magnotta and Friedman, J. Digit. Imaging 2006,
+    Brightness is the median over a tissue; its spread, half the distance between the 16th and the 84th percentile
+    (the standard deviation, if it were normal), holds noise and, near its border, the other tissue. The ratio is that of Magnotta and Friedman, J. Digit. Imaging 2006,
     doi:10.1007/s10278-006-0264-x, without the noise of air, which CT and skull-stripped scans do not have.
     """
     image, labels = np.asarray(image), np.asarray(labels)
@@ -129,8 +129,8 @@ def tissue_signal(
 def _centre_and_spread(values: NDArray) -> tuple[float, float]:
     if not values.size:
         return float('nan'), float('nan')
-    centre = float(np.median(values))
-    return centre, 1.4826 * float(np.median(np.abs(values - centre)))
+    low, centre, high = (float(value) for value in np.percentile(values, (16, 50, 84)))
+    return centre, (high - low) / 2
 
 
 def saturated_share(image: ArrayLike, inside: ArrayLike) -> float:

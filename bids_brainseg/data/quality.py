@@ -67,7 +67,13 @@ def qc_rules(modality: str, bundle: Mapping | None = None, user: Mapping | None 
     """
     packaged = json.loads(resource('qc_thresholds.json').read_text(encoding='utf-8'))
     user = user or {}
-    sources = [packaged[ALL], packaged.get(modality, {}), bundle or {}, user.get(ALL, {}), user.get(modality, {})]
+    sources = [
+        packaged[ALL],
+        packaged.get(modality, {}),
+        bundle or {},
+        user.get(ALL, {}),
+        user.get(modality, {}),
+    ]
     merged: dict[str, dict] = {}
     for rules_of in sources:
         for name, rules in rules_of.items():

@@ -12,6 +12,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from ..core.geometry import resample
 from ..imaging import load_image
 from ..reports.figures import alignment_figure, contours_figure, uncertainty_figure
+from ..reports.viewer import viewer_figure
 from .images import read_array
 
 
@@ -76,4 +77,22 @@ class UncertaintyFigure(SimpleInterface):
         entropy = read_array(self.inputs.uncertainty)
         self._results['out_file'] = str(Path(runtime.cwd) / 'uncertainty.svg')
         uncertainty_figure(scan.data, entropy, labels, scan.affine, self._results['out_file'])
+        return runtime
+
+
+class _ViewerFigureOutputSpec(TraitedSpec):
+    out_file = File(desc='JSON with the mosaics of the viewer')
+
+
+class ViewerFigure(SimpleInterface):
+    """Lay out what the interactive viewer shows."""
+
+    input_spec = _UncertaintyFigureInputSpec
+    output_spec = _ViewerFigureOutputSpec
+
+    def _run_interface(self, runtime):
+        scan, labels = load_image(self.inputs.in_file), read_array(self.inputs.dseg)
+        entropy = read_array(self.inputs.uncertainty)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'viewer.json')
+        viewer_figure(scan.data, labels, entropy, scan.affine, self._results['out_file'])
         return runtime

@@ -120,7 +120,11 @@ def measure(inputs, samples: dict, registration: dict, model: dict) -> tuple[dic
         'mc_mean': spread.mean,
         'mc_std': spread.std,
         'cv': spread.cv,
-        'more': {'etiv_percent': 100 * hard / etiv, 'population_score': np.where(hard > 0, scores, np.nan), 'largest_piece': pieces},
+        'more': {
+            'etiv_percent': 100 * hard / etiv,
+            'population_score': np.where(hard > 0, scores, np.nan),
+            'largest_piece': pieces,
+        },
         'flags': flags(hard, spread.cv, model['cv_threshold'], scores, pieces),
         'totals': {'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
     }
@@ -228,5 +232,8 @@ def index_pair(structure: str) -> tuple[int, int]:
 
 def thresholds(model: dict) -> dict:
     """Complete the thresholds of quality by that of the CV, which has an option of its own."""
-    cv = {'look_above': model['cv_threshold'], **{key: qc_numbers()['cv_mean'][key] for key in ('label', 'unit')}}
+    cv = {
+        'look_above': model['cv_threshold'],
+        **{key: qc_numbers()['cv_mean'][key] for key in ('label', 'unit')},
+    }
     return {**model['qc'], 'cv_mean': {**cv, **model['qc'].get('cv_mean', {})}}

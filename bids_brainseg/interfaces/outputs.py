@@ -131,7 +131,8 @@ class TransformSink(_Sink):
 
 
 class _FigureSinkInputSpec(_SinkInputSpec):
-    kind = traits.Str(mandatory=True, desc='alignment, contours or uncertainty')
+    kind = traits.Str(mandatory=True, desc='alignment, contours, viewer or uncertainty')
+    extension = traits.Str('.svg', usedefault=True, desc='of the file name')
 
 
 class FigureSink(_Sink):
@@ -140,4 +141,5 @@ class FigureSink(_Sink):
     input_spec = _FigureSinkInputSpec
 
     def _target(self):
-        return figure_path(self.inputs.record, Path(self.inputs.output_dir), kind=self.inputs.kind)
+        folder, kind = Path(self.inputs.output_dir), self.inputs.kind
+        return figure_path(self.inputs.record, folder, kind=kind, extension=self.inputs.extension)

@@ -22,15 +22,26 @@ import yaml
 from nireports.assembler.report import Report
 
 from ..data import resource
-from . import fragments
+from . import cards, fragments, viewer
+from .charts import volumes_chart
 from .methods import methods_html, methods_text
+from .remarks import remarks
 from .svg import write_whole
 
-KINDS = ('alignment', 'contours', 'uncertainty')
+KINDS = ('alignment', 'contours', 'viewer', 'uncertainty')
+PAGE_BYTES = 9_500_000  # no viewer is added to a page that would become larger
 ORDER = ('T1w', 'FLAIR', 'dwi', 'ct', 'CT')
 INLINE = re.compile(
     r'<img class="svg-reportlet" src="\./([^"]+)"[^>]*/>\s*</div>\s*<small>.*?</small>', re.DOTALL
 )
+
+
+class Surroundings(NamedTuple):
+    """What a page says beside its own scans: the dataset's validation, models, and alignment of all scans."""
+
+    validation: Mapping | None = None
+    cards: Mapping[str, Mapping] = {}
+    peers: Mapping[str, Sequence[float]] = {}
 
 
 class Scan(NamedTuple):
@@ -61,6 +72,7 @@ def write_subject_report(
     *,
     failures: Sequence[Mapping] = (),
     methods: str | None = None,
+    peers: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Write the page of one subject.
 
@@ -68,14 +80,17 @@ def write_subject_report(
     ----------
     output_dir : path
         Root of the derivatives; ``sub-<subject>/**/*_qc.json``, the ``*_morph.tsv`` beside each and
-        ``sub-<subject>/figures/*.svg`` are read.
+        ``sub-<subject>/figures/*`` are read, and below ``logs`` what the validator said and the models' cards.
     subject : str
         Label, with or without ``sub-``.
     failures : sequence of mapping, optional
-        ``scan`` (path or name), ``reason``, ``crashfile`` (or None) and ``status`` ('failed', the default, or
-        'skipped') of each scan that has no result.
+        ``scan`` (path or name), ``reason``, ``crashfile`` (or None), ``status`` ('failed', the default, or
+        'skipped') and ``command`` (to try it again) of each scan that has no result.
     methods : str, optional
         Text of the methods section; by default ``logs/CITATION.md``, else :func:`methods_text`.
+    peers : mapping, optional
+        Modality to the quality of every alignment so far; by default read from ``output_dir``, which takes a
+        while where there are thousands.
 
     Returns
     -------
@@ -85,14 +100,19 @@ def write_subject_report(
     output_dir = Path(output_dir)
     label = subject.removeprefix('sub-')
     scans = find_scans(output_dir, label, failures)
+    around = Surroundings(
+        cards.read_validation(output_dir),
+        cards.read_cards(output_dir),
+        cards.alignments(output_dir) if peers is None else peers,
+    )
     if methods is None:
         citation = output_dir / 'logs' / 'CITATION.md'
         if citation.exists():
             methods = citation.read_text(encoding='utf-8')
         else:
-            methods = methods_text([scan.qc for scan in scans])
+            methods = methods_text([scan.qc for scan in scans], around.cards)
     with tempfile.TemporaryDirectory(prefix='brainseg_report_') as folder:
-        origins = stage(Path(folder), label, scans, methods)
+        origins = stage(Path(folder), label, scans, methods, around)
         report = Report(
             folder,
             None,
@@ -102,7 +122,8 @@ def write_subject_report(
         )
         report.generate_report()
         page = (Path(folder) / 'page.html').read_text(encoding='utf-8')
-    return write_whole(inline(page, origins, output_dir), output_dir / f'sub-{label}.html')
+    page = with_viewers(inline(page, origins, output_dir))
+    return write_whole(page, output_dir / f'sub-{label}.html')
 
 
 def find_scans(output_dir: Path, label: str, failures: Sequence[Mapping] = ()) -> list[Scan]:
@@ -126,7 +147,8 @@ def find_scans(output_dir: Path, label: str, failures: Sequence[Mapping] = ()) -
         crash = failure.get('crashfile')
         if crash and Path(crash).is_relative_to(output_dir):
             crash = Path(crash).relative_to(output_dir)
-        qc = known.qc | told | {'crashfile': crash, 'Sources': [str(failure['scan'])]}
+        more = {'crashfile': crash, 'command': failure.get('command'), 'Sources': [str(failure['scan'])]}
+        qc = known.qc | told | more
         scans[name] = known._replace(qc=qc)
     return sorted(scans.values(), key=lambda scan: scan.order)
 
@@ -144,10 +166,10 @@ def scan_name(derivative: str) -> str:
 def figures_by_scan(root: Path) -> dict[str, dict[str, Path]]:
     """Return name of the scan -> kind of figure -> path."""
     found: dict[str, dict[str, Path]] = {}
-    for path in sorted((root / 'figures').glob('*_desc-*.svg')):
+    for path in sorted((root / 'figures').glob('*_desc-*')):
         entities, _, rest = path.stem.partition('_desc-')
         kind, _, suffix = rest.partition('_')
-        if kind in KINDS:
+        if kind in KINDS and path.suffix == ('.json' if kind == 'viewer' else '.svg'):
             found.setdefault(f'{entities}_{suffix}', {})[kind] = path
     return found
 
@@ -158,7 +180,9 @@ def read_rows(path: Path) -> list[dict]:
         return list(csv.DictReader(stream, delimiter='\t'))
 
 
-def stage(folder: Path, label: str, scans: Sequence[Scan], text: str) -> dict[str, Path]:
+def stage(
+    folder: Path, label: str, scans: Sequence[Scan], text: str, around: Surroundings
+) -> dict[str, Path]:
     """Lay reportlets and specification out for nireports; returns staged figure -> figure.
 
     Reportlets are found by desc alone, which holds the scan's number too: nireports does not know every
@@ -178,13 +202,18 @@ def stage(folder: Path, label: str, scans: Sequence[Scan], text: str) -> dict[st
         elif content:
             (figures / f'{stem}.html').write_text(content, encoding='utf-8')
 
+    qcs = [scan.qc for scan in scans]
     listed = [(scan.title, f'scan-{run}', scan.qc) for run, scan in enumerate(scans, 1)]
-    add(0, 'overview', fragments.overview_html(listed))
+    add(0, 'overview', fragments.overview_html(listed) + cards.validation_html(around.validation))
     add(0, 'methods', methods_html(text))
-    add(0, 'software', fragments.software_html([scan.qc for scan in scans]))
+    add(0, 'models', cards.cards_html(qcs, around.cards))
+    add(0, 'software', fragments.software_html(qcs))
+    room = PAGE_BYTES - sum(path.stat().st_size for scan in scans for path in pictures(scan))
     sections = [_section('overview', spec['subject']['name'], spec['subject']['reportlets'], 0)]
     for run, scan in enumerate(scans, 1):
-        for desc, content in scan_parts(scan).items():
+        parts = scan_parts(scan, around, room)
+        room -= len(parts.get('viewer', ''))
+        for desc, content in parts.items():
             add(run, desc, content)
         dot = f'<i class="dot {escape(str(scan.qc.get("verdict")))}"></i>{escape(scan.title)}'
         sections.append(_section(f'scan-{run}', dot, spec['scan'], run))
@@ -194,18 +223,58 @@ def stage(folder: Path, label: str, scans: Sequence[Scan], text: str) -> dict[st
     return origins
 
 
-def scan_parts(scan: Scan) -> dict[str, str | Path]:
-    """Return every reportlet of a scan, desc -> HTML or figure; what is not there is left out."""
+def pictures(scan: Scan) -> list[Path]:
+    """List the figures that are part of the page whatever its size."""
+    return [path for kind, path in scan.figures.items() if kind != 'viewer']
+
+
+def scan_parts(
+    scan: Scan, around: Surroundings | None = None, room: int = PAGE_BYTES
+) -> dict[str, str | Path]:
+    """Return every reportlet of a scan, desc -> HTML or figure; what is not there is left out.
+
+    `room`: bytes that a viewer may take.
+    """
+    around = around or Surroundings()
     threshold = (scan.qc.get('Thresholds') or {}).get('cv_percent')
     sources = ' '.join(str(source) for source in scan.qc.get('Sources') or [scan.name])
     source = f'<p class="path"><code>{escape(sources)}</code></p>'
-    parts: dict[str, str | Path] = {'verdict': source + fragments.verdict_html(scan.qc), **scan.figures}
+    parts: dict[str, str | Path] = {'verdict': source + fragments.verdict_html(scan.qc)}
+    parts |= {kind: path for kind, path in scan.figures.items() if kind != 'viewer'}
+    parts['rank'] = cards.rank_html(scan.qc, around.peers)
+    if 'viewer' in scan.figures:
+        parts['viewer'] = _viewer(scan.figures['viewer'], room)
     if scan.rows:
+        parts['chart'] = volumes_chart(scan.rows, cv_threshold=threshold)
         parts['volumes'] = fragments.volumes_html(scan.rows, cv_threshold=threshold)
-    parts['facts'] = fragments.facts_html(scan.qc)
+    parts['facts'] = fragments.facts_html(scan.qc, remarks(scan.qc))
     parts['numbers'] = fragments.numbers_html(scan.qc)
     parts['run'] = fragments.run_html(scan.qc)
     return parts
+
+
+def _viewer(path: Path, room: int) -> str:
+    if viewer.library() is None:
+        return '<p class="note">Left out: the installed nilearn does not bring brainsprite along.</p>'
+    if path.stat().st_size > room:
+        return '<p class="note">Left out, since the page would become too large. The outlines are above.</p>'
+    return viewer.viewer_html(path)
+
+
+def with_viewers(page: str) -> str:
+    """Add what the viewers of a page need, once; a page without one stays as it is."""
+    if 'class="viewer"' not in page:
+        return page
+    tables = json.dumps(viewer.tables())
+    glue = resource('report.js').read_text(encoding='utf-8')
+    scripts = (
+        '<!-- brainsprite: MIT licence, as distributed with nilearn -->\n'
+        f'<script>{viewer.library()}</script>\n'
+        f'<script type="application/json" id="viewer-tables">{tables}</script>\n'
+        f'<script>\n{glue}</script>\n'
+    )
+    head, body, rest = page.rpartition('</body>')
+    return head + scripts + body + rest
 
 
 def inline(page: str, origins: Mapping[str, Path], output_dir: Path) -> str:

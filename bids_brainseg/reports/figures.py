@@ -61,7 +61,7 @@ def alignment_figure(
     ValueError
         If the three arrays differ in shape.
     """
-    _same_shape(scan=scan, reference=reference, mask=mask)
+    svg.same_shape(scan=scan, reference=reference, mask=mask)
     grid = svg.canonical(affine, np.shape(scan))
     scan, reference, mask = (
         grid.view(np.asarray(array)) for array in (scan, reference, np.asarray(mask) > 0)
@@ -133,7 +133,7 @@ def contours_figure(
     ValueError
         If the arrays differ in shape.
     """
-    _same_shape(image=image, labels=labels)
+    svg.same_shape(image=image, labels=labels)
     table = label_table() if table is None else table
     grid = svg.canonical(affine, np.shape(image))
     image, labels = grid.view(np.asarray(image)), grid.view(np.asarray(labels))
@@ -192,7 +192,7 @@ def uncertainty_figure(
     ValueError
         If the arrays differ in shape.
     """
-    _same_shape(image=image, entropy=entropy, labels=labels)
+    svg.same_shape(image=image, entropy=entropy, labels=labels)
     grid = svg.canonical(affine, np.shape(image))
     image, entropy, labels = (grid.view(np.asarray(array)) for array in (image, entropy, labels))
     layout = svg.plan(labels, grid)
@@ -214,7 +214,7 @@ def uncertainty_figure(
 def blend(base: np.ndarray, entropy: np.ndarray) -> np.ndarray:
     """Colour gray pixels (A, B) uint8 by entropy (A, B); returns (A, B, 3) uint8."""
     weight = 0.9 * np.clip(np.nan_to_num(entropy) / ENTROPY_SHOWN - 0.25, 0, 1)[..., None]
-    return (base[..., None] * (1 - weight) + 255 * _colours(entropy) * weight).astype(np.uint8)
+    return (base[..., None] * (1 - weight) + 255 * colours(entropy) * weight).astype(np.uint8)
 
 
 def legible(color: str) -> str:
@@ -226,7 +226,8 @@ def legible(color: str) -> str:
     return '#' + ''.join(f'{round(value):02X}' for value in rgb)
 
 
-def _colours(entropy: np.ndarray) -> np.ndarray:
+def colours(entropy: np.ndarray) -> np.ndarray:
+    """Colour entropies: RGB from 0 to 1 in a last axis of three."""
     share = np.clip(np.nan_to_num(entropy) / ENTROPY_MAX, 0, 1)
     return colormaps[ENTROPY_MAP](ENTROPY_FROM + (1 - ENTROPY_FROM) * share)[..., :3]
 
@@ -260,11 +261,11 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
 
 def _colour_bar(top: float) -> tuple[str, float]:
     x, y, width, n = 8.0, top + 14, 260.0, 52
-    colours = (255 * _colours((np.arange(n) + 0.5) / n * ENTROPY_MAX)).astype(int)
+    bar = (255 * colours((np.arange(n) + 0.5) / n * ENTROPY_MAX)).astype(int)
     parts = [
         f'<rect x="{x + i * width / n:.2f}" y="{y:.1f}" width="{width / n + 0.3:.2f}" height="10" '
         f'fill="#{r:02x}{g:02x}{b:02x}" shape-rendering="crispEdges"/>'
-        for i, (r, g, b) in enumerate(colours)
+        for i, (r, g, b) in enumerate(bar)
     ]
     for tick in np.linspace(0, ENTROPY_MAX, 5):
         text = f'{tick:.1f}' if tick < ENTROPY_MAX else f'\N{GREATER-THAN OR EQUAL TO} {tick:.1f}'
@@ -274,9 +275,3 @@ def _colour_bar(top: float) -> tuple[str, float]:
     parts.append(svg.text(x + width + 34, y + 9, 'entropy of the mean softmax / log 28'))
     parts.append(svg.text(x + width + 34, y + 23, meaning, fill=svg.FAINT))
     return _group(parts, 'bb-bar'), y + 34
-
-
-def _same_shape(**arrays: np.ndarray) -> None:
-    shapes = {name: np.shape(array) for name, array in arrays.items()}
-    if len(set(shapes.values())) != 1 or any(len(shape) != 3 for shape in shapes.values()):
-        raise ValueError(f'figures need 3D arrays of one shape, found {shapes}')

@@ -32,6 +32,10 @@ FACTS = {  # what the header says -> how the page says it
     'anisotropy': ('Anisotropy', ''),
     'datatype': ('Stored as', ''),
     'spatial_units': ('Units of space', ''),
+    'shear_degrees': ('Shear', '°'),
+    'value_range': ('Values', ''),
+    'slice_thickness_mm': ('Slice thickness, sidecar', 'mm'),
+    'slice_spacing_mm': ('Slice spacing, sidecar', 'mm'),
 }
 RUN = (
     ('Monte-Carlo passes', 'MonteCarloSamples'),
@@ -41,6 +45,13 @@ RUN = (
     ('Labels carried back', 'LabelResampling'),
     ('b-value, s/mm²', 'BValue'),
 )
+STAGES = {
+    'registration': 'Registration',
+    'network': 'Network, in all',
+    'network_load': 'Network, loading',
+    'network_first_pass': 'Network, first pass',
+    'network_pass': 'Network, each further pass',
+}
 
 
 def number(value: Any, digits: int = 0, unit: str = '') -> str:
@@ -79,6 +90,8 @@ def verdict_html(qc: Mapping) -> str:
     said = f'<ul>{"".join(f"<li>{escape(reason)}</li>" for reason in reasons)}</ul>' if reasons else ''
     crash = qc.get('crashfile')
     trail = f'<p class="note">Crash file: <code>{escape(str(crash))}</code></p>' if crash else ''
+    command = qc.get('command')
+    trail += f'<p class="note">To see it happen:</p><pre>{escape(str(command))}</pre>' if command else ''
     return (
         f'<div class="verdict {kind}"><strong>{WORDS[kind][0]}</strong>'
         f'<div><p>{WORDS[kind][1]}</p>{said}{trail}</div></div>'
@@ -149,32 +162,47 @@ def volumes_html(rows: Iterable[Mapping], *, cv_threshold: float | None = None) 
     )
 
 
-def facts_html(qc: Mapping) -> str:
+def facts_html(qc: Mapping, remarks: Sequence[str] = ()) -> str:
     """List what the header says, and the warnings.
 
     Parameters
     ----------
     qc : mapping
         ``header`` (of :func:`bids_brainseg.imaging.header_facts`) and ``warnings``, as in ``*_qc.json``.
+    remarks : sequence of str
+        Further warnings.
     """
     items = []
     for key, value in (qc.get('header') or {}).items():
         name, unit = FACTS.get(key, (key.replace('_', ' ').capitalize(), ''))
         if value not in (None, '', []):
             items.append((name, f'{plain(value)} {unit}'.strip()))
-    listed = ''.join(f'<li>{escape(str(text))}</li>' for text in dict.fromkeys(qc.get('warnings') or ()))
+    listed = ''.join(f'<li>{escape(str(text))}</li>' for text in dict.fromkeys([*(qc.get('warnings') or ()), *remarks]))
     return pairs_html(items) + (f'<ul class="warnings">{listed}</ul>' if listed else '')
 
 
 def numbers_html(qc: Mapping) -> str:
     """Tabulate every quality number with its unit."""
-    units = qc.get('Units') or {}
+    units, meaning, rules = (qc.get(key) or {} for key in ('Units', 'Meaning', 'Rules'))
     rows = ''.join(
         f'<tr><td><code>{escape(name)}</code></td><td class="n">{escape(plain(value))}</td>'
-        f'<td>{escape(str(units.get(name, "")))}</td></tr>'
+        f'<td>{escape(str(units.get(name, "")))}</td><td>{escape(bounds(rules.get(name)))}</td>'
+        f'<td>{escape(str((meaning.get(name) or {}).get("Description", "")))}</td></tr>'
         for name, value in (qc.get('numbers') or {}).items()
     )
-    return f'<details><summary>Quality numbers</summary><table>{rows}</table></details>' if rows else ''
+    head = '<thead><tr><th>Number</th><th></th><th>Unit</th><th>Bounds</th><th>Meaning</th></tr></thead>'
+    table = f'<div class="wide"><table class="numbers">{head}<tbody>{rows}</tbody></table></div>'
+    return f'<details><summary>Quality numbers</summary>{table}</details>' if rows else ''
+
+
+def bounds(rules: Mapping | None) -> str:
+    """Write the rules of a number in words.
+
+    >>> bounds({'look_below': 0.45, 'fail_below': 0.33, 'label': 'agreement'})
+    'look below 0.45, fail below 0.33'
+    """
+    kinds = ('look_below', 'look_above', 'fail_below', 'fail_above')
+    return ', '.join(f'{kind.replace("_", " ")} {rules[kind]:g}' for kind in kinds if kind in (rules or {}))
 
 
 def run_html(qc: Mapping) -> str:
@@ -186,7 +214,9 @@ def run_html(qc: Mapping) -> str:
         ('Reference', model.get('Reference')),
         *((name, qc.get(key)) for name, key in RUN),
     ]
-    return pairs_html([(name, plain(value)) for name, value in items if value not in (None, '', 'n/a')])
+    html = pairs_html([(name, plain(value)) for name, value in items if value not in (None, '', 'n/a')])
+    seconds = [(STAGES.get(key, key), f'{value:.1f} s') for key, value in (qc.get('Seconds') or {}).items()]
+    return html + pairs_html(seconds)
 
 
 def software_html(qcs: Iterable[Mapping]) -> str:

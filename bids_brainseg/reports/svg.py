@@ -281,6 +281,13 @@ def document(body: list[str], height: float, *, title: str, kind: str, style: st
     )
 
 
+def same_shape(**arrays: np.ndarray) -> None:
+    """Refuse arrays that are not on one three-dimensional grid."""
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 3 for shape in shapes.values()):
+        raise ValueError(f'figures need 3D arrays of one shape, found {shapes}')
+
+
 def write_whole(text: str, path: str | os.PathLike) -> Path:
     """Write a text file under a temporary name beside it and move it into place."""
     path = Path(path)

@@ -33,7 +33,10 @@ def test_thresholds_are_about_numbers_that_exist_and_within_their_range():
 def test_a_bundle_wins_over_the_package_and_the_user_over_both():
     plain = qc_rules('T1w')['alignment']
     assert qc_rules('T1w', {'alignment': {'look_below': 0.6}})['alignment'] == {**plain, 'look_below': 0.6}
-    user = {'all': {'alignment': {'look_below': 0.7, 'fail_below': None}}, 'ct': {'alignment': {'look_below': 0.8}}}
+    user = {
+        'all': {'alignment': {'look_below': 0.7, 'fail_below': None}},
+        'ct': {'alignment': {'look_below': 0.8}},
+    }
     changed = qc_rules('T1w', {'alignment': {'look_below': 0.6}}, user)['alignment']
     assert changed['look_below'] == 0.7
     assert 'fail_below' not in changed

@@ -49,7 +49,9 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
             'icv_mm3': 1e6, 'cv_threshold': 5.0, 'qc': {'alignment': {'fail_below': 0.5}},
         }  # fmt: skip
         entropy = np.where(labels > 0, 0.25, 0.0)
-        bright = np.choose(np.minimum(labels, 5), [0, 120, 80, 120, 80, 40]).astype(float)  # white, grey, rest
+        bright = np.choose(np.minimum(labels, 5), [0, 120, 80, 120, 80, 40]).astype(
+            float
+        )  # white, grey, rest
         outputs = Measure(
             in_file=str(make_nifti('scan.nii.gz', bright if image is None else image, phantom27.affine)),
             dseg=str(make_nifti('dseg.nii.gz', labels, phantom27.affine)),
@@ -112,7 +114,9 @@ def test_alignment_can_fail_a_scan(measured):
 
 def test_every_number_has_a_unit_and_every_note_arrives(measured):
     _, quality, _ = measured()
-    assert list(quality['numbers']) == list(quality['Units']) == list(quality['Meaning']) == list(qc_numbers())
+    assert (
+        list(quality['numbers']) == list(quality['Units']) == list(quality['Meaning']) == list(qc_numbers())
+    )
     assert all(meaning['Description'] and meaning['Units'] for meaning in quality['Meaning'].values())
     assert quality['Meaning']['brain_mm3']['Units'] == quality['Units']['brain_mm3'] == 'mm^3'
     assert quality['Seconds'] == {'registration': 4.5, 'network': 5.0, 'network_pass': 1.5}
