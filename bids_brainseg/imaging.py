@@ -216,7 +216,7 @@ def header_facts(image: Image) -> dict:
     -------
     dict
         shape; voxel_size_mm; orientation (such as 'LPS': where each axis points); obliquity_degrees;
-        anisotropy (longest edge over shortest); voxel_volume_mm3; datatype; spatial_units; qform_code and
+        shear_degrees (of the axes away from right angles); value_range (lowest, highest); anisotropy (longest edge over shortest); voxel_volume_mm3; datatype; spatial_units; qform_code and
         sform_code (None for MGH); forms_disagreement_mm (None unless both forms are set).
     """
     sizes = geometry.voxel_sizes(image.affine)
@@ -227,6 +227,8 @@ def header_facts(image: Image) -> dict:
         'voxel_size_mm': [round(float(s), 4) for s in sizes],
         'orientation': ''.join(nib.aff2axcodes(image.affine)),
         'obliquity_degrees': round(geometry.obliquity(image.affine), 2),
+        'shear_degrees': round(geometry.shear_angle(image.affine), 2),
+        'value_range': [float(f'{value:.6g}') for value in (image.data.min(), image.data.max())],
         'anisotropy': round(float(sizes.max() / sizes.min()), 2),
         'voxel_volume_mm3': round(geometry.voxel_volume(image.affine), 5),
         'datatype': np.dtype(header.get_data_dtype()).name,

@@ -421,6 +421,8 @@ def test_facts_of_a_header(make_nifti):
         'voxel_size_mm': [1.0, 0.5, 5.0],
         'orientation': 'PSL',
         'obliquity_degrees': 0.0,
+        'shear_degrees': 0.0,
+        'value_range': [float(NOISE.min()), float(NOISE.max())],
         'anisotropy': 10.0,
         'voxel_volume_mm3': 2.5,
         'datatype': 'int16',

@@ -61,16 +61,28 @@ def run(settings: Settings) -> int:
         session_label=settings.session_label,
         bids_filters=settings.bids_filters,
         database_dir=settings.bids_database_dir,
-        validate=not (settings.skip_bids_validation or settings.dry_run or settings.reports_only),
     )
     if settings.dry_run:
         return dry_run(settings, records)
     prepare_output(settings)
+    if not (settings.skip_bids_validation or settings.reports_only):
+        validate(settings)
     if settings.reports_only:
         return write_reports(
-            settings, by_subject(records, [remember(record, settings) for record in records])
+            settings, by_subject(records, [remember(record, settings) for record in records], settings)
         )
     return segment(settings, records)
+
+
+def validate(settings: Settings) -> None:
+    """Ask the BIDS validator, if there is one, tell the user, and keep the answer for the report."""
+    from ..bids.files import write_json
+    from ..bids.validation import log_findings, validation_findings
+
+    findings = validation_findings(settings.bids_dir)
+    log_findings(findings)
+    if findings is not None:
+        write_json(findings, settings.output_dir / 'logs' / 'bids_validation.json')
 
 
 def segment(settings: Settings, records: list) -> int:
@@ -86,6 +98,7 @@ def segment(settings: Settings, records: list) -> int:
         from ..workflows.base import init_brainseg_wf
 
         prepare_work(settings, todo)
+        keep_cards(bundles.values(), settings.output_dir)
         configure(settings)
         workflow = init_brainseg_wf(settings=settings, records=todo, bundles=bundles)
         if settings.write_graph:
@@ -94,7 +107,7 @@ def segment(settings: Settings, records: list) -> int:
         complaint = complaint and reason_of(complaint)
     for record in todo:
         outcomes.append(judge(record, settings, expected_files(record, settings), complaint))
-    code = write_reports(settings, by_subject(records, outcomes))
+    code = write_reports(settings, by_subject(records, outcomes, settings))
     print(summary(outcomes, settings.output_dir, time.monotonic() - began))
     failed = any(outcome.status == 'failed' for outcome in outcomes)
     if complaint and not failed:  # older derivatives may hide what was not done this time
@@ -132,12 +145,17 @@ def remember(record, settings: Settings):
     return judge(record, last, expected_files(record, settings), None)
 
 
-def by_subject(records: list, outcomes: list) -> dict[str, list]:
+def by_subject(records: list, outcomes: list, settings: Settings) -> dict[str, list]:
     """List what is not done for the page of each subject."""
+    from .outcome import reproduce
+
     subjects = {record.subject: [] for record in records}
     for outcome in outcomes:
         if outcome.status != 'done':
-            subjects[outcome.record.subject].append(outcome.as_failure())
+            failure = outcome.as_failure()
+            if outcome.status == 'failed':
+                failure['command'] = reproduce(outcome.record, settings)
+            subjects[outcome.record.subject].append(failure)
     return subjects
 
 
@@ -172,6 +190,15 @@ def prepare_work(settings: Settings, records: list) -> None:
     for folder in {settings.log_dir(record.subject, record.session) for record in records}:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / 'settings.toml').write_text(settings.to_toml())
+
+
+def keep_cards(bundles, output_dir: Path) -> None:
+    """Copy what each model says of itself beside the outputs, where the report finds it."""
+    from ..bids.files import write_text
+
+    for bundle in bundles:
+        name = f'{bundle.name}-{bundle.weights_sha256[:12]}.json'
+        write_text((bundle.path / 'model.json').read_text(), output_dir / 'logs' / 'models' / name)
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -215,26 +242,40 @@ def expected_files(record, settings: Settings) -> list[Path]:
 
 def write_reports(settings: Settings, subjects: dict[str, list]) -> int:
     """Write the page of each subject from what is on disk; a page that fails does not stop the others."""
-    from ..bids.derivatives import write_text
     from ..reports.assembly import write_subject_report
+    from ..reports.cards import alignments
 
     code, output_dir = 0, settings.output_dir
+    peers = alignments(output_dir)
     for subject, failures in subjects.items():
         try:
-            methods = methods_of(output_dir / f'sub-{subject}')
-            write_subject_report(output_dir, subject, failures=failures, methods=methods)
+            methods, _ = methods_of(output_dir, f'sub-{subject}')
+            write_subject_report(output_dir, subject, failures=failures, methods=methods, peers=peers)
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)
             what = f'{type(error).__name__}: {error}'
             print(f'the report of sub-{subject} was not written: {what}', file=sys.stderr)
             code = 1
-    if methods := methods_of(output_dir):
-        write_text(methods + '\n', output_dir / 'logs' / 'CITATION.md')
+    write_citations(output_dir)
     return code
 
 
-def methods_of(folder: Path) -> str:
-    """Describe how the scans were processed that have results below a folder."""
-    from ..reports.methods import methods_text
+def write_citations(output_dir: Path) -> None:
+    """Write the methods text of everything that has results, and its references."""
+    from ..bids.files import write_text
 
-    return methods_text(json.loads(path.read_text()) for path in sorted(folder.glob('**/*_qc.json')))
+    methods, references = methods_of(output_dir)
+    if methods:
+        write_text(methods + '\n', output_dir / 'logs' / 'CITATION.md')
+        write_text(references, output_dir / 'logs' / 'CITATION.bib')
+
+
+def methods_of(output_dir: Path, folder: str = '.') -> tuple[str, str]:
+    """Describe how the scans below a folder of the outputs were processed: text, and BibTeX."""
+    from ..reports.cards import read_cards
+    from ..reports.methods import bibliography, methods_text
+
+    paths = sorted((output_dir / folder).glob('**/*_qc.json'))
+    qcs = [json.loads(path.read_text()) for path in paths]
+    cards = read_cards(output_dir)
+    return methods_text(qcs, cards), bibliography(qcs, cards)

@@ -66,7 +66,7 @@ class Measure(SimpleInterface):
         decision, reasons = verdict(numbers, rules)
         document = qc_document(
             inputs.record, verdict=decision, reasons=reasons, numbers=numbers, dictionary=qc_numbers(),
-            header=facts['header'], provenance=provenance, Rules=rules, Seconds=seconds(samples, registration),
+            header=facts['header'] | slices(inputs.record), provenance=provenance, Rules=rules, Seconds=seconds(samples, registration),
         )  # fmt: skip
         document['warnings'] += [*facts['notes'], *registration['notes']]
         folder = Path(runtime.cwd)
@@ -205,6 +205,13 @@ def of_scan(scan: np.ndarray, labels: np.ndarray) -> dict:
         'snr_wm': signal.snr_white,
         'saturated': inspection.saturated_share(scan, labels > 0),
     }
+
+
+def slices(record) -> dict:
+    """Take from the sidecar what tells whether slices are even and without gaps."""
+    keys = {'SliceThickness': 'slice_thickness_mm', 'SpacingBetweenSlices': 'slice_spacing_mm'}
+    found = {name: record.metadata.get(key) for key, name in keys.items()}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
 def seconds(samples: dict, registration: dict) -> dict:

@@ -185,7 +185,7 @@ def test_a_good_scan_has_everything(whole_run, label):
     datatype, suffix, _ = GOOD[label]
     (scan,) = list_outputs(folder / 'out', label)
     assert set(scan.files) == {'dseg', 'uncertainty', 'morph', 'qc', 'xfm', 'xfm_inverse'}
-    assert set(scan.figures) == {'alignment', 'contours', 'uncertainty'}
+    assert set(scan.figures) == {'alignment', 'contours', 'viewer', 'uncertainty'}
     raw = nib.load(folder / 'in' / f'sub-{label}' / datatype / f'sub-{label}_{suffix}.nii.gz')
     dseg = nib.load(scan.files['dseg'])
     assert dseg.shape == raw.shape

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.interfaces import figures as module
-from bids_brainseg.interfaces.figures import AlignmentFigure, ContoursFigure, UncertaintyFigure
+from bids_brainseg.interfaces.figures import AlignmentFigure, ContoursFigure, UncertaintyFigure, ViewerFigure
 
 GRID = np.diag([3.0, 3.0, 3.0, 1.0])
 
@@ -19,7 +19,7 @@ def drawn(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
     calls = {}
-    for name in ('alignment_figure', 'contours_figure', 'uncertainty_figure'):
+    for name in ('alignment_figure', 'contours_figure', 'uncertainty_figure', 'viewer_figure'):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: calls.update(args=args, **kwargs))
     return calls
 
@@ -54,3 +54,8 @@ def test_labels_and_entropy_may_be_empty(drawn, make_nifti):
     assert labels.dtype == np.uint8
     UncertaintyFigure(in_file=scan, dseg=dseg, uncertainty=entropy).run()
     assert [array.shape for array in drawn['args'][:3]] == [(8, 9, 10)] * 3
+    drawn.clear()
+    outputs = ViewerFigure(in_file=scan, dseg=dseg, uncertainty=entropy).run().outputs
+    assert [array.shape for array in drawn['args'][:3]] == [(8, 9, 10)] * 3
+    assert drawn['args'][4] == outputs.out_file
+    assert outputs.out_file.endswith('viewer.json')

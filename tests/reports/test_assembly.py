@@ -41,6 +41,11 @@ class Page(HTMLParser):
             self.sections[self.name] += data
 
 
+def make_viewer(folder, scan='T1w', size=0):
+    content = {'spacing_mm': 1.5, 'scan': 'x' * size, 'note': '</script><b>'}
+    (folder / 'figures' / f'{folder.name}_desc-viewer_{scan}.json').write_text(json.dumps(content))
+
+
 @pytest.fixture
 def make_scan(tmp_path):
     """Write the derivatives of a scan below OUTPUT_DIR; entities without `sub-01`."""
@@ -156,10 +161,67 @@ def test_entities_in_the_folders_above_do_not_matter(tmp_path, make_scan, monkey
 
 
 def test_the_specification_names_every_part_once(tmp_path, make_scan):
-    make_scan([], 'T1w', header={'shape': [1, 2, 3]}, numbers={'cv_mean': 1.0}, Model={'Name': 'm'})
+    numbers = {'cv_mean': 1.0, 'alignment': 0.5}
+    make_scan([], 'T1w', header={'shape': [1, 2, 3]}, numbers=numbers, Model={'Name': 'm'})
+    make_viewer(tmp_path / 'sub-01')
     (scan,) = assembly.find_scans(tmp_path, '01')
     spec = assembly.yaml.safe_load(assembly.resource('report.yml').read_text())
     assert [reportlet['bids']['desc'] for reportlet in spec['scan']] == [
-        'verdict', 'alignment', 'contours', 'uncertainty', 'volumes', 'facts', 'numbers', 'run'
+        'verdict', 'alignment', 'rank', 'contours', 'viewer', 'uncertainty', 'chart', 'volumes', 'facts',
+        'numbers', 'run',
     ]  # fmt: skip
     assert set(assembly.scan_parts(scan)) == {reportlet['bids']['desc'] for reportlet in spec['scan']}
+
+
+def test_viewers_bring_their_library_once(tmp_path, make_scan):
+    for scan in ('T1w', 'FLAIR'):
+        make_scan([], scan)
+        make_viewer(tmp_path / 'sub-01', scan)
+    text = assembly.write_subject_report(tmp_path, '01').read_text()
+    assert text.count('class="viewer"') == 2
+    assert text.count('function brainsprite(') == text.count('id="viewer-tables"') == 1
+    assert '</script><b>' not in text, 'what a volume holds cannot end its element'
+    page = Page(tmp_path / 'sub-01.html')
+    assert page.fetched == []
+    assert '1.5 mm' in page.sections['scan-1']
+
+
+def test_a_page_without_viewers_has_no_script(tmp_path, make_scan):
+    make_scan([], 'T1w')
+    assert '<script' not in assembly.write_subject_report(tmp_path, '01').read_text()
+
+
+def test_viewers_that_would_make_the_page_heavy_are_left_out(tmp_path, make_scan):
+    for number in range(4):
+        make_scan([f'run-{number}'], 'T1w')
+        content = {'spacing_mm': 1.5, 'scan': 'x' * 3_000_000}
+        name = f'sub-01_run-{number}_desc-viewer_T1w.json'
+        (tmp_path / 'sub-01' / 'figures' / name).write_text(json.dumps(content))
+    path = assembly.write_subject_report(tmp_path, '01')
+    assert path.stat().st_size < 10_000_000
+    assert path.read_text().count('class="viewer"') == 3
+    assert 'page would become too large' in Page(path).sections['scan-4']
+
+
+def test_without_brainsprite_the_page_says_so(tmp_path, make_scan, monkeypatch):
+    make_scan([], 'T1w')
+    make_viewer(tmp_path / 'sub-01')
+    monkeypatch.setattr(assembly.viewer, 'library', lambda: None)
+    page = Page(assembly.write_subject_report(tmp_path, '01'))
+    assert 'does not bring brainsprite along' in page.sections['scan-1']
+
+
+def test_what_surrounds_the_scans_is_told(tmp_path, make_scan):
+    make_scan([], 'T1w', modality='T1w', numbers={'alignment': 0.5}, Model={'SHA256': 'ab', 'Name': 't1w'})
+    other = tmp_path / 'sub-02' / 'anat' / 'sub-02_desc-T1w_qc.json'
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps({'modality': 'T1w', 'numbers': {'alignment': 0.4}}))
+    (tmp_path / 'logs' / 'models').mkdir(parents=True)
+    card = {'name': 't1w', 'sha256': {'weights.safetensors': 'ab'}, 'card': {'limits': ['adults <only>']}}
+    (tmp_path / 'logs' / 'models' / 't1w-ab.json').write_text(json.dumps(card))
+    findings = {'errors': 1, 'warnings': 2, 'codes': {'EMPTY_FILE': 1}, 'validator': 'validator 2'}
+    (tmp_path / 'logs' / 'bids_validation.json').write_text(json.dumps(findings))
+    page = Page(assembly.write_subject_report(tmp_path, '01'))
+    assert '1 of the 2 T1w scans' in page.sections['scan-1']
+    assert 'adults <only>' in page.sections['methods']
+    assert '1 error, 2 warnings' in page.sections['overview'] and 'EMPTY_FILE' in page.sections['overview']

@@ -109,6 +109,16 @@ def test_a_crash_file_is_named():
     )
 
 
+def test_the_command_that_failed_can_be_copied():
+    html = fragments.verdict_html({'verdict': 'failed', 'command': "bids_brainseg '/a <b>' /out participant"})
+    assert parse(html).find('.//pre').text == "bids_brainseg '/a <b>' /out participant"
+
+
+def test_stages_are_timed():
+    text = words(fragments.run_html({'Seconds': {'registration': 12.34, 'network_pass': 1.5}}))
+    assert text == 'Registration 12.3 s Network, each further pass 1.5 s'
+
+
 def test_overview_has_a_line_for_each_scan():
     good = {'verdict': 'pass', 'numbers': {'brain_mm3': 1.25e6, 'cv_mean': 0.71, 'alignment': 0.9}}
     html = fragments.overview_html([('T1w', 'scan-1', good), ('dwi', 'scan-2', {'verdict': 'skipped'})])
@@ -138,8 +148,16 @@ def test_numbers_keep_their_units():
     html = fragments.numbers_html(
         {'numbers': {'cv_mean': 1.234, 'etiv_mm3': 1.5e6}, 'Units': {'cv_mean': '%'}}
     )
-    assert row_of(html, 'cv_mean') == ['1.23', '%']
-    assert row_of(html, 'etiv_mm3') == ['1500000', '']
+    assert row_of(html, 'cv_mean') == ['1.23', '%', '', '']
+    assert row_of(html, 'etiv_mm3') == ['1500000', '', '', '']
+    html = fragments.numbers_html(
+        {
+            'numbers': {'fov_cut': 0.1},
+            'Rules': {'fov_cut': {'look_above': 0.3, 'label': 'cut', 'unit': ''}},
+            'Meaning': {'fov_cut': {'Description': 'how <much>'}},
+        }
+    )
+    assert row_of(html, 'fov_cut') == ['0.1', '', 'look above 0.3', 'how <much>']
     assert fragments.numbers_html({}) == ''
 
 
@@ -172,7 +190,41 @@ def test_methods_are_true_to_the_parameters():
         assert phrase in first
     assert second.startswith('dwi scans')
     assert 'applied once' in second and 'nearest' in second
-    assert methods.methods_text([{}]) == ''
+    assert methods.methods_text([{}]) == methods.bibliography([{}]) == ''
+
+
+QC = {'modality': 'T1w', 'Model': {'Name': 't1w', 'SHA256': 'ab'}, 'MonteCarloSamples': 7}
+CARD = {'ab': {'card': {'training': {'data': 'label maps, turned into scans by the generative model'}}}}
+
+
+@pytest.mark.parametrize(
+    ('qc', 'cards', 'there', 'absent'),
+    [
+        (QC, {}, {'zopes2021', 'gal2016', 'klein2010'}, {'billot2023'}),
+        (QC | {'MonteCarloSamples': 0}, {}, {'zopes2021'}, {'gal2016', 'billot2023'}),
+        (QC, CARD, {'gal2016', 'billot2023'}, set()),
+    ],
+)
+def test_only_what_was_used_is_cited(qc, cards, there, absent):
+    bib, text = methods.bibliography([qc], cards), methods.methods_text([qc], cards)
+    keys = set(methods.references())
+    assert there <= keys and absent <= keys
+    for key in keys:
+        author, doi = methods.references()[key]['author'].split()[0], methods.references()[key]['doi']
+        cited = f'{{{key},' in bib
+        assert cited == (f'doi = {{{doi}}}' in bib) == (f'doi:{doi}' in text)
+        body = text.partition('# References')[0]
+        assert cited == any(f'{author} {rest}' in body for rest in ('et al.', 'and Ghahramani')), key
+        assert key not in there or cited
+        assert key not in absent or not cited
+
+
+def test_the_bibliography_is_bibtex():
+    bib = methods.bibliography([QC])
+    assert bib.count('{') == bib.count('}')
+    assert 'author = {Zopes, J and Platscher, M and' in bib
+    assert 'pages = {196--205}' in bib
+    assert 'booktitle = {Proceedings' in bib
 
 
 def test_methods_become_headings_and_paragraphs():
