@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure how large each structure is in a population of label maps, relative to the intracranial volume.
 
-The table that the quality checks compare volumes with (``bids_brainseg/data/population.tsv``) is its output for
-the label maps that the shipped bundles were trained on:
+The table that the quality checks compare volumes with (``bids_brainseg/data/population.tsv``) is its output
+for the label maps that the shipped bundles were trained on:
 
     python benchmarks/population.py training_seg_{01..15}.nii.gz > bids_brainseg/data/population.tsv
 """

@@ -216,8 +216,9 @@ def header_facts(image: Image) -> dict:
     -------
     dict
         shape; voxel_size_mm; orientation (such as 'LPS': where each axis points); obliquity_degrees;
-        shear_degrees (of the axes away from right angles); value_range (lowest, highest); anisotropy (longest edge over shortest); voxel_volume_mm3; datatype; spatial_units; qform_code and
-        sform_code (None for MGH); forms_disagreement_mm (None unless both forms are set).
+        shear_degrees (of the axes away from right angles); value_range (lowest, highest); anisotropy
+        (longest edge over shortest); voxel_volume_mm3; datatype; spatial_units; qform_code and sform_code
+        (None for MGH); forms_disagreement_mm (None unless both forms are set).
     """
     sizes = geometry.voxel_sizes(image.affine)
     header = image.header

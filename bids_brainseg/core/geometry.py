@@ -214,8 +214,8 @@ def shear_angle(affine: ArrayLike) -> float:
     Returns
     -------
     float, degrees
-        The largest deviation from 90 degrees between two voxel axes: the gantry tilt of a CT whose slices were
-        stacked as they are.
+        The largest deviation from 90 degrees between two voxel axes: the gantry tilt of a CT whose slices
+        were stacked as they are.
 
     Examples
     --------

@@ -18,9 +18,9 @@ ALL = 'all'
 
 
 class Population(NamedTuple):
-    """Volume of each class over the intracranial volume in the label maps of the training (``population.tsv``).
+    """Volume of each class over the intracranial volume in the label maps of the training.
 
-    One value per class, nan for the background; `n` is the number of people.
+    From ``population.tsv``: one value per class, nan for the background; `n` is the number of people.
     """
 
     n: int
@@ -57,8 +57,8 @@ def qc_rules(modality: str, bundle: Mapping | None = None, user: Mapping | None 
     bundle : mapping, optional
         Number to rules, of a model bundle: they win over the packaged ones (``qc_thresholds.json``).
     user : mapping, optional
-        ``all`` or a modality to such mappings: they win over everything. None in the place of a number's rules
-        takes them all away, None in the place of a bound takes that one away.
+        ``all`` or a modality to such mappings: they win over everything. None in the place of a number's
+        rules takes them all away, None in the place of a bound takes that one away.
 
     Returns
     -------

@@ -66,7 +66,8 @@ class Measure(SimpleInterface):
         decision, reasons = verdict(numbers, rules)
         document = qc_document(
             inputs.record, verdict=decision, reasons=reasons, numbers=numbers, dictionary=qc_numbers(),
-            header=facts['header'] | slices(inputs.record), provenance=provenance, Rules=rules, Seconds=seconds(samples, registration),
+            header=facts['header'] | slices(inputs.record), provenance=provenance,
+            Rules=rules, Seconds=seconds(samples, registration),
         )  # fmt: skip
         document['warnings'] += [*facts['notes'], *registration['notes']]
         folder = Path(runtime.cwd)

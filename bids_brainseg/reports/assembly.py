@@ -80,7 +80,7 @@ def write_subject_report(
     ----------
     output_dir : path
         Root of the derivatives; ``sub-<subject>/**/*_qc.json``, the ``*_morph.tsv`` beside each and
-        ``sub-<subject>/figures/*`` are read, and below ``logs`` what the validator said and the models' cards.
+        ``sub-<subject>/figures/*`` are read, and below ``logs`` the validator's findings and models' cards.
     subject : str
         Label, with or without ``sub-``.
     failures : sequence of mapping, optional

@@ -43,8 +43,8 @@ def rank_html(qc: Mapping, peers: Mapping[str, Sequence[float]]) -> str:
     if len(others) > 1:
         below, middle = bisect.bisect_left(others, value), others[len(others) // 2]
         told += (
-            f'; {below} of the {len(others)} {escape(modality)} scans in these outputs so far have a lower one '
-            f'(lowest {others[0]:.2f}, median {middle:.2f}, highest {others[-1]:.2f})'
+            f'; {below} of the {len(others)} {escape(modality)} scans in these outputs so far have a lower '
+            f'one (lowest {others[0]:.2f}, median {middle:.2f}, highest {others[-1]:.2f})'
         )
     return f'{told}. 1 is perfect agreement; unrelated images have about 0.2.</p>'
 

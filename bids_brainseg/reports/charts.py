@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chart of a scan's volumes: rows of its table in, SVG out, whose ink follows the page's light or dark."""
+"""The chart of a scan's volumes: rows of its table in, SVG out, whose ink is that of the page."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def volumes_chart(table: Iterable[Mapping], *, cv_threshold: float | None = None
     Returns
     -------
     str
-        An ``<svg>`` element; '' if the table holds no structure. Its text is text, its black ``currentColor``.
+        An ``<svg>``; '' if the table holds no structure. Its text is text, its black ``currentColor``.
     """
     table = list(table)
     lines = chart_rows(table)

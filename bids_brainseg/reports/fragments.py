@@ -177,7 +177,9 @@ def facts_html(qc: Mapping, remarks: Sequence[str] = ()) -> str:
         name, unit = FACTS.get(key, (key.replace('_', ' ').capitalize(), ''))
         if value not in (None, '', []):
             items.append((name, f'{plain(value)} {unit}'.strip()))
-    listed = ''.join(f'<li>{escape(str(text))}</li>' for text in dict.fromkeys([*(qc.get('warnings') or ()), *remarks]))
+    listed = ''.join(
+        f'<li>{escape(str(text))}</li>' for text in dict.fromkeys([*(qc.get('warnings') or ()), *remarks])
+    )
     return pairs_html(items) + (f'<ul class="warnings">{listed}</ul>' if listed else '')
 
 

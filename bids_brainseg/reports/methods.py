@@ -128,8 +128,8 @@ def _passes(qc: Mapping) -> str:
     marked = '' if threshold is None else f', marked above {threshold:g} %'
     return (
         f'The segmentation is the likeliest structure of the mean of {passes} passes with dropout active '
-        f'(Monte-Carlo dropout; Gal and Ghahramani, 2016; seed {qc.get("RandomSeed", "n/a")}); the spread of a '
-        f'volume over the passes is given as its coefficient of variation{marked}.'
+        f'(Monte-Carlo dropout; Gal and Ghahramani, 2016; seed {qc.get("RandomSeed", "n/a")}); the spread of '
+        f'a volume over the passes is given as its coefficient of variation{marked}.'
     )
 
 

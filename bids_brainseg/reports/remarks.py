@@ -43,8 +43,8 @@ def _codes(header: Mapping) -> list[str]:
     for name, code in (('qform', qform), ('sform', sform)):
         if code in SPACES:
             told.append(
-                f'The {name} code {code} says that the scan lies in {SPACES[code]} space. If it was fitted to a '
-                'template, its volumes are not those of the head.'
+                f'The {name} code {code} says that the scan lies in {SPACES[code]} space. If it was fitted '
+                'to a template, its volumes are not those of the head.'
             )
     if sform == 0 and qform:
         told.append('The sform code is 0; the position comes from the qform.')
@@ -57,11 +57,13 @@ def _axes(header: Mapping) -> list[str]:
     told = []
     angle, shear = _number(header, 'obliquity_degrees'), _number(header, 'shear_degrees')
     if angle > OBLIQUE_DEGREES:
-        told.append(f'The slices are turned by {angle:.0f}° against the axes of the body; volumes do not suffer.')
+        told.append(
+            f'The slices are turned by {angle:.0f}° against the axes of the body; volumes do not suffer.'
+        )
     if shear > SHEAR_DEGREES:
         told.append(
-            f'The axes are {shear:.1f}° away from right angles, as a CT with a tilted gantry has it. The affine '
-            'says so and the volumes take it into account; programs that ignore it see a sheared head.'
+            f'The axes are {shear:.1f}° away from right angles, as a CT with a tilted gantry has it. The '
+            'affine says so and the volumes take it into account; programs that ignore it see a sheared head.'
         )
     return told
 
@@ -78,8 +80,8 @@ def _slices(header: Mapping) -> list[str]:
     spacing, thickness = _number(header, 'slice_spacing_mm'), _number(header, 'slice_thickness_mm')
     if spacing > 0 and all(abs(size / spacing - 1) > UNEVEN for size in sizes):
         told.append(
-            f'The sidecar gives a spacing between slices of {spacing:.3g} mm, which no axis of the image has: '
-            'the slices may be uneven, or some were left out.'
+            f'The sidecar gives a spacing between slices of {spacing:.3g} mm, which no axis of the image '
+            'has: the slices may be uneven, or some were left out.'
         )
     if thickness > 0 and long > thickness * (1 + 5 * UNEVEN):
         told.append(
@@ -97,7 +99,9 @@ def _field_of_view(numbers: Mapping) -> list[str]:
             'cross-section): the brain may be cut, and then its volumes are too small.'
         )
     if isinstance(inside, int | float) and inside < INSIDE:
-        told.append(f'By the alignment, {100 * (1 - inside):.1f} % of the brain lie outside the field of view.')
+        told.append(
+            f'By the alignment, {100 * (1 - inside):.1f} % of the brain lie outside the field of view.'
+        )
     return told
 
 

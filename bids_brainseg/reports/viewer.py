@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interactive slice viewer: a scan, its labels and their uncertainty as three mosaics of sagittal slices.
 
-The slices are drawn by brainsprite, which nilearn brings along and which needs no more than a 2D canvas, so it
-works from a file, offline and without a graphics card; ``data/report.js`` adds names, layers and opacity. To keep
-pages light the volume is cut to the head and resampled to isotropic voxels, some 2.5 million at most.
+The slices are drawn by brainsprite, which nilearn brings along and which needs no more than a 2D canvas, so
+it works from a file, offline and without a graphics card; ``data/report.js`` adds names, layers and opacity.
+To keep pages light the volume is cut to the head and resampled to isotropic voxels, some 2.5 million at most.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 from collections.abc import Sequence
 from functools import cache
-from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,8 +47,9 @@ def viewer_figure(
     affine : (4, 4) float array
         Voxel indices to RAS mm.
     out_file : path
-        JSON to write: ``shape`` and ``spacing_mm`` of the viewer's volume, its ``affine``, how many ``columns`` of
-        slices a mosaic has, and the mosaics ``scan``, ``labels`` and ``uncertainty`` as data URIs.
+        JSON to write: ``shape`` and ``spacing_mm`` of the viewer's volume, its ``affine``, how many
+        ``columns`` of slices a mosaic has, and as data URIs the mosaics ``scan``, ``labels`` and
+        ``uncertainty``.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def viewer_grid(grid: svg.Canonical, box: Sequence) -> tuple[tuple[int, int, int
 
 
 def mosaic(volume: np.ndarray, columns: int) -> np.ndarray:
-    """Lay sagittal slices out in rows, front to the right and top up: (rows * K, columns * J) of (I, J, K)."""
+    """Lay the sagittal slices of (I, J, K) out, front right and top up: (rows * K, columns * J)."""
     count, width, height = volume.shape
     rows = -(-count // columns)
     tiles = np.zeros((rows * columns, height, width), volume.dtype)
@@ -138,9 +138,9 @@ def viewer_html(path: Path) -> str:
         '<label><input type="checkbox" class="doubt">uncertainty</label>'
         '<label>opacity <input type="range" class="opacity" min="0" max="1" step="0.05" value="0.45"></label>'
         f'<output></output></div><div class="stage" tabindex="0" aria-label="slices of the scan">'
-        f'<canvas class="slices"></canvas></div><p class="note">Shown with voxels of {escape(f"{spacing:.3g}")} mm '
-        'along the axes of the scan; the files keep the full resolution. Click or drag to move, or use the arrow '
-        'keys and page up and down.</p>'
+        f'<canvas class="slices"></canvas></div><p class="note">Shown with voxels of {spacing:.3g} mm along '
+        'the axes of the scan; the files keep the full resolution. Click or drag to move, or use the arrow keys '
+        'and page up and down.</p>'
         f'<script type="application/json" class="volume">{safe}</script></div>'
     )
 

@@ -54,7 +54,9 @@ def test_the_card_of_a_model(tmp_path):
         },
     }  # fmt: skip
     write(tmp_path / 'logs/models/ct-abc.json', model)
-    write(tmp_path / 'logs/models/other.json', model | {'sha256': {'weights.safetensors': 'xyz'}, 'name': 'b'})
+    write(
+        tmp_path / 'logs/models/other.json', model | {'sha256': {'weights.safetensors': 'xyz'}, 'name': 'b'}
+    )
     write(tmp_path / 'logs/models/broken.json', '[')
     read = cards.read_cards(tmp_path)
     assert set(read) == {'abc', 'xyz'}

@@ -46,8 +46,14 @@ def test_the_ink_is_that_of_the_page():
 
 
 def test_two_charts_of_a_page_do_not_clash():
-    first, other = charts.volumes_chart(table()), charts.volumes_chart(table(**{'Brain-Stem': {'cv_mc': '9'}}))
-    pieces = [dict(re.findall(r'<(?:path|clipPath) id="(\w+)"[^>]*?(?: d="([^"]*)")?[^>]*>', svg)) for svg in (first, other)]  # noqa: E501
+    first, other = (
+        charts.volumes_chart(table()),
+        charts.volumes_chart(table(**{'Brain-Stem': {'cv_mc': '9'}})),
+    )
+    pieces = [
+        dict(re.findall(r'<(?:path|clipPath) id="(\w+)"[^>]*?(?: d="([^"]*)")?[^>]*>', svg))
+        for svg in (first, other)
+    ]  # noqa: E501
     ids = [re.findall(r' id="([^"]*)"', svg) for svg in (first, other)]
     for name in set(ids[0]) & set(ids[1]):  # the same name may only stand for the same thing
         assert pieces[0].get(name) == pieces[1].get(name)

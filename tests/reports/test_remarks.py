@@ -52,4 +52,7 @@ def test_hounsfield_units_have_limits_of_their_own():
 
 
 def test_numbers_that_were_not_measured_are_passed_over():
-    assert remarks({'numbers': {'fov_cut': 'n/a', 'brain_inside_fov': 'n/a'}, 'header': {'qform_code': None}}) == []
+    assert (
+        remarks({'numbers': {'fov_cut': 'n/a', 'brain_inside_fov': 'n/a'}, 'header': {'qform_code': None}})
+        == []
+    )

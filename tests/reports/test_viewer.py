@@ -83,7 +83,9 @@ def test_air_is_cut_away_but_no_label():
 
 def test_arrays_of_different_shape_are_refused(tmp_path):
     with pytest.raises(ValueError, match='one shape'):
-        viewer.viewer_figure(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.zeros((3, 3, 4)), np.eye(4), tmp_path)
+        viewer.viewer_figure(
+            np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.zeros((3, 3, 4)), np.eye(4), tmp_path
+        )
 
 
 def test_nilearn_brings_the_library():
