@@ -112,8 +112,8 @@ def tissue_signal(
     -----
     Brightness is the median over a tissue; its spread, half the distance between the 16th and the 84th
     percentile (the standard deviation, if it were normal), holds noise and, near its border, the other
-    tissue. The ratio is that of Magnotta and Friedman, J. Digit. Imaging 2006, doi:10.1007/s10278-006-0264-x, without
-    the noise of air, which CT and skull-stripped scans do not have.
+    tissue. The ratio is that of Magnotta and Friedman, J. Digit. Imaging 2006,
+    doi:10.1007/s10278-006-0264-x, without the noise of air, which CT and skull-stripped scans do not have.
     """
     image, labels = np.asarray(image), np.asarray(labels)
     (bright, spread), (other, other_spread) = (

@@ -139,8 +139,8 @@ def viewer_html(path: Path) -> str:
         '<label>opacity <input type="range" class="opacity" min="0" max="1" step="0.05" value="0.45"></label>'
         f'<output></output></div><div class="stage" tabindex="0" aria-label="slices of the scan">'
         f'<canvas class="slices"></canvas></div><p class="note">Shown with voxels of {spacing:.3g} mm along '
-        'the axes of the scan; the files keep the full resolution. Click or drag to move, or use the arrow keys '
-        'and page up and down.</p>'
+        'the axes of the scan; the files keep the full resolution. Click or drag to move, or use the arrow '
+        'keys and page up and down.</p>'
         f'<script type="application/json" class="volume">{safe}</script></div>'
     )
 

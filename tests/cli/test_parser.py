@@ -93,6 +93,8 @@ def test_memory_has_units(text, gigabytes):
         (['in', 'out', 'participant', '--model', 'T2w=.'], "unknown modality 'T2w'"),
         (['in', 'out', 'participant', '--bids-filter-file', 'absent.json'], 'cannot be read as JSON'),
         (['in', 'out', 'participant', '--bids-filter-file', 'list.json'], 'must hold {"MODALITY"'),
+        (['in', 'out', 'participant', '--qc-thresholds', 'absent.json'], 'cannot be read as JSON'),
+        (['in', 'out', 'participant', '--qc-thresholds', 'list.json'], 'list.json: must hold {"all" or'),
         (['in', 'out', 'participant', '--use-plugin', 'absent.yml'], 'cannot be read as YAML'),
         (['in', 'out', 'participant', '--use-plugin', 'list.json'], 'must name a nipype plugin'),
         (['in', 'out'], 'required: LEVEL'),
@@ -104,6 +106,14 @@ def test_usage_errors(capsys, tmp_path, monkeypatch, words, phrase):
     code, message = refused(capsys, *words)
     assert code == 2
     assert phrase in message
+
+
+def test_thresholds_come_from_a_file(tmp_path):
+    rules = {'all': {'alignment': {'look_below': 0.5}}, 'ct': {'fov_cut': None}}
+    (tmp_path / 'rules.json').write_text(json.dumps(rules))
+    settings = parse(['in', 'out', 'participant', '--qc-thresholds', f'{tmp_path}/rules.json'])
+    assert settings.qc_thresholds == rules
+    assert tomllib.loads(settings.to_toml())['qc_thresholds']['all'] == rules['all']
 
 
 def test_derivatives_folder_inside_the_dataset_is_fine(tmp_path):

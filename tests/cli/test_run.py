@@ -19,6 +19,7 @@ from tiny import GRID, SPACING, head, make_tiny_bundle
 
 from bids_brainseg.bids.outputs import list_outputs
 from bids_brainseg.cli.run import main
+from bids_brainseg.settings import Settings
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
@@ -28,7 +29,21 @@ def told(capsys) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
-# === Refusals ===
+# === Refusals and what is kept for the page ===
+
+
+def test_what_the_validator_says_is_kept(tmp_path, monkeypatch):
+    from bids_brainseg.bids import validation
+    from bids_brainseg.cli import run
+
+    settings = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work')
+    monkeypatch.setattr(validation, 'validation_findings', lambda folder: None)
+    run.validate(settings)
+    assert not (tmp_path / 'out').exists()
+    findings = {'errors': 2, 'warnings': 0, 'codes': {'X': 2}, 'validator': 'v'}
+    monkeypatch.setattr(validation, 'validation_findings', lambda folder: findings)
+    run.validate(settings)
+    assert json.loads((tmp_path / 'out' / 'logs' / 'bids_validation.json').read_text()) == findings
 
 
 def test_not_a_dataset(tmp_path, capsys):
@@ -172,7 +187,9 @@ def test_failures_are_told_and_others_go_on(whole_run):
         name = f'sub-{label}/{datatype}/sub-{label}_{suffix}.nii.gz'
         (line,) = [line for line in printed.splitlines() if f'failed  {name}: ' in line]
         assert phrase in line, line
-        assert phrase in (folder / 'out' / f'sub-{label}.html').read_text(), label
+        page = (folder / 'out' / f'sub-{label}.html').read_text()
+        assert phrase in page, label
+        assert f'bids_brainseg {folder}/in {folder}/out participant --participant-label {label} ' in page
         assert not list((folder / 'out' / f'sub-{label}').rglob('*_dseg.nii.gz'))
         crashes = list((folder / 'out' / f'sub-{label}' / 'log').rglob('crash-*.txt'))
         assert len(crashes) == (label != 'nobval')  # which is found before anything runs
@@ -201,6 +218,19 @@ def test_a_good_scan_has_everything(whole_run, label):
     assert len({line.split('\t')[0] for line in rows}) == 29
     unfinished = [path for path in (folder / 'out').rglob('*') if path.name.endswith(('.part', '.tmp'))]
     assert unfinished == []
+
+
+@pytest.mark.integration
+def test_methods_and_models_are_told(whole_run):
+    _, _, folder, _ = whole_run
+    logs = folder / 'out' / 'logs'
+    assert '@article{zopes2021,' in (logs / 'CITATION.bib').read_text()
+    assert 'Gal and Ghahramani' in (logs / 'CITATION.md').read_text()
+    models = {json.loads(path.read_text())['name'] for path in (logs / 'models').glob('*.json')}
+    assert models == {f'tiny{modality}' for modality in ('T1w', 'ct')}
+    page = (folder / 'out' / 'sub-good.html').read_text()
+    assert 'Model tinyT1w' in page
+    assert 'class="viewer"' in page
 
 
 @pytest.mark.integration
