@@ -171,7 +171,14 @@ def main() -> None:
     sources = {kind: read(path, args.spacing) for kind, path in paths.items() if path}
     root, derivatives = args.out / 'bids', args.out / 'derivatives'
     labels = write_dataset(root, sources)
-    words = [str(root), str(derivatives), 'participant', '-w', str(args.out / 'work'), '--skip-bids-validation']
+    words = [
+        str(root),
+        str(derivatives),
+        'participant',
+        '-w',
+        str(args.out / 'work'),
+        '--skip-bids-validation',
+    ]
     brainseg([*words, *options])
     rows = []
     for label in labels:

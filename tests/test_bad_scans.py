@@ -33,7 +33,11 @@ def dataset(script, tmp_path_factory):
     affine = np.array([[-4, 0, 0, 78.0], [0, -4, 0, 98], [0, 0, 5, -70], [0, 0, 0, 1]])
     root = tmp_path_factory.mktemp('bad')
     labels = script.write_dataset(root, {'t1w': (head, affine), 'ct': (head / 10 - 20, affine)})
-    return head, affine, {label: load_image(next((root / f'sub-{label}').rglob('*.nii.gz'))) for label in labels}
+    return (
+        head,
+        affine,
+        {label: load_image(next((root / f'sub-{label}').rglob('*.nii.gz'))) for label in labels},
+    )
 
 
 def test_every_case_is_written_and_differs_from_the_good_one(script, dataset):

@@ -43,8 +43,20 @@ def population() -> Population:
 
 @cache
 def qc_numbers() -> dict[str, dict]:
-    """Return label, unit, range and description of every quality number (``qc_numbers.json``)."""
-    return json.loads(resource('qc_numbers.json').read_text(encoding='utf-8'))
+    """Return ``label``, ``unit``, ``range`` and ``description`` of each quality number (``qc_numbers.tsv``).
+
+    The unit of what has none is ''; a range ends with None where there is no limit.
+    """
+    with resource('qc_numbers.tsv').open(newline='', encoding='utf-8') as stream:
+        return {
+            row['number']: {
+                'label': row['label'],
+                'unit': '' if row['unit'] == '1' else row['unit'],
+                'range': [None if row[end] == 'n/a' else float(row[end]) for end in ('lowest', 'highest')],
+                'description': row['description'],
+            }
+            for row in csv.DictReader(stream, delimiter='\t')
+        }
 
 
 def qc_rules(modality: str, bundle: Mapping | None = None, user: Mapping | None = None) -> dict[str, dict]:

@@ -101,7 +101,7 @@ def measure(inputs, samples: dict, registration: dict, model: dict) -> tuple[dic
     columns : dict
         Arguments of :func:`bids_brainseg.bids.derivatives.morph_table`.
     numbers : dict
-        Every quality number; what they mean is in ``qc_numbers.json``.
+        Every quality number; what they mean is in ``qc_numbers.tsv``.
     """
     image = nb.load(inputs.dseg)
     labels, scan = np.asanyarray(image.dataobj), read_array(inputs.in_file)
