@@ -158,7 +158,7 @@ def volumes_html(rows: Iterable[Mapping], *, cv_threshold: float | None = None) 
         '<th colspan="3">Left</th><th colspan="3">Right</th><th></th></tr>'
         f'<tr><th>Structure</th>{head}{head}<th class="n">R\N{MINUS SIGN}L %</th></tr></thead>'
         f'<tbody>{"".join(body)}</tbody><tbody><tr class="side"><th></th><th colspan="3">Midline</th></tr>'
-        f'{"".join(middle)}</tbody></table></div><p class="note">{_legend(cv_threshold)}</p>'
+        f'{"".join(middle)}</tbody></table></div>{_flagged(rows)}<p class="note">{_legend(cv_threshold)}</p>'
     )
 
 
@@ -259,21 +259,30 @@ def plain(value: Any) -> str:
 def _cells(row: Mapping | None, threshold: float | None) -> str:
     if row is None:
         return f'<td class="n">{MISSING}</td>' * 3
-    flag = str(row.get('flag', 'n/a'))
-    flagged = flag not in ('', 'n/a', 'nan', 'None')
-    cv = number(row.get('cv_mc'), 2)
+    spread, others = _flags(row)
+    cv, volume = number(row.get('cv_mc'), 2), number(row.get('volume_mm3'))
     high = threshold is not None and cv != MISSING and float(row['cv_mc']) > threshold
-    if flagged and not flag.startswith('cv'):  # what is not about the spread is said in words
-        cv = f'<span class="flag" title="CV {escape(str(row.get("cv_mc")))} %">{escape(flag)}</span>'
-    elif flagged or high:
+    if spread or high:
         cv = f'<span class="flag" title="above the threshold">{cv}</span>'
+    if others:  # said in words below the table
+        volume = f'<span class="flag" title="{escape("; ".join(others))}">{volume}</span>'
     mean = number(row.get('mc_mean_mm3'))
     passes = mean if mean == MISSING else f'{mean} ± {number(row.get("mc_std_mm3"))}'
-    return (
-        f'<td class="n v">{number(row.get("volume_mm3"))}</td>'
-        f'<td class="n">{passes}</td>'
-        f'<td class="n">{cv}</td>'
-    )
+    return f'<td class="n v">{volume}</td><td class="n">{passes}</td><td class="n">{cv}</td>'
+
+
+def _flags(row: Mapping) -> tuple[list[str], list[str]]:
+    """Take the flag of a row apart: what is about the spread over the passes, and what is not."""
+    flag = str(row.get('flag', 'n/a'))
+    reasons = [] if flag in ('', 'n/a', 'nan', 'None') else flag.split('; ')
+    return [x for x in reasons if x.startswith('cv')], [x for x in reasons if not x.startswith('cv')]
+
+
+def _flagged(rows: Iterable[Mapping]) -> str:
+    """List the structures that deserve a look for more than their spread."""
+    told = [(str(row['name']).replace('-', ' '), _flags(row)[1]) for row in rows]
+    items = ''.join(f'<li>{escape(name)}: {escape("; ".join(why))}</li>' for name, why in told if why)
+    return f'<ul class="warnings">{items}</ul>' if items else ''
 
 
 def _asymmetry(left: Mapping | None, right: Mapping | None) -> str:

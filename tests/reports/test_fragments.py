@@ -78,7 +78,10 @@ def test_a_spread_above_the_threshold_is_marked():
         Left_Putamen={'flag': 'touches <edge>'},
     )
     marked = [(mark.text, mark.get('title')) for mark in parse(fragments.volumes_html(table, cv_threshold=1.0)).iter('span') if mark.get('class') == 'flag']  # fmt: skip # noqa: E501
-    assert marked == [('1.01', 'above the threshold'), ('touches <edge>', 'CV 0.5 %')]
+    assert marked == [('1.01', 'above the threshold'), ('1\u2009000', 'touches <edge>')]
+    assert [item.text for item in parse(fragments.volumes_html(table)).iter('li')] == [
+        'Left Putamen: touches <edge>'
+    ]
 
 
 def test_absent_numbers_are_said_to_be_absent():
