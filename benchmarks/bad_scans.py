@@ -3,9 +3,9 @@
 
     python benchmarks/bad_scans.py OUT --t1w SCAN.nii.gz [--ct SCAN.nii.gz] [--spacing MM] [options ...]
 
-A good T1w (and a good CT) are spoilt in ways that happen, written as a BIDS dataset below OUT, segmented as a user
-would, and listed: what was flagged, with which reason, and what was not. Further options go to ``bids_brainseg``
-(``--mc-samples 3`` is quick). OUT gets ``bids``, ``derivatives`` and ``bad_scans.tsv``.
+A good T1w (and a good CT) are spoilt in ways that happen, written as a BIDS dataset below OUT, segmented as
+a user would, and listed: what was flagged, with which reason, and what was not. Further options go to
+``bids_brainseg`` (``--mc-samples 3`` is quick). OUT gets ``bids``, ``derivatives`` and ``bad_scans.tsv``.
 """
 
 from __future__ import annotations
