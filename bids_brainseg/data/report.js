@@ -59,7 +59,9 @@
       for (let i = 0; i < labels.length; i++) {
         let colour = structures.checked ? colours[labels[i]] : null;
         let alpha = 255;
-        const weight = uncertain.checked ? Math.min(1, doubt[i] / 255 / 0.08 - 0.25) : 0;
+        // alone it is coloured as in the figure; over structures only what is very uncertain hides their colour
+        const value = doubt[i] / 255;
+        const weight = uncertain.checked ? Math.min(1, colour ? value / 0.4 : value / 0.08 - 0.25) : 0;
         if (weight > 0) {
           alpha = colour ? 255 : 255 * weight;
           colour = colour ? ramp[doubt[i]].map((x, c) => weight * x + (1 - weight) * colour[c]) : ramp[doubt[i]];

@@ -176,7 +176,8 @@ def facts_html(qc: Mapping, remarks: Sequence[str] = ()) -> str:
     for key, value in (qc.get('header') or {}).items():
         name, unit = FACTS.get(key, (key.replace('_', ' ').capitalize(), ''))
         if value not in (None, '', []):
-            items.append((name, f'{plain(value)} {unit}'.strip()))
+            text = ' to '.join(map(plain, value)) if key == 'value_range' else plain(value)
+            items.append((name, f'{text} {unit}'.strip()))
     listed = ''.join(
         f'<li>{escape(str(text))}</li>' for text in dict.fromkeys([*(qc.get('warnings') or ()), *remarks])
     )

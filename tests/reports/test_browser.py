@@ -75,7 +75,7 @@ def page(phantom27, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('derivatives')
     labels, affine = phantom27.labels, phantom27.affine
     image = np.float32(labels * 20 + 100 + 10 * np.random.default_rng(0).normal(size=labels.shape))
-    entropy = np.where(labels > 0, 0.06, 0.0)  # so little that structures show through
+    entropy = np.where(labels > 0, 0.2, 0.0)  # so little that structures show through
     drawings = folder / 'sub-01' / 'figures'
     drawings.mkdir(parents=True)
     alignment_figure(

@@ -137,12 +137,14 @@ def test_facts_of_the_header_and_warnings():
         'orientation': 'IPR',
         'qform_code': None,
         'new_fact': 3,
+        'value_range': [-1024.0, 3071.0],
     }
     text = words(fragments.facts_html({'header': header, 'warnings': ['a & b', 'a & b']}))
     assert 'Voxels 256 × 256 × 35' in text
     assert 'Voxel size 1 × 1 × 4.8 mm' in text
     assert 'Orientation IPR' in text
     assert 'New fact 3' in text
+    assert 'Values -1024 to 3071' in text
     assert 'qform' not in text
     assert text.count('a & b') == 1
 
