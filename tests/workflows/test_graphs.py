@@ -19,8 +19,8 @@ STEPS = {
     'derivatives_wf.transforms', 'derivatives_wf.ds_dseg', 'derivatives_wf.ds_uncertainty',
     'derivatives_wf.ds_morph', 'derivatives_wf.ds_qc',
     'derivatives_wf.ds_xfm', 'derivatives_wf.ds_xfm_inverse',
-    'figures_wf.alignment', 'figures_wf.contours', 'figures_wf.uncertainty',
-    'figures_wf.ds_alignment', 'figures_wf.ds_contours', 'figures_wf.ds_uncertainty',
+    'figures_wf.alignment', 'figures_wf.contours', 'figures_wf.viewer', 'figures_wf.uncertainty',
+    'figures_wf.ds_alignment', 'figures_wf.ds_contours', 'figures_wf.ds_viewer', 'figures_wf.ds_uncertainty',
 }  # fmt: skip
 SCANS = {
     'T1w': {'modality': 'T1w'},
