@@ -89,8 +89,13 @@ def init_scan_wf(
         mem_gb=heavy_gb or 5.0,
     )
     back = pe.Node(
-        BackToScan(grid_affine=[list(row) for row in bundle.grid_affine], method=label_resampling),
+        BackToScan(
+            grid_affine=[list(row) for row in bundle.grid_affine],
+            method=label_resampling,
+            num_threads=threads,
+        ),
         name='back',
+        n_procs=threads,
         mem_gb=heavy_gb or 2.0,
     )
     measure = pe.Node(
