@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
     """What a page says beside its own scans: the dataset's validation, models, and alignment of all scans."""
 
     validation: Mapping | None = None
-    cards: Mapping[str, Mapping] = {}
+    cards: Mapping[tuple[str, str], Mapping] = {}
     peers: Mapping[str, Sequence[float]] = {}
 
 

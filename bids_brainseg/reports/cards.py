@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from . import fragments
+from .methods import model_key
 
 
 def alignments(output_dir: Path) -> dict[str, list[float]]:
@@ -49,21 +50,21 @@ def rank_html(qc: Mapping, peers: Mapping[str, Sequence[float]]) -> str:
     return f'{told}. 1 is perfect agreement; unrelated images have about 0.2.</p>'
 
 
-def read_cards(output_dir: Path) -> dict[str, dict]:
-    """Read the descriptions of the models behind the outputs: hash of the weights to ``model.json``."""
+def read_cards(output_dir: Path) -> dict[tuple[str, str], dict]:
+    """Read the descriptions of the models behind the outputs: their name and hash to ``model.json``."""
     cards = {}
     for path in sorted((Path(output_dir) / 'logs' / 'models').glob('*.json')):
         try:
             card = json.loads(path.read_text(encoding='utf-8'))
-            cards[str(card['sha256']['weights.safetensors'])] = card
+            cards[str(card['name']), str(card['sha256']['weights.safetensors'])] = card
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return cards
 
 
-def cards_html(qcs: Iterable[Mapping], cards: Mapping[str, Mapping]) -> str:
+def cards_html(qcs: Iterable[Mapping], cards: Mapping[tuple[str, str], Mapping]) -> str:
     """Show the card of each model that the scans were segmented with."""
-    used = dict.fromkeys(str((qc.get('Model') or {}).get('SHA256')) for qc in qcs)
+    used = dict.fromkeys(model_key(qc) for qc in qcs)
     return ''.join(_card(cards[key]) for key in used if key in cards)
 
 

@@ -28,7 +28,7 @@ def references() -> dict[str, dict]:
     return json.loads(resource('references.json').read_text(encoding='utf-8'))
 
 
-def methods_text(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = None) -> str:
+def methods_text(qcs: Iterable[Mapping], cards: Mapping[tuple[str, str], Mapping] | None = None) -> str:
     """Describe how scans were processed, one paragraph for each way.
 
     Parameters
@@ -36,7 +36,7 @@ def methods_text(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = N
     qcs : iterable of mapping
         Contents of ``*_qc.json``; those of scans without a result are passed over.
     cards : mapping, optional
-        Hash of the weights to ``model.json`` of the bundle.
+        :func:`model_key` to ``model.json`` of the bundle.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def methods_text(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = N
     return '\n\n'.join([*paragraphs, f'# References\n\n{listed}'])
 
 
-def cited(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = None) -> list[str]:
+def cited(qcs: Iterable[Mapping], cards: Mapping[tuple[str, str], Mapping] | None = None) -> list[str]:
     """List the keys of what these results rest on."""
     qcs = [qc for qc in qcs if qc.get('Model')]
     keys = set(ALWAYS if qcs else ())
@@ -67,7 +67,7 @@ def cited(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = None) ->
     return [key for key in references() if key in keys]
 
 
-def bibliography(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = None) -> str:
+def bibliography(qcs: Iterable[Mapping], cards: Mapping[tuple[str, str], Mapping] | None = None) -> str:
     """Write the references of :func:`methods_text` as BibTeX; '' if no scan has a result."""
     entries = []
     for key in cited(qcs, cards):
@@ -85,13 +85,19 @@ def bibliography(qcs: Iterable[Mapping], cards: Mapping[str, Mapping] | None = N
     return '\n'.join(entries)
 
 
+def model_key(qc: Mapping) -> tuple[str, str]:
+    """Name the model behind a result: its name, and the hash of its weights."""
+    model = qc.get('Model') or {}
+    return str(model.get('Name')), str(model.get('SHA256'))
+
+
 def _cited(fields: Mapping[str, str]) -> str:
     authors = fields['author'].replace(' and others', ', et al').replace(' and ', ', ')
     place = f'{fields["journal"]} {fields["volume"]}:{fields["pages"]} ({fields["year"]})'
     return f'{authors}. {fields["title"]}. {place}. doi:{fields["doi"]}'
 
 
-def _paragraph(qc: Mapping, cards: Mapping[str, Mapping]) -> str:
+def _paragraph(qc: Mapping, cards: Mapping[tuple[str, str], Mapping]) -> str:
     model = qc['Model']
     version = (qc.get('Versions') or {}).get('bids_brainseg', '')
     name, weights = model.get('Name'), str(model.get('SHA256') or '')[:12]
@@ -114,8 +120,8 @@ def _passes_of(qc: Mapping) -> int:
     return int(qc.get('MonteCarloSamples') or 0)
 
 
-def _is_synthetic(qc: Mapping, cards: Mapping[str, Mapping]) -> bool:
-    card = (cards.get(str((qc.get('Model') or {}).get('SHA256'))) or {}).get('card') or {}
+def _is_synthetic(qc: Mapping, cards: Mapping[tuple[str, str], Mapping]) -> bool:
+    card = (cards.get(model_key(qc)) or {}).get('card') or {}
     told = str((card.get('training') or {}).get('data', '')).lower()
     return any(word in told for word in SYNTHETIC_WORDS)
 

@@ -54,13 +54,12 @@ def test_the_card_of_a_model(tmp_path):
         },
     }  # fmt: skip
     write(tmp_path / 'logs/models/ct-abc.json', model)
-    write(
-        tmp_path / 'logs/models/other.json', model | {'sha256': {'weights.safetensors': 'xyz'}, 'name': 'b'}
-    )
+    write(tmp_path / 'logs/models/other.json', model | {'name': 'b'})  # with the same weights
     write(tmp_path / 'logs/models/broken.json', '[')
     read = cards.read_cards(tmp_path)
-    assert set(read) == {'abc', 'xyz'}
-    html = cards.cards_html([{'Model': {'SHA256': 'abc'}}, {}, {'Model': {'SHA256': 'abc'}}], read)
+    assert set(read) == {('ct', 'abc'), ('b', 'abc')}
+    used = {'Model': {'Name': 'ct', 'SHA256': 'abc'}}
+    html = cards.cards_html([used, {}, used], read)
     assert len(re.findall('<h4>', html)) == 1
     for phrase in ('Model ct', '1.2', '112 × 144 × 128', 'label maps', 'two heads', '0.67', 'adults only'):
         assert phrase in html

@@ -199,7 +199,9 @@ def test_methods_are_true_to_the_parameters():
 
 
 QC = {'modality': 'T1w', 'Model': {'Name': 't1w', 'SHA256': 'ab'}, 'MonteCarloSamples': 7}
-CARD = {'ab': {'card': {'training': {'data': 'label maps, turned into scans by the generative model'}}}}
+CARD = {
+    ('t1w', 'ab'): {'card': {'training': {'data': 'label maps, turned into scans by the generative model'}}}
+}
 
 
 @pytest.mark.parametrize(
