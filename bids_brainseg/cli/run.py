@@ -75,8 +75,9 @@ def run(settings: Settings) -> int:
 
 def segment(settings: Settings, records: list) -> int:
     """Segment the scans, then write the pages and the summary."""
+    from ..bids.outcomes import reason_of
     from ..workflows.execution import configure, run_workflow, write_graph
-    from .outcome import judge, reason_of, summary
+    from .outcome import judge, keep, summary
 
     began = time.monotonic()
     settings = resolve_device(settings)
@@ -94,6 +95,7 @@ def segment(settings: Settings, records: list) -> int:
         complaint = complaint and reason_of(complaint)
     for record in todo:
         outcomes.append(judge(record, settings, expected_files(record, settings), complaint))
+    keep(outcomes, settings)
     code = write_reports(settings, by_subject(records, outcomes))
     print(summary(outcomes, settings.output_dir, time.monotonic() - began))
     failed = any(outcome.status == 'failed' for outcome in outcomes)
