@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..settings import MODALITIES, Settings
 
-LEVELS = ('participant',)
+LEVELS = ('participant', 'group')
 UNKNOWN_LEVEL = 17
 
 

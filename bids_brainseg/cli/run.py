@@ -51,6 +51,15 @@ def set_up_logging(verbosity: int) -> None:
 
 
 def run(settings: Settings) -> int:
+    """Process a dataset at the level that was asked for."""
+    if settings.level == 'group':
+        from .group import run_group
+
+        return run_group(settings)
+    return run_participants(settings)
+
+
+def run_participants(settings: Settings) -> int:
     """Process the participants of a dataset."""
     from ..bids.query import find_images
 
