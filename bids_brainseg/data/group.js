@@ -2,6 +2,7 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const $ = (id) => document.getElementById(id);
 // Okabe and Ito's colours, which most people can tell apart, without black and yellow, so both themes can show them.
+const palette = () => (dark.matches ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLOURS.slice(3)] : COLOURS);
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#a6761d',
   '#66a61e', '#e7298a', '#1b9e77', '#7f7f7f'];
 const CONTROLS = ['structure', 'measure', 'modality', 'colour', 'against', 'pair'];
@@ -10,7 +11,11 @@ const reasons = new Map(data.outliers.map(([scan, structure, why]) => [`${scan} 
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const escape = (text) => String(text ?? '').replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
-const number = (value) => (value === null ? 'n/a' : value.toLocaleString('en', { maximumSignificantDigits: 5 }));
+const number = (value) => (value === null ? 'n/a' : value.toLocaleString('en', { maximumSignificantDigits: 5 }).replace('-', '−'));
+const digits = { 'Brain, ml': 1, 'Ventricles, ml': 1, 'eTIV, ml': 1, 'Mean CV, %': 2, Alignment: 2 };
+const decimals = (value, title) => value.toLocaleString('en', { minimumFractionDigits: digits[title] ?? 0 });
+// Which scores make a ring in the view of a measure: those of the volume, of the residual, of the asymmetry.
+const JUDGED = { volume: 0, percent: 1, residual: 1, asymmetry: 2 };
 
 // === Controls ===
 
@@ -47,13 +52,15 @@ const layout = (more) => ({
   font: { family: getComputedStyle(document.body).fontFamily, color: css('--ink'), size: 13 },
   paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', margin: { l: 80, r: 20, t: 20, b: 60 },
   hovermode: 'closest', hoverlabel: { bgcolor: css('--card'), bordercolor: css('--line'), font: { color: css('--ink') }, align: 'left' },
+  modebar: { bgcolor: 'rgba(0,0,0,0)', color: css('--line'), activecolor: css('--soft') },
   legend: { orientation: 'h', y: 1.02, yanchor: 'bottom' }, ...more,
 });
-const axis = (title, more) => ({ title: { text: title }, gridcolor: css('--line'), zerolinecolor: css('--line'), linecolor: css('--line'), ...more });
+const axis = (title, more) => ({ title: { text: title }, gridcolor: css('--line'), zerolinecolor: css('--line'), linecolor: css('--line'), automargin: true, ...more });
 
 function draw(id, traces, options) {
   $(id).classList.remove('empty');
-  Plotly.react(id, traces, layout(options), { displaylogo: false, responsive: true, modeBarButtonsToRemove: ['lasso2d', 'select2d'] });
+  Plotly.react(id, traces, layout(options), { displaylogo: false, responsive: true, modeBarButtonsToRemove: ['lasso2d', 'select2d'] })
+    .then(() => { $(id).dataset.drawn = Math.round(performance.now()); });
   if (!$(id).dataset.links) {
     $(id).dataset.links = 'yes';
     $(id).on('plotly_click', ({ points, event }) => {
@@ -79,12 +86,12 @@ function hover(i, s, value, unit) {
   for (const [name, group] of Object.entries(data.groups)) {
     if (group.of[i] >= 0) lines.push(`${escape(name)}: ${escape(group.levels[group.of[i]])}`);
   }
-  if (why) lines.push(...why.split('; ').map(escape));
+  if (why) lines.push(...why.filter(Boolean).map(escape));
   return lines.join('<br>');
 }
 
 // One trace for each colour, and a ring around each outlier.
-function points(chosen, s, values, unit, x, y) {
+function points(chosen, s, values, unit, kind, x, y) {
   const group = data.groups[$('colour').value] ?? { levels: [], of: [] };
   const tones = { pass: css('--pass'), look: css('--look'), fail: css('--fail') };
   const trace = (own, name, color) => ({
@@ -94,47 +101,54 @@ function points(chosen, s, values, unit, x, y) {
   });
   const traces = group.levels.map((level, g) => trace(
     chosen.filter((i) => group.of[i] === g), level,
-    $('colour').value === 'verdict' ? tones[level] ?? css('--none') : COLOURS[g % COLOURS.length]));
+    $('colour').value === 'verdict' ? tones[level] ?? css('--none') : palette()[g % COLOURS.length]));
   traces.push(trace(chosen.filter((i) => (group.of[i] ?? -1) < 0), 'n/a', css('--none')));
-  const marked = trace(chosen.filter((i) => reasons.has(`${i} ${s}`)), 'outlier', css('--fail'));
+  const marked = trace(chosen.filter((i) => reasons.get(`${i} ${s}`)?.[kind]), 'outlier', css('--fail'));
   Object.assign(marked.marker, { symbol: 'circle-open', size: 14, opacity: 1, line: { width: 2 } });
   return [...traces, marked].filter((t) => t.x.length);
 }
 
-function drawDistribution() {
+// What the choices above the charts come to: a structure, a measure, and the scans that have a number.
+function view() {
   const s = data.keys.indexOf($('structure').value);
   const measure = data.measures[$('measure').value];
   const values = data.values[$('measure').value][s];
   const modality = $('modality').value;
-  const title = `${data.names[s]}: ${measure.name.toLowerCase().replace('etiv', 'eTIV')}, ${measure.unit}`;
-  const chosen = values === null ? [] : data.scan.map((_, i) => i).filter((i) => values[i] !== null && (!modality || data.modality[i] === modality));
-  if (!chosen.length) {
-    for (const id of ['distribution', 'trend']) say(id, `${data.names[s]}: ${measure.name.toLowerCase()} is not known.`);
-    return;
-  }
+  const has = (i) => values !== null && values[i] !== null && (!modality || data.modality[i] === modality);
+  return { s, measure, values, modality, kind: JUDGED[$('measure').value], chosen: [...data.scan.keys()].filter(has),
+    title: `${data.names[s]}<br>${measure.short}, ${measure.unit}`, unknown: `${data.names[s]}: ${measure.short} is not known.` };
+}
+
+function drawDistribution() {
+  const { s, measure, values, modality, kind, chosen, title, unknown } = view();
+  if (!chosen.length) return say('distribution', unknown);
   // Side by side: the modalities, or, for one of them, what the colours tell apart.
-  const group = data.groups[$('colour').value];
-  const columns = modality ? [...(group?.levels ?? []), 'n/a'] : data.modalities;
+  const group = data.groups[$('colour').value] ?? { levels: [], of: [] };
+  const columns = modality ? [...group.levels, 'n/a'] : data.modalities;
   const columnOf = (i) => (!modality ? data.modalities.indexOf(data.modality[i])
-    : group && group.of[i] >= 0 ? group.of[i] : columns.length - 1);
-  const used = [...columns.keys()].filter((c) => chosen.some((i) => columnOf(i) === c));
-  const place = (i) => used.indexOf(columnOf(i));
-  const boxes = used.map((c, p) => {
-    const own = chosen.filter((i) => columnOf(i) === c);
-    return { type: 'box', x0: p, y: own.map((i) => values[i]), boxpoints: false, hoverinfo: 'skip', showlegend: false,
-      line: { color: css('--soft'), width: 1 }, fillcolor: 'rgba(128,128,128,0.12)', width: 0.75 };
+    : (group.of[i] ?? -1) >= 0 ? group.of[i] : columns.length - 1);
+  const members = columns.map((_, c) => chosen.filter((i) => columnOf(i) === c));
+  const used = [...columns.keys()].filter((c) => members[c].length);
+  const boxes = used.map((c, place) => ({
+    type: 'box', x0: place, y: members[c].map((i) => values[i]), boxpoints: false, hoverinfo: 'skip', showlegend: false,
+    line: { color: css('--soft'), width: 1 }, fillcolor: 'rgba(128,128,128,0.12)', width: 0.75,
+  }));
+  const x = (i) => used.indexOf(columnOf(i)) + jitter(i);
+  return draw('distribution', [...boxes, ...points(chosen, s, values, measure.unit, kind, x, (i) => values[i])], {
+    xaxis: axis('', { tickvals: [...used.keys()], ticktext: used.map((c) => `${escape(columns[c])} (${members[c].length})`),
+      range: [-0.6, used.length - 0.4], zeroline: false }),
+    yaxis: axis(title, { tickformat: ',.9~g' }),
   });
-  const labels = used.map((c) => `${escape(columns[c])} (${chosen.filter((i) => columnOf(i) === c).length})`);
-  draw('distribution', [...boxes, ...points(chosen, s, values, measure.unit, (i) => place(i) + jitter(i), (i) => values[i])], {
-    xaxis: axis('', { tickvals: used.map((_, p) => p), ticktext: labels, range: [-0.6, used.length - 0.4], zeroline: false }),
-    yaxis: axis(title, { tickformat: ',~g' }),
-  });
+}
+
+function drawTrend() {
+  const { s, measure, values, kind, chosen, title, unknown } = view();
   const against = $('against').value;
   const numbers = data.axes[against];
   const both = chosen.filter((i) => numbers[i] !== null);
-  if (!both.length) return say('trend', `${against} is not known for these scans.`);
-  draw('trend', points(both, s, values, measure.unit, (i) => numbers[i], (i) => values[i]), {
-    xaxis: axis(against, { tickformat: ',~g' }), yaxis: axis(title, { tickformat: ',~g' }),
+  if (!both.length) return say('trend', chosen.length ? `${against} is not known for these scans.` : unknown);
+  return draw('trend', points(both, s, values, measure.unit, kind, (i) => numbers[i], (i) => values[i]), {
+    xaxis: axis(against, { tickformat: ',.9~g' }), yaxis: axis(title, { tickformat: ',.9~g' }),
   });
 }
 
@@ -154,9 +168,9 @@ function drawPairs() {
   const all = known.flatMap(([i, j]) => [values[i], values[j]]);
   const ends = [Math.min(...all), Math.max(...all)];
   const line = { type: 'scatter', mode: 'lines', x: ends, y: ends, hoverinfo: 'skip', showlegend: false, line: { color: css('--soft'), width: 1 } };
-  draw('pairs', [line, ...points(known.map(([i]) => i), s, values, 'mm³', (i) => values[i], (i) => values[second.get(i)])], {
-    xaxis: axis(`${data.names[s]}, ${first[0]}${a === b ? ` ${a}` : ''}, mm³`, { tickformat: ',~g' }),
-    yaxis: axis(`${first[1]}${a === b ? ` ${b}` : ''}, mm³`, { tickformat: ',~g' }),
+  return draw('pairs', [line, ...points(known.map(([i]) => i), s, values, 'mm³', 0, (i) => values[i], (i) => values[second.get(i)])], {
+    xaxis: axis(`${data.names[s]}, ${first[0]}${a === b ? ` ${a}` : ''}, mm³`, { tickformat: ',.9~g' }),
+    yaxis: axis(`${first[1]}${a === b ? ` ${b}` : ''}, mm³`, { tickformat: ',.9~g' }),
   });
 }
 
@@ -174,28 +188,44 @@ function drawTables() {
   jQuery('#scan-table').DataTable({ ...options, data: rows, columns: titles.map((title, c) => ({
     title: escape(title),
     className: rows.some((row) => typeof row[c] === 'number') ? 'n' : '',
-    render: when[c] ?? shown((value) => (title === 'Verdict' ? badge(value) : typeof value === 'number' ? number(value) : escape(value))),
+    render: when[c] ?? shown((value) => (title === 'Verdict' ? badge(value) : typeof value === 'number' ? decimals(value, title) : escape(value))),
   })) });
   jQuery('#outlier-table').DataTable({ ...options, pageLength: 10,
-    data: data.outliers.map(([i, s, why]) => [data.scan[i], data.modality[i], data.names[s], why, data.page[i]]),
-    columns: [{ title: 'Scan', render: when[0] }, { title: 'Modality' }, { title: 'Structure' },
+    data: data.outliers.map(([i, s, why]) => [data.scan[i], data.modality[i], data.names[s], why.filter(Boolean).join('; '), data.page[i]]),
+    columns: [{ title: 'Scan', className: 'name', render: when[0] }, { title: 'Modality' }, { title: 'Structure' },
       { title: 'Why', className: 'reason', render: shown(escape) }] });
   jQuery('#absent-table').DataTable({ ...options, pageLength: 10,
     data: [...data.absent.map((row) => [...row, '']), ...data.absent_scans],
-    columns: [{ title: 'Participant or scan', render: when[0] }, { title: 'Status', render: shown(badge) },
+    columns: [{ title: 'Participant or scan', className: 'name', render: when[0] }, { title: 'Status', render: shown(badge) },
       { title: 'Why', className: 'reason', render: shown(escape) }] });
 }
 
+// === Charts are drawn when they come into view: thousands of points take their time ===
+
+const charts = { distribution: drawDistribution, trend: drawTrend, pairs: drawPairs };
+const stale = new Set();
+const visible = new Set();
+function refresh(ids) {
+  for (const id of ids) if (stale.delete(id)) charts[id]();
+}
 function show() {
   document.documentElement.classList.toggle('dark', dark.matches);
-  drawDistribution();
-  drawPairs();
+  Object.keys(charts).forEach((id) => stale.add(id));
+  refresh(visible);
 }
 
 restore();
 show();
 drawTables();
+document.documentElement.dataset.ready = Math.round(performance.now());
+const observer = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) visible.add(target.id); else visible.delete(target.id);
+  }
+  refresh(visible);
+}, { rootMargin: '100px' });
+Object.keys(charts).forEach((id) => observer.observe($(id)));
+window.addEventListener('beforeprint', () => refresh(Object.keys(charts)));
 for (const id of CONTROLS) $(id).addEventListener('change', () => { keep(); show(); });
 dark.addEventListener('change', show);
 window.addEventListener('hashchange', () => { if (location.hash.includes('=')) { restore(); show(); } });
-document.documentElement.dataset.ready = Math.round(performance.now());

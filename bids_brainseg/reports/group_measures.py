@@ -53,8 +53,8 @@ class Measures:
         ``'volume'``, ``'residual'``, ``'asymmetry'`` -> robust score.
     count : int
         Reference scans behind the score of the volume.
-    outlier : object
-        Why a number is an outlier, in words; empty if it is none.
+    why : dict
+        The same keys -> (N, 30) object: why the score makes an outlier, in words; empty if it does not.
     """
 
     scans: list[GroupScan]
@@ -65,7 +65,15 @@ class Measures:
     asymmetry: np.ndarray
     z: dict[str, np.ndarray]
     count: np.ndarray
-    outlier: np.ndarray
+    why: dict[str, np.ndarray]
+
+    @property
+    def outlier(self) -> np.ndarray:
+        """All reasons of a number, (N, 30) object; empty where there is none."""
+        joined = [
+            '; '.join(filter(None, texts)) for texts in zip(*(w.ravel() for w in self.why.values()), strict=True)
+        ]
+        return np.array(joined, object).reshape(self.volume.shape)
 
 
 def measure_group(scans: Sequence[GroupScan]) -> Measures:
@@ -83,7 +91,7 @@ def measure_group(scans: Sequence[GroupScan]) -> Measures:
     left = np.full(volume.shape, np.nan)
     z = {kind: np.full(volume.shape, np.nan) for kind in KINDS}
     count = np.zeros(volume.shape, int)
-    outlier = np.full(volume.shape, '', object)
+    why = {kind: np.full(volume.shape, '', object) for kind in KINDS}
     for modality in dict.fromkeys(scan.modality for scan in scans):
         rows = np.array([scan.modality == modality for scan in scans])
         fit = residuals(volume[rows], etiv[rows], reference[rows])
@@ -96,9 +104,8 @@ def measure_group(scans: Sequence[GroupScan]) -> Measures:
             for row, column in np.argwhere(np.abs(found.scores) > LIMIT):
                 where = np.flatnonzero(rows)[row], column
                 words = _why(kind, values[where], found.scores[row, column], found.median[column])
-                others = f'of {found.count[column]} {modality} scans'
-                outlier[where] += ('; ' if outlier[where] else '') + words.format(others=others)
-    return Measures(scans, reference, volume, percent, left, lopsided, z, count, outlier)
+                why[kind][where] = f'{words} ({found.count[column]} {modality} scans)'
+    return Measures(scans, reference, volume, percent, left, lopsided, z, count, why)
 
 
 def choose_reference(scans: Sequence[GroupScan]) -> np.ndarray:
@@ -122,13 +129,20 @@ def choose_reference(scans: Sequence[GroupScan]) -> np.ndarray:
 
 
 def _why(kind: str, value: float, score: float, median: float) -> str:
+    """Say how far a number is from the others.
+
+    >>> _why('asymmetry', -20.04, -4.26, -0.01)
+    'left-right asymmetry −20.0 %, 4.3 robust SD below the median of 0.0 %'
+    """
+    name, digits, unit = {
+        'volume': ('volume', 0, 'mm³'),
+        'residual': ('volume beside that expected from eTIV', 0, 'mm³'),
+        'asymmetry': ('left-right asymmetry', 1, '%'),
+    }[kind]
+    # Adding 0 turns a negative zero into a plain one.
+    value, median = (f'{round(x, digits) + 0:,.{digits}f} {unit}'.replace('-', '\N{MINUS SIGN}') for x in (value, median))
     side = 'above' if score > 0 else 'below'
-    if kind == 'asymmetry':
-        what, usual = f'left-right asymmetry {value:.1f} %', f'{median:.1f} %'
-    else:
-        what, usual = f'volume {value:,.0f} mm\N{SUPERSCRIPT THREE}', f'{median:,.0f} mm\N{SUPERSCRIPT THREE}'
-        what = what.replace('volume', 'volume beside that expected from eTIV') if kind == 'residual' else what
-    return f'{what} is {abs(score):.1f} robust SD {side} the median {{others}} ({usual})'
+    return f'{name} {value}, {abs(score):.1f} robust SD {side} the median of {median}'
 
 
 def scan_pairs(scans: Sequence[GroupScan]) -> dict[tuple[str, str], list[tuple[int, int]]]:

@@ -24,14 +24,14 @@ from ..bids.files import plain, write_text
 from ..bids.group import Group, GroupScan
 from ..core.group import LIMIT, MINIMUM
 from ..data import modalities, resource
-from .group_measures import NAMES, RANKS, Measures, scan_pairs
+from .group_measures import NAMES, Measures, scan_pairs
 from .group_tables import Table, covariate_columns, scanner_of
 
 MEASURES = {
-    'volume': ('Volume', 'mm³'),
-    'percent': ('Share of eTIV', '%'),
-    'residual': ('Volume beside that expected from eTIV', 'mm³'),
-    'asymmetry': ('Left-right asymmetry', '%'),
+    'volume': ('Volume', 'volume', 'mm³'),
+    'percent': ('Share of eTIV', 'share of eTIV', '%'),
+    'residual': ('Volume beside that expected from eTIV', 'residual after eTIV', 'mm³'),
+    'asymmetry': ('Left-right asymmetry', 'asymmetry', '%'),
 }
 # A column of participants.tsv with more values than this is no legend.
 MOST_LEVELS = 12
@@ -84,20 +84,19 @@ def embedded(content: dict) -> str:
 
 def overview(group: Group, measures: Measures) -> list[dict]:
     """Count the scans of each modality by verdict and status."""
-    rows = []
+    rows, outlying = [], (measures.outlier != '').any(axis=1)
     for modality in [*modalities(), *sorted({scan.modality for scan in group.scans} - set(modalities()))]:
         scans = [scan for scan in group.scans if scan.modality == modality]
         if scans:
             verdicts = Counter(str(scan.qc.get('verdict')) for scan in scans if scan.usable)
             judged = [place for place, scan in enumerate(measures.scans) if scan.modality == modality]
-            marked = sum(bool((measures.outlier[place] != '').any()) for place in judged)
-            enough = bool(np.isfinite(measures.z['volume'][judged]).any()) if judged else False
+            enough = bool(np.isfinite(measures.z['volume'][judged]).any())
             rows.append({
                 'modality': modality, 'scans': len(scans), 'people': len({scan.subject for scan in scans}),
                 **{verdict: verdicts[verdict] for verdict in ('pass', 'look', 'fail')},
                 'without': sum(not scan.usable for scan in scans),
                 'reference': int(measures.reference[judged].sum()),
-                'marked': marked if enough else None,
+                'marked': int(outlying[judged].sum()) if enough else None,
             })  # fmt: skip
     return rows
 
@@ -111,15 +110,12 @@ def totals(tables: dict[str, Table]) -> dict[str, int]:
 def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
     """Gather what the page draws: lists over the scans with a result, then the tables."""
     scans = measures.scans
-    found = np.argwhere(measures.outlier != '')
-    worst = np.nanmax(
-        np.abs([np.nan_to_num(scores) for scores in measures.z.values()]), axis=0, initial=0
-    )
-    found = sorted(found.tolist(), key=lambda where: -worst[tuple(where)])
     return {
         'names': [name.replace('-', ' ') for name in NAMES],
         'keys': list(NAMES),
-        'measures': {key: {'name': name, 'unit': unit} for key, (name, unit) in MEASURES.items()},
+        'measures': {
+            key: {'name': name, 'short': brief, 'unit': unit} for key, (name, brief, unit) in MEASURES.items()
+        },
         'values': {key: values_of(getattr(measures, key)) for key in MEASURES},
         'scan': [scan.name for scan in scans],
         'modality': [scan.modality for scan in scans],
@@ -127,7 +123,7 @@ def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
         'page': [page_of(scan, group) for scan in scans],
         'groups': levels_of(group, scans),
         'axes': axes_of(group, measures),
-        'outliers': [[row, column, measures.outlier[row, column]] for row, column in found],
+        'outliers': outliers_of(measures),
         'pairs': [[*both, places] for both, places in scan_pairs(scans).items()],
         'agreement': agreement_of(tables['agreement']),
         'rows': table_rows(group, measures),
@@ -140,6 +136,14 @@ def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
             [scan.name, scan.status, scan.reason, page_of(scan, group)] for scan in group.scans if scan.reason
         ],
     }
+
+
+def outliers_of(measures: Measures) -> list[list]:
+    """Return scan, structure and the reason for each kind of score (empty: none), the farthest first."""
+    farthest = np.max([np.abs(np.nan_to_num(scores)) for scores in measures.z.values()], axis=0)
+    found = np.argwhere(farthest > LIMIT)
+    found = found[np.argsort(-farthest[tuple(found.T)], kind='stable')]
+    return [[row, column, [why[row, column] for why in measures.why.values()]] for row, column in found.tolist()]
 
 
 def values_of(values: np.ndarray) -> list:
@@ -161,16 +165,17 @@ def short(value) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def number_or_none(text) -> float | None:
-    """Read a number.
+def number_or_none(text, digits: int | None = None) -> float | None:
+    """Read a number, and round it to so many digits after the point, or to five significant ones.
 
-    >>> number_or_none('63'), number_or_none('89+'), number_or_none('nan'), number_or_none('')
-    (63, None, None, None)
+    >>> number_or_none('63'), number_or_none('89+'), number_or_none('nan'), number_or_none(1.256, 1)
+    (63, None, None, 1.3)
     """
     try:
-        return short(float(text))
+        number = float(text)
     except (TypeError, ValueError):
         return None
+    return short(number) if digits is None or not math.isfinite(number) else round(number, digits)
 
 
 def page_of(scan: GroupScan, group: Group) -> str:
@@ -232,23 +237,25 @@ def agreement_of(table: Table) -> dict[str, list]:
 
 def table_rows(group: Group, measures: Measures) -> dict:
     """Return titles and rows of the table of all scans, those without a result included."""
+    outlying = (measures.outlier != '').sum(axis=1)
     place_of = {scan.name: place for place, scan in enumerate(measures.scans)}
     names = covariate_columns(group)
     rows = []
     for scan in group.scans:
         place = place_of.get(scan.name)
         numbers = scan.qc.get('numbers') or {}
-        volumes = [None] * 3 if place is None else [short(v / 1000) for v in measures.volume[place, -3:]]
+        volumes = [None] * 3 if place is None else [number_or_none(v / 1000, 1) for v in measures.volume[place, -3:]]
+        judged = place is not None and np.isfinite(measures.z['volume'][place]).any()
         known = group.covariates.of(scan.subject, scan.session)
         entities = [f'{k}-{v}' for k, v in scan.entities.items() if k not in ('sub', 'ses')]
         rows.append([
             f'sub-{scan.subject}', f'ses-{scan.session}' if scan.session is not None else '',
             ' '.join(entities), scan.modality,
             str(scan.qc.get('verdict') or '') if place is not None else scan.status,
-            *volumes, number_or_none(numbers.get('cv_mean')), number_or_none(numbers.get('alignment')),
-            None if place is None else int((measures.outlier[place] != '').sum()),
+            *volumes, number_or_none(numbers.get('cv_mean'), 2), number_or_none(numbers.get('alignment'), 2),
+            int(outlying[place]) if judged else None,
             *(known.get(column, '') for column in names), scanner_name(scan), page_of(scan, group),
         ])  # fmt: skip
     titles = ['Participant', 'Session', 'Scan', 'Modality', 'Verdict', 'Brain, ml', 'Ventricles, ml',
               'eTIV, ml', 'Mean CV, %', 'Alignment', 'Outliers', *names.values(), 'Scanner']  # fmt: skip
-    return {'titles': titles, 'rows': rows, 'ranks': list(RANKS)}
+    return {'titles': titles, 'rows': rows}

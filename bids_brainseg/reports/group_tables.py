@@ -159,8 +159,9 @@ def wide_volumes(group: Group, measures: Measures) -> pd.DataFrame:
 def quality(group: Group, measures: Measures) -> pd.DataFrame:
     """One row per scan, also of those without a result."""
     numbers = list(dict.fromkeys(key for scan in group.scans for key in scan.qc.get('numbers') or {}))
+    outlying = (measures.outlier != '').sum(axis=1)
     judged = {
-        scan.name: int((measures.outlier[place] != '').sum())
+        scan.name: int(outlying[place])
         for place, scan in enumerate(measures.scans)
         if np.isfinite(measures.z['volume'][place]).any()
     }
