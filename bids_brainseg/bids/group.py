@@ -181,11 +181,10 @@ def _mixtures(scans: Sequence[GroupScan]) -> list[str]:
     ways: dict[str, dict[str, set]] = {}
     for scan in scans:
         if scan.usable:
-            model, versions = scan.qc.get('Model'), scan.qc.get('Versions')
             made = ways.setdefault(scan.modality, {'weights': set(), 'ways of resampling': set(), 'versions': set()})
-            made['weights'].add(model.get('SHA256') if isinstance(model, Mapping) else None)
+            made['weights'].add(str(scan.qc.get('Model', {}).get('SHA256')))
             made['ways of resampling'].add(str(scan.qc.get('LabelResampling')))
-            made['versions'].add(versions.get('bids_brainseg') if isinstance(versions, Mapping) else None)
+            made['versions'].add(str(scan.qc.get('Versions', {}).get('bids_brainseg')))
     return [
         f'The {modality} scans come from {len(found)} {what}; their volumes may not be comparable.'
         for modality, made in ways.items()
@@ -222,8 +221,9 @@ def _read(outputs: ScanOutputs) -> tuple[GroupScan, str]:
             if kind not in outputs.files:
                 raise ValueError(f'there is no {kind} file beside the other outputs')
         scan.qc = _qc(outputs.files['qc'])
-        scan.modality = str(scan.qc.get('modality') or scan.modality)
-        source = str(next(iter(scan.qc.get('Sources') or []), '')).removeprefix(SOURCE)
+        if scan.qc.get('modality') in modalities():
+            scan.modality = scan.qc['modality']
+        source = _source(scan.qc)
         scan.rows = _volumes(outputs.files['morph'])
     except (OSError, ValueError, csv.Error) as error:
         scan.status, scan.reason = 'broken', str(error)
@@ -235,9 +235,20 @@ def _qc(path: Path) -> dict:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{path.name} cannot be read as JSON: {error}') from error
-    if not isinstance(content, Mapping) or not isinstance(content.get('numbers'), Mapping):
+    kinds = {'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict,
+             'Model': dict, 'Versions': dict, 'Scanner': dict}  # fmt: skip
+    if not isinstance(content, dict) or 'numbers' not in content:
         raise ValueError(f'{path.name} holds no numbers')
-    return dict(content)
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise ValueError(f'{path.name}: {key} is not a {kind.__name__}')
+    return content
+
+
+def _source(qc: Mapping) -> str:
+    """Return the path of the scan below the root of its dataset; empty if the output does not say."""
+    uri = str(next(iter(qc.get('Sources', [])), ''))
+    return uri.removeprefix(SOURCE) if uri.startswith(SOURCE) else ''
 
 
 def _volumes(path: Path) -> list[dict]:
@@ -286,9 +297,9 @@ def _tell(scan: GroupScan, told: Told | None) -> None:
 
 def _with_scanner(scan: GroupScan, bids_dir: Path | None, sidecars: Sidecars) -> GroupScan:
     """Ask the sidecars of the source where the output does not say which scanner it was."""
-    source = str(next(iter(scan.qc.get('Sources') or []), ''))
-    if scan.qc and 'Scanner' not in scan.qc and bids_dir is not None and source.startswith(SOURCE):
-        metadata, _ = sidecars.metadata(bids_dir / source.removeprefix(SOURCE))
+    source = _source(scan.qc)
+    if source and 'Scanner' not in scan.qc and bids_dir is not None:
+        metadata, _ = sidecars.metadata(bids_dir / source)
         scan.qc['Scanner'] = scanner(metadata)
     return scan
 

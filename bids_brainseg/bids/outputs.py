@@ -62,7 +62,7 @@ def list_outputs(output_dir: Path, subject: str) -> list[ScanOutputs]:
             continue
         if suffix == 'xfm' and extension == '.txt':
             transforms.append((path, entities))
-        elif _main(suffix) == extension and 'desc' in entities:
+        elif _main(suffix) == extension and {'sub', 'desc'} <= set(entities):
             scan = _scan(found, path, entities)
             scan.files[suffix] = path
     for path, entities in transforms:

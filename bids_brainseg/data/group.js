@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const palette = () => (dark.matches ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLOURS.slice(3)] : COLOURS);
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#a6761d',
   '#66a61e', '#e7298a', '#1b9e77', '#7f7f7f'];
+const BUTTONS = ['toImage', 'zoom2d', 'pan2d', 'zoomIn2d', 'zoomOut2d', 'resetScale2d'];
 const CONTROLS = ['structure', 'measure', 'modality', 'colour', 'against', 'pair'];
 const dark = window.matchMedia('(prefers-color-scheme: dark)');
 const reasons = new Map(data.outliers.map(([scan, structure, why]) => [`${scan} ${structure}`, why]));
@@ -59,7 +60,7 @@ const axis = (title, more) => ({ title: { text: title }, gridcolor: css('--line'
 
 function draw(id, traces, options) {
   $(id).classList.remove('empty');
-  Plotly.react(id, traces, layout(options), { displaylogo: false, responsive: true, modeBarButtonsToRemove: ['lasso2d', 'select2d'] })
+  Plotly.react(id, traces, layout(options), { displaylogo: false, responsive: true, modeBarButtons: [BUTTONS] })
     .then(() => { $(id).dataset.drawn = Math.round(performance.now()); });
   if (!$(id).dataset.links) {
     $(id).dataset.links = 'yes';

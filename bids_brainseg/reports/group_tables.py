@@ -97,9 +97,8 @@ def covariate_columns(group: Group) -> dict[str, str]:
 
 def scanner_of(scan: GroupScan) -> dict:
     """Return which scanner a scan comes from, as far as its sidecar says."""
-    told = scan.qc.get('Scanner')
-    told = told if isinstance(told, Mapping) else {}
-    return {column: told.get(key, '') for column, key in SCANNER.items()}
+    told = scan.qc.get('Scanner', {})
+    return {column: one_line(str(told.get(key, ''))) for column, key in SCANNER.items()}
 
 
 def _frame(group: Group, scans: list[GroupScan], extra) -> pd.DataFrame:
@@ -168,7 +167,7 @@ def quality(group: Group, measures: Measures) -> pd.DataFrame:
 
     def extra(_, scan):
         qc = scan.qc
-        model, versions = _mapping(qc.get('Model')), _mapping(qc.get('Versions'))
+        model, versions = qc.get('Model', {}), qc.get('Versions', {})
         flags = [row['flag'] for row in scan.rows]
         return {
             'status': scan.status,
@@ -227,10 +226,6 @@ def one_line(text: str) -> str:
     return ' '.join(text.split())
 
 
-def _mapping(value) -> Mapping:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _number(value):
     return value if isinstance(value, (int, float)) else ''
 
@@ -240,7 +235,7 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
     renamed = {new: old for old, new in covariate_columns(group).items()}
     units: dict[str, str] = {}
     for scan in group.scans:
-        units = {**_mapping(scan.qc.get('Units')), **units}
+        units = {**scan.qc.get('Units', {}), **units}
     columns = {}
     for column in table:
         structure, _, kind = column.rpartition('_asymmetry_')
