@@ -19,7 +19,12 @@ TYPICAL = {
     'Hippocampus': 4e3, 'Amygdala': 1.6e3, 'VentralDC': 4e3,
 }  # fmt: skip
 FOLDER = {'T1w': 'anat', 'FLAIR': 'anat', 'dwi': 'dwi', 'ct': 'ct'}
-SCANNERS = (('Siemens', 'Prisma', 3), ('Siemens', 'Avanto', 1.5), ('GE', 'Discovery MR750', 3), ('Philips', 'Ingenia', 3))
+SCANNERS = (
+    ('Siemens', 'Prisma', 3),
+    ('Siemens', 'Avanto', 1.5),
+    ('GE', 'Discovery MR750', 3),
+    ('Philips', 'Ingenia', 3),
+)
 UNITS = {'alignment': 'share of local structure that agrees, [0, 1]', 'cv_mean': '%', 'brain_mm3': 'mm^3'}
 HEAD = 'index\tname\themisphere\tvolume_mm3\tvolume_soft_mm3\tmc_mean_mm3\tmc_std_mm3\tcv_mc\tflag\n'
 LABELS = label_table()[1:]
@@ -83,8 +88,16 @@ def anatomy(rng: np.random.Generator, size: float, age: float) -> np.ndarray:
 
 
 def write_scan(
-    out: Path, subject: str, session: str | None, modality: str, volumes, etiv: float, *, cv: float = 0.5,
-    entities: str = '', **qc,
+    out: Path,
+    subject: str,
+    session: str | None,
+    modality: str,
+    volumes,
+    etiv: float,
+    *,
+    cv: float = 0.5,
+    entities: str = '',
+    **qc,
 ) -> Path:
     """Write table and quality document of one scan; returns the path of the table."""
     parts = [f'sub-{subject}', *([f'ses-{session}'] if session else [])]
@@ -94,7 +107,9 @@ def write_scan(
     sums = [sum(v for v, label in zip(volumes, LABELS, strict=True) if 'Ventricle' not in label.name)]
     sums = [*sums, sum(volumes) - sums[0], etiv]
     rows = [
-        f'{label.index}\t{label.name}\t{label.hemisphere}\t{v:.8g}\t{v:.8g}\t{v:.8g}\t{v * cv / 100:.8g}\t{cv:.8g}\tn/a'
+        f'{label.index}\t{label.name}\t{label.hemisphere}\t'
+        + f'{v:.8g}\t' * 3
+        + f'{v * cv / 100:.8g}\t{cv:.8g}\tn/a'
         for label, v in zip(LABELS, volumes, strict=True)
     ] + [f'n/a\t{name}\tn/a\t{v:.8g}' + '\tn/a' * 5 for name, v in zip(TOTALS, sums, strict=True)]
     verdict = 'look' if cv > 2 else 'pass'

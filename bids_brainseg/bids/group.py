@@ -181,7 +181,9 @@ def _mixtures(scans: Sequence[GroupScan]) -> list[str]:
     ways: dict[str, dict[str, set]] = {}
     for scan in scans:
         if scan.usable:
-            made = ways.setdefault(scan.modality, {'weights': set(), 'ways of resampling': set(), 'versions': set()})
+            made = ways.setdefault(
+                scan.modality, {'weights': set(), 'ways of resampling': set(), 'versions': set()}
+            )
             made['weights'].add(str(scan.qc.get('Model', {}).get('SHA256')))
             made['ways of resampling'].add(str(scan.qc.get('LabelResampling')))
             made['versions'].add(str(scan.qc.get('Versions', {}).get('bids_brainseg')))

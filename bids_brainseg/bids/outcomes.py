@@ -59,8 +59,8 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, Told], str 
     Returns
     -------
     scans : dict of Told
-        By the path of the scan below the root of its dataset. The latest run that tells of a scan counts. Where
-        a run left only crash files, the scan goes by its name without folder and extension.
+        By the path of the scan below the root of its dataset. The latest run that tells of a scan counts.
+        Where a run left only crash files, the scan goes by its name without folder and extension.
     unfinished : str or None
         The latest run, if it left neither a record nor a crash file: it was killed, or still goes on.
     """

@@ -78,15 +78,17 @@ def summary(group, settings: Settings, seconds: float) -> str:
     """Tell in a few lines what was put together and what is not there."""
     usable = [scan for scan in group.scans if scan.usable]
     people = {scan.subject for scan in usable}
-    lines = [f'{len(usable)} scans of {len(people)} of {len(group.participants)} participants ({seconds:.0f} s)']
+    lines = [
+        f'{len(usable)} scans of {len(people)} of {len(group.participants)} participants ({seconds:.0f} s)'
+    ]
     counts = Counter(scan.status for scan in group.scans if scan.status != 'done')
     lines += [f'  {status:8} {count} scans' for status, count in sorted(counts.items())]
-    lines += [
-        f'  broken   {scan.name}: {scan.reason}' for scan in group.scans if scan.status == 'broken'
-    ]
+    lines += [f'  broken   {scan.name}: {scan.reason}' for scan in group.scans if scan.status == 'broken']
     missing = [f'sub-{label}' for label, why in group.participants.items() if why]
     if missing:
-        lines.append(f'  missing  {len(missing)} participants: {" ".join(missing[:10])}{" ..." * (len(missing) > 10)}')
+        lines.append(
+            f'  missing  {len(missing)} participants: {" ".join(missing[:10])}{" ..." * (len(missing) > 10)}'
+        )
     lines.append(f'  tables   {settings.output_dir}/group_{{{",".join(FILES)}}}.tsv')
     lines.append(f'  page     {settings.output_dir / "group.html"}')
     return '\n'.join(lines)

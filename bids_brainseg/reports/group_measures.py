@@ -71,7 +71,8 @@ class Measures:
     def outlier(self) -> np.ndarray:
         """All reasons of a number, (N, 30) object; empty where there is none."""
         joined = [
-            '; '.join(filter(None, texts)) for texts in zip(*(w.ravel() for w in self.why.values()), strict=True)
+            '; '.join(filter(None, texts))
+            for texts in zip(*(w.ravel() for w in self.why.values()), strict=True)
         ]
         return np.array(joined, object).reshape(self.volume.shape)
 
@@ -109,9 +110,10 @@ def measure_group(scans: Sequence[GroupScan]) -> Measures:
 
 
 def choose_reference(scans: Sequence[GroupScan]) -> np.ndarray:
-    """Choose the scans that tell what is usual: of each participant and modality the first of the best verdict.
+    """Choose the scans that tell what is usual: one of each participant and modality.
 
-    Several scans of one person are not several people; a scan that failed says nothing about what is usual.
+    It is the first of those with the best verdict. Several scans of one person are not several people, and a
+    scan with the verdict fail says nothing about what is usual.
 
     Returns
     -------
@@ -140,7 +142,9 @@ def _why(kind: str, value: float, score: float, median: float) -> str:
         'asymmetry': ('left-right asymmetry', 1, '%'),
     }[kind]
     # Adding 0 turns a negative zero into a plain one.
-    value, median = (f'{round(x, digits) + 0:,.{digits}f} {unit}'.replace('-', '\N{MINUS SIGN}') for x in (value, median))
+    value, median = (
+        f'{round(x, digits) + 0:,.{digits}f} {unit}'.replace('-', '\N{MINUS SIGN}') for x in (value, median)
+    )
     side = 'above' if score > 0 else 'below'
     return f'{name} {value}, {abs(score):.1f} robust SD {side} the median of {median}'
 
@@ -148,8 +152,8 @@ def _why(kind: str, value: float, score: float, median: float) -> str:
 def scan_pairs(scans: Sequence[GroupScan]) -> dict[tuple[str, str], list[tuple[int, int]]]:
     """Pair the scans of one participant: (modality, modality) -> places in `scans`.
 
-    Scans of two modalities are of the same session, the first of each; scans of one modality are the first two
-    of the participant. Scans with the verdict fail are left out.
+    Scans of two modalities are of the same session, the first of each; scans of one modality are the first
+    two of the participant. Scans with the verdict fail are left out.
     """
     first: dict[tuple, int] = {}
     repeats: dict[tuple, list[int]] = {}
@@ -162,9 +166,7 @@ def scan_pairs(scans: Sequence[GroupScan]) -> dict[tuple[str, str], list[tuple[i
     for one, other in combinations_with_replacement(modalities(), 2):
         if one == other:
             places = [
-                tuple(own[:2])
-                for (_, modality), own in repeats.items()
-                if modality == one and len(own) > 1
+                tuple(own[:2]) for (_, modality), own in repeats.items() if modality == one and len(own) > 1
             ]
         else:
             both = [(first.get((*key, one)), first.get((*key, other))) for key in sessions]

@@ -38,9 +38,7 @@ MOST_LEVELS = 12
 QUALITY = {'alignment': 'Alignment', 'cv_mean': 'Mean CV, %', 'etiv_mm3': 'eTIV, mm³'}
 
 
-def write_group_page(
-    group: Group, measures: Measures, tables: dict[str, Table], output_dir: Path
-) -> Path:
+def write_group_page(group: Group, measures: Measures, tables: dict[str, Table], output_dir: Path) -> Path:
     """Write ``group.html``, whole or not at all.
 
     Parameters
@@ -143,14 +141,14 @@ def outliers_of(measures: Measures) -> list[list]:
     farthest = np.max([np.abs(np.nan_to_num(scores)) for scores in measures.z.values()], axis=0)
     found = np.argwhere(farthest > LIMIT)
     found = found[np.argsort(-farthest[tuple(found.T)], kind='stable')]
-    return [[row, column, [why[row, column] for why in measures.why.values()]] for row, column in found.tolist()]
+    return [
+        [row, column, [why[row, column] for why in measures.why.values()]] for row, column in found.tolist()
+    ]
 
 
 def values_of(values: np.ndarray) -> list:
     """Return one list per structure, five significant digits, None where nothing is known at all."""
-    return [
-        [short(value) for value in column] if np.isfinite(column).any() else None for column in values.T
-    ]
+    return [[short(value) for value in column] if np.isfinite(column).any() else None for column in values.T]
 
 
 def short(value) -> float | int | None:
@@ -244,7 +242,11 @@ def table_rows(group: Group, measures: Measures) -> dict:
     for scan in group.scans:
         place = place_of.get(scan.name)
         numbers = scan.qc.get('numbers') or {}
-        volumes = [None] * 3 if place is None else [number_or_none(v / 1000, 1) for v in measures.volume[place, -3:]]
+        volumes = (
+            [None] * 3
+            if place is None
+            else [number_or_none(v / 1000, 1) for v in measures.volume[place, -3:]]
+        )
         judged = place is not None and np.isfinite(measures.z['volume'][place]).any()
         known = group.covariates.of(scan.subject, scan.session)
         entities = [f'{k}-{v}' for k, v in scan.entities.items() if k not in ('sub', 'ses')]

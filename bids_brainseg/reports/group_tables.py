@@ -42,7 +42,7 @@ def rules() -> dict:
 
 
 def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
-    """Make the tables, ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'`` and ``'agreement'``."""
+    """Make ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'`` and ``'agreement'``."""
     data = {
         'volumes': long_volumes(group, measures),
         'volumes_wide': wide_volumes(group, measures),
@@ -78,7 +78,7 @@ def identity(scan: GroupScan, entities: list[str]) -> dict:
 
 
 def entity_columns(group: Group) -> list[str]:
-    """Return the entities that get a column: the usual ones, and whatever else occurs, as names order them."""
+    """Return the entities that get a column: the usual ones, and whatever else occurs."""
     present = {key for scan in group.scans for key in scan.entities}
     return [key for key in output_rules()['entity_order'] if key in ALWAYS or key in present - {'sub', 'ses'}]
 
@@ -247,7 +247,10 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
         elif column in known:
             columns[column] = known[column]
         elif kind == 'percent':
-            columns[column] = {'Description': f'{structure}: 100 (left - right) / mean of both.', 'Units': '%'}
+            columns[column] = {
+                'Description': f'{structure}: 100 (left - right) / mean of both.',
+                'Units': '%',
+            }
         elif column.removesuffix('_mm3') in NAMES:
             columns[column] = {'Description': f'Volume of {column.removesuffix("_mm3")}.', 'Units': 'mm^3'}
         elif column in output_rules()['entity_order']:

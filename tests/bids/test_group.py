@@ -60,7 +60,10 @@ def qc_of(path):
 BROKEN = {
     'half a table': (cut, 'lacks 14 of 30 rows, Left-VentralDC first'),
     'a row cut off': (lambda p: p.write_text(p.read_text()[:-9]), 'lacks cells in the row of eTIV'),
-    'no number': (lambda p: p.write_text(p.read_text().replace('1003', 'many')), 'Right-Cerebral-White-Matter'),
+    'no number': (
+        lambda p: p.write_text(p.read_text().replace('1003', 'many')),
+        'Right-Cerebral-White-Matter',
+    ),
     'empty table': (lambda p: p.write_text(''), 'lacks 30 of 30 rows'),
     'bytes': (lambda p: p.write_bytes(b'\xff\xfe\x00'), 'codec'),
     'no table': (lambda p: p.unlink(), 'there is no morph file'),

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from tiny import GRID, SPACING, head, make_tiny_bundle
 
+from bids_brainseg.bids.outcomes import read_outcomes
 from bids_brainseg.bids.outputs import list_outputs
 from bids_brainseg.cli.run import main
 
@@ -176,6 +177,9 @@ def test_failures_are_told_and_others_go_on(whole_run):
         assert not list((folder / 'out' / f'sub-{label}').rglob('*_dseg.nii.gz'))
         crashes = list((folder / 'out' / f'sub-{label}' / 'log').rglob('crash-*.txt'))
         assert len(crashes) == (label != 'nobval')  # which is found before anything runs
+        ((path, told),) = read_outcomes(folder / 'out', label)[0].items()
+        assert (path, told.status) == (name, 'failed')
+        assert phrase in told.reason
 
 
 @pytest.mark.integration

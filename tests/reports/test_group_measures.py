@@ -16,7 +16,9 @@ from bids_brainseg.reports.group_measures import (
 )
 
 
-def scan(subject, volume=1000.0, *, etiv=1.5e6, modality='T1w', session=None, verdict='pass', run='1', **named):
+def scan(
+    subject, volume=1000.0, *, etiv=1.5e6, modality='T1w', session=None, verdict='pass', run='1', **named
+):
     rows = [{'volume_mm3': named.get(name.replace('-', '_'), volume)} for name in NAMES[:-1]]
     rows.append({'volume_mm3': etiv})
     name = f'sub-{subject}_ses-{session}_run-{run}_{modality}'
@@ -45,7 +47,8 @@ def test_one_outlier_is_named_with_the_number_of_scans_behind_it():
     # twelve values 1000..1010 and 5000: median 1005.5, MAD 3
     assert found.z['volume'][11, stem] == pytest.approx((5000 - 1005.5) / (3 * MAD_TO_SD))
     assert found.why['volume'][11, stem] == (
-        f'volume 5,000 mm³, {3994.5 / 3 / MAD_TO_SD:.1f} robust SD above the median of 1,006 mm³ (12 T1w scans)'
+        f'volume 5,000 mm³, {3994.5 / 3 / MAD_TO_SD:.1f} robust SD above the median of 1,006 mm³ '
+        '(12 T1w scans)'
     )
     assert set(zip(*np.nonzero(found.why['volume'] != ''), strict=True)) == {(11, stem)}
     assert found.outlier[11, stem].startswith('volume 5,000 mm³')
@@ -70,7 +73,8 @@ def test_volumes_that_follow_head_size_leave_no_residual():
 
 def test_reference_is_one_scan_of_each_participant_and_modality():
     scans = [
-        scan('1', verdict='look'), scan('1', run='2'), scan('1', run='3'), scan('1', modality='ct', verdict='look'),
+        scan('1', verdict='look'), scan('1', run='2'), scan('1', run='3'),
+        scan('1', modality='ct', verdict='look'),
         scan('2', verdict='fail'), scan('3', verdict='None'), scan('4', session='1'), scan('4', session='2'),
     ]  # fmt: skip
     assert np.flatnonzero(choose_reference(scans)).tolist() == [1, 3, 6]
@@ -81,7 +85,11 @@ def test_pairs_are_of_one_session_and_repeats_of_one_participant():
         scan('1', session='1'), scan('1', session='1', run='2'), scan('1', session='1', modality='FLAIR'),
         scan('1', session='2', modality='FLAIR'), scan('2'), scan('2', modality='FLAIR', verdict='fail'),
     ]  # fmt: skip
-    assert scan_pairs(scans) == {('T1w', 'T1w'): [(0, 1)], ('T1w', 'FLAIR'): [(0, 2)], ('FLAIR', 'FLAIR'): [(2, 3)]}
+    assert scan_pairs(scans) == {
+        ('T1w', 'T1w'): [(0, 1)],
+        ('T1w', 'FLAIR'): [(0, 2)],
+        ('FLAIR', 'FLAIR'): [(2, 3)],
+    }
 
 
 def test_agreement_of_modalities():
