@@ -81,6 +81,17 @@ def test_model_that_is_none(make_bids, tmp_path, capsys):
     assert 'not a model bundle' in told(capsys)
 
 
+def test_what_cannot_run_is_recorded_for_the_group_level(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/dwi/sub-01_dwi.nii.gz': (4, 4, 4, 3)})
+    words = [f'{root}', f'{tmp_path}/out', 'participant', '-w', f'{tmp_path}/work', '--skip-bids-validation']
+    assert main(words) == 1
+    ((path, told),) = read_outcomes(tmp_path / 'out', '01')[0].items()
+    assert (path, told.status) == ('sub-01/dwi/sub-01_dwi.nii.gz', 'failed')
+    assert told.reason.startswith('no bval')
+    assert main([f'{root}', f'{tmp_path}/out', 'group']) == 0
+    assert told.reason in (tmp_path / 'out' / 'group_participants.tsv').read_text()
+
+
 @pytest.mark.integration
 def test_dry_run_writes_nothing(make_bids, tiny_bundle, tmp_path, capsys):
     root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-01/dwi/sub-01_dwi.nii.gz': (4, 4, 4, 3)})
