@@ -4,8 +4,8 @@
     python benchmarks/group.py OUT_DIR [--people 2000]
 
 Writes the outputs of so many participants below OUT_DIR (every tenth has all four modalities), runs the
-command on them, and opens the page in chromium, if it is there: the seconds until it has opened the page, drawn
-it, and closed, less those of an empty page.
+command on them, and opens the page in chromium, if it is there: the seconds until it has opened, drawn
+and closed it, less those of an empty page.
 """
 
 from __future__ import annotations

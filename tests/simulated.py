@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainseg.bids.group import TOTALS
+from bids_brainseg.bids.group_scans import TOTALS
 from bids_brainseg.data import label_table
 
 #: mm3 of a head of average size, about those of adults.

@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from ..bids.group import TOTALS, GroupScan
+from ..bids.group_scans import TOTALS, GroupScan
 from ..core.group import LIMIT, agreement, residuals, robust_scores, share
 from ..core.volumes import asymmetry
 from ..data import label_table, modalities

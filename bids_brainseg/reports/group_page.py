@@ -21,7 +21,8 @@ from plotly.offline import get_plotlyjs
 
 from .. import __version__
 from ..bids.files import plain, write_text
-from ..bids.group import Group, GroupScan
+from ..bids.group import Group
+from ..bids.group_scans import GroupScan
 from ..core.group import LIMIT, MINIMUM
 from ..data import modalities, resource
 from .group_measures import NAMES, Measures, scan_pairs
@@ -128,7 +129,7 @@ def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
         'absent': [
             [row.participant_id, row.participant_status, row.participant_reason]
             for row in tables['participants'].data.itertuples()
-            if row.participant_status != 'present'
+            if row.participant_status == 'missing'
         ],
         'absent_scans': [
             [scan.name, scan.status, scan.reason, page_of(scan, group)] for scan in group.scans if scan.reason

@@ -14,7 +14,8 @@ import pandas as pd
 
 from .. import __version__
 from ..bids.files import write_json, write_tsv
-from ..bids.group import MEASURES, Group, GroupScan
+from ..bids.group import Group
+from ..bids.group_scans import MEASURES, GroupScan
 from ..bids.sidecars import output_rules
 from ..core.group import LIMIT, MINIMUM
 from ..data import resource

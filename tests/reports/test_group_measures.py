@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.bids.group import GroupScan
+from bids_brainseg.bids.group_scans import GroupScan
 from bids_brainseg.core.group import MAD_TO_SD, MINIMUM
 from bids_brainseg.reports.group_measures import (
     NAMES,
