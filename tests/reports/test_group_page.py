@@ -103,7 +103,7 @@ def browse(address: str, profile: Path) -> tuple[str, list[str]]:
     """Return the page as drawn, and what the console said."""
     run = subprocess.run(
         [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--window-size=1400,4000',
-         f'--user-data-dir={profile}', '--enable-logging=stderr', '--virtual-time-budget=10000', '--dump-dom',
+         f'--user-data-dir={profile}', '--enable-logging=stderr', '--virtual-time-budget=5000', '--dump-dom',
          address],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
