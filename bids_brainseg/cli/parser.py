@@ -188,7 +188,9 @@ def _add_reporting(group):
         action='store_true',
         help='forget the intermediate results of the selected participants first',
     )
-    group.add_argument('--dry-run', action='store_true', help='list what would run, and stop')
+    group.add_argument(
+        '--dry-run', action='store_true', help='list what would run and what would come out, and stop'
+    )
     group.add_argument(
         '-v', '--verbose', action='count', default=0, dest='verbosity', help='say more; -vv: say everything'
     )

@@ -156,13 +156,12 @@ def by_subject(records: list, outcomes: list) -> dict[str, list]:
 
 
 def dry_run(settings: Settings, records: list) -> int:
-    """List what would run."""
+    """List what would run, and what would come out."""
+    from .models import choose_templates
+    from .plan import tell
+
     todo, outcomes, bundles = sort_out(settings, records)
-    for record in todo:
-        bundle = bundles[record.modality]
-        print(f'{record.relative_path}: model {bundle.name}, {bundle.mc_samples} samples')
-    for outcome in outcomes:
-        print(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
+    print(tell(settings, todo, bundles, choose_templates(settings, bundles), outcomes))
     return 0
 
 

@@ -98,8 +98,10 @@ def test_dry_run_writes_nothing(make_bids, tiny_bundle, tmp_path, capsys):
     words = f'{root} {tmp_path}/out participant -w {tmp_path}/work --dry-run --model T1w={tiny_bundle}'
     assert main(words.split()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == 'sub-01/anat/sub-01_T1w.nii.gz: model tinyT1w, 2 samples'
-    assert lines[1].startswith('sub-01/dwi/sub-01_dwi.nii.gz: failed: no bval')
+    assert lines[0] == 'sub-01/anat/sub-01_T1w.nii.gz: model tinyT1w, 2 passes'
+    assert lines[1] == '  sub-01/anat/sub-01_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
+    assert lines[-2].startswith('sub-01/dwi/sub-01_dwi.nii.gz: failed: no bval')
+    assert lines[-1] == 'page: sub-01.html'
     assert not (tmp_path / 'out').exists()
     assert not (tmp_path / 'work').exists()
 
@@ -217,6 +219,20 @@ def test_a_good_scan_has_everything(whole_run, label):
     assert len({line.split('\t')[0] for line in rows}) == 29
     unfinished = [path for path in (folder / 'out').rglob('*') if path.name.endswith(('.part', '.tmp'))]
     assert unfinished == []
+
+
+@pytest.mark.integration
+def test_the_plan_is_what_comes_out(whole_run, capsys):
+    _, _, folder, words = whole_run
+    assert main([*words, '--participant-label', 'good', '--dry-run']) == 0
+    planned = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
+    assert planned and all(line.endswith(' (exists)') for line in planned)
+    top = folder / 'out' / 'sub-good'
+    written = [path for path in (*top.glob('anat/*'), *top.glob('figures/*')) if path.suffix != '.json']
+    written += top.glob('anat/*_qc.json')
+    assert {line.split()[0] for line in planned} == {
+        str(path.relative_to(folder / 'out')) for path in written
+    }
 
 
 @pytest.mark.integration
