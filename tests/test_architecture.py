@@ -43,7 +43,8 @@ TABLE = {
     'model': room('numpy scipy keras safetensors', 'core imaging data errors'),
     'bids': room('bids pandas', 'data errors'),
     'reports': room(
-        'numpy matplotlib contourpy PIL nilearn nireports pandas jinja2 yaml', 'core imaging bids data errors'
+        'numpy matplotlib contourpy PIL nilearn nireports pandas jinja2 yaml plotly itables',
+        'core imaging bids data errors',
     ),
     'interfaces': room(
         'numpy pandas nibabel nipype niworkflows',

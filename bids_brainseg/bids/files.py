@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -37,6 +38,12 @@ def write_tsv(table, path: Path) -> Path:
     """Write a pandas DataFrame as BIDS wants tables: tabs, no index column, ``n/a`` where nothing is."""
     text = table.to_csv(sep='\t', index=False, na_rep='n/a', float_format='%.8g', lineterminator='\n')
     return write_text(text, path)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a tab-separated table as text, one mapping per row; a missing cell is None."""
+    with Path(path).open(newline='', encoding='utf-8-sig') as stream:
+        return list(csv.DictReader(stream, delimiter='\t'))
 
 
 def plain(value: object) -> object:

@@ -64,7 +64,11 @@ def list_outputs(output_dir: Path, subject: str) -> list[ScanOutputs]:
             continue
         if suffix == 'xfm' and extension == '.txt':
             transforms.append((path, entities))
-        elif _main(suffix) == extension and 'desc' in entities and entities.get('space', OWN) == OWN:
+        elif (
+            _main(suffix) == extension
+            and {'sub', 'desc'} <= set(entities)
+            and entities.get('space', OWN) == OWN
+        ):
             scan = _scan(found, path, entities)
             scan.files[suffix] = path
     for path, entities in transforms:

@@ -209,6 +209,15 @@ def morph_table(
     return pd.DataFrame(rows, columns=list(output_rules()['morph_columns']))
 
 
+def scanner(metadata: Mapping) -> dict:
+    """Return which scanner the sidecars of a scan name: maker, model and field strength, where they do.
+
+    >>> scanner({'Manufacturer': 'Siemens', 'MagneticFieldStrength': 3, 'EchoTime': 0.002})
+    {'Manufacturer': 'Siemens', 'MagneticFieldStrength': 3}
+    """
+    return {key: metadata[key] for key in output_rules()['scanner_keys'] if metadata.get(key) is not None}
+
+
 def qc_document(
     record: ImageRecord,
     *,
@@ -226,7 +235,7 @@ def qc_document(
     Parameters
     ----------
     record : ImageRecord
-        The scan; its warnings are kept.
+        The scan; its warnings are kept, and from its sidecars which scanner it comes from.
     verdict : str
         ``'pass'``, ``'look'`` or ``'fail'``.
     reasons : sequence of str
@@ -253,6 +262,7 @@ def qc_document(
             for name, entry in (dictionary or {}).items()
         },
         'header': dict(header or {}),
+        'Scanner': scanner(record.metadata),
     }
     if provenance is not None:
         content |= provenance.to_json()

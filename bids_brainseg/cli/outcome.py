@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import __version__
+from ..bids.outcomes import reason_of, write_outcomes
 from ..bids.records import ImageRecord
 from ..settings import Settings
 from ..workflows.base import scan_wf_name, subject_wf_name
-
-LAST_ERROR = re.compile(
-    r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$'
-)
 
 
 class Outcome(NamedTuple):
@@ -67,22 +64,20 @@ def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def reason_of(crash: str) -> str:
-    """Find the one line in a crash file that a user needs.
-
-    >>> reason_of('Node: a\\nTraceback:\\n\\tbids_brainseg.errors.InputError: the file is empty\\n\\n')
-    'the file is empty'
-    >>> reason_of('ValueError: found 2 dimensions\\n')
-    'ValueError: found 2 dimensions'
-    """
-    matches = [match for match in map(LAST_ERROR.match, crash.splitlines()) if match]
-    if not matches:
-        lines = [line.strip() for line in crash.splitlines() if line.strip()]
-        return lines[-1] if lines else 'no reason was left'
-    kind, text = matches[-1]['kind'], matches[-1]['text'] or ''
-    if kind.startswith('bids_brainseg.errors.'):
-        return text
-    return f'{kind.rpartition(".")[2]}: {text}'.rstrip(': ')
+def keep(outcomes: Iterable[Outcome], settings: Settings) -> None:
+    """Leave beside the log of each subject and session what became of its scans, for the group level."""
+    told: dict[Path, dict] = {}
+    for outcome in outcomes:
+        record, crash = outcome.record, outcome.crashfile
+        scans = told.setdefault(settings.log_dir(record.subject, record.session), {})
+        inside = crash is not None and crash.is_relative_to(settings.output_dir)
+        scans[record.relative_path.as_posix()] = {
+            'status': outcome.status,
+            'reason': outcome.reason,
+            'crashfile': crash.relative_to(settings.output_dir) if inside else crash,
+        }
+    for folder, scans in told.items():
+        write_outcomes(folder, run=settings.run_uuid, version=__version__, scans=scans)
 
 
 def reproduce(record: ImageRecord, settings: Settings) -> str:

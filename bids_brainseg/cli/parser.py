@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import BrainsegError
 from ..settings import MODALITIES, Settings
 
-LEVELS = ('participant',)
+LEVELS = ('participant', 'group')
 UNKNOWN_LEVEL = 17
 
 

@@ -51,6 +51,15 @@ def set_up_logging(verbosity: int) -> None:
 
 
 def run(settings: Settings) -> int:
+    """Process a dataset at the level that was asked for."""
+    if settings.level == 'group':
+        from .group import run_group
+
+        return run_group(settings)
+    return run_participants(settings)
+
+
+def run_participants(settings: Settings) -> int:
     """Process the participants of a dataset."""
     from ..bids.query import find_images
 
@@ -87,8 +96,9 @@ def validate(settings: Settings) -> None:
 
 def segment(settings: Settings, records: list) -> int:
     """Segment the scans, then write the pages and the summary."""
+    from ..bids.outcomes import reason_of
     from ..workflows.execution import configure, run_workflow, write_graph
-    from .outcome import judge, reason_of, summary
+    from .outcome import judge, keep, summary
 
     began = time.monotonic()
     from .models import choose_templates
@@ -110,6 +120,7 @@ def segment(settings: Settings, records: list) -> int:
         complaint = complaint and reason_of(complaint)
     for record in todo:
         outcomes.append(judge(record, settings, expected_files(record, settings), complaint))
+    keep(outcomes, settings)
     code = write_reports(settings, by_subject(records, outcomes, settings))
     print(summary(outcomes, settings.output_dir, time.monotonic() - began))
     failed = any(outcome.status == 'failed' for outcome in outcomes)

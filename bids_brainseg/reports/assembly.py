@@ -7,7 +7,6 @@ folder of its own, since nireports indexes whatever lies beside the reportlets, 
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import yaml
 from nireports.assembler.report import Report
 
+from ..bids.files import read_rows
 from ..data import resource
 from . import cards, fragments, viewer
 from .charts import volumes_chart
@@ -172,12 +172,6 @@ def figures_by_scan(root: Path) -> dict[str, dict[str, Path]]:
         if kind in KINDS and path.suffix == ('.json' if kind == 'viewer' else '.svg'):
             found.setdefault(f'{entities}_{suffix}', {})[kind] = path
     return found
-
-
-def read_rows(path: Path) -> list[dict]:
-    """Read a tab-separated table as text."""
-    with path.open(newline='', encoding='utf-8') as stream:
-        return list(csv.DictReader(stream, delimiter='\t'))
 
 
 def stage(

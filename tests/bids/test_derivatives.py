@@ -302,7 +302,8 @@ def test_sidecars():
 
 
 def test_qc_document_keeps_the_warnings_of_the_scan():
-    scan = record('sub-01/anat/sub-01_T1w.nii.gz', warnings=('odd',))
+    told = {'Manufacturer': 'GE', 'MagneticFieldStrength': 1.5, 'DeviceSerialNumber': '7', 'EchoTime': 0.01}
+    scan = record('sub-01/anat/sub-01_T1w.nii.gz', warnings=('odd',), metadata=told)
     document = qc_document(
         scan,
         verdict='look',
@@ -313,6 +314,7 @@ def test_qc_document_keeps_the_warnings_of_the_scan():
     )
     assert (document['verdict'], document['reasons'], document['warnings']) == ('look', ['cv'], ['odd'])
     assert (document['numbers'], document['Units']) == ({'cv_mean': 3.0}, {'cv_mean': '%'})
+    assert document['Scanner'] == {'Manufacturer': 'GE', 'MagneticFieldStrength': 1.5}
 
 
 def test_morph_table():

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from bids_brainseg.bids.outcomes import Told, read_outcomes, reason_of
 from bids_brainseg.bids.records import record_from_path
-from bids_brainseg.cli.outcome import Outcome, judge, reason_of, summary
+from bids_brainseg.cli.outcome import Outcome, judge, keep, summary
 from bids_brainseg.settings import Settings
 
 NESTED = """Node: brainseg_wf.sub_01_wf.T1w_wf.check
@@ -92,6 +94,28 @@ def test_what_is_missing_failed_also_without_a_crash_file(settings, tmp_path):
     outcome = judge(scan(), settings, [tmp_path / 'sub-01_dseg.nii.gz'], 'IndexError: sbatch was refused')
     assert outcome.status == 'failed'
     assert outcome.reason == 'was not written: sub-01_dseg.nii.gz (IndexError: sbatch was refused)'
+
+
+def test_what_was_told_can_be_read_again(settings):
+    session = record_from_path(Path('/data/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz'), 'T1w')
+    inside = settings.output_dir / 'sub-01' / 'log' / 'now' / 'crash-1.txt'
+    keep(
+        [
+            Outcome(scan(), 'failed', 'too small', inside),
+            Outcome(scan('sub-01_run-2_T1w'), 'skipped', 'b = 0 only'),
+            Outcome(session, 'done'),
+        ],
+        settings,
+    )
+    found, unfinished = read_outcomes(settings.output_dir, '01')
+    assert found == {
+        'sub-01/anat/sub-01_T1w.nii.gz': Told('failed', 'too small', 'now'),
+        'sub-01/anat/sub-01_run-2_T1w.nii.gz': Told('skipped', 'b = 0 only', 'now'),
+        'sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz': Told('done', '', 'now'),
+    }
+    assert unfinished is None
+    record = json.loads((settings.log_dir('01', None) / 'outcomes.json').read_text())
+    assert record['Scans']['sub-01/anat/sub-01_T1w.nii.gz']['crashfile'] == 'sub-01/log/now/crash-1.txt'
 
 
 def test_summary_lists_everything_that_is_not_done(tmp_path):

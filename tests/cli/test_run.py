@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from tiny import GRID, SPACING, head, make_tiny_bundle
 
+from bids_brainseg.bids.outcomes import read_outcomes
 from bids_brainseg.bids.outputs import list_outputs
 from bids_brainseg.cli.run import main
 from bids_brainseg.settings import Settings
@@ -93,6 +94,17 @@ def test_model_that_is_none(make_bids, tmp_path, capsys):
     words = f'{root} {tmp_path}/out participant -w {tmp_path}/work --skip-bids-validation --model {root}'
     assert main(words.split()) == 1
     assert 'not a model bundle' in told(capsys)
+
+
+def test_what_cannot_run_is_recorded_for_the_group_level(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/dwi/sub-01_dwi.nii.gz': (4, 4, 4, 3)})
+    words = [f'{root}', f'{tmp_path}/out', 'participant', '-w', f'{tmp_path}/work', '--skip-bids-validation']
+    assert main(words) == 1
+    ((path, told),) = read_outcomes(tmp_path / 'out', '01')[0].items()
+    assert (path, told.status) == ('sub-01/dwi/sub-01_dwi.nii.gz', 'failed')
+    assert told.reason.startswith('no bval')
+    assert main([f'{root}', f'{tmp_path}/out', 'group']) == 0
+    assert told.reason in (tmp_path / 'out' / 'group_participants.tsv').read_text()
 
 
 @pytest.mark.integration
@@ -196,6 +208,9 @@ def test_failures_are_told_and_others_go_on(whole_run):
         assert not list((folder / 'out' / f'sub-{label}').rglob('*_dseg.nii.gz'))
         crashes = list((folder / 'out' / f'sub-{label}' / 'log').rglob('crash-*.txt'))
         assert len(crashes) == (label != 'nobval')  # which is found before anything runs
+        ((path, told),) = read_outcomes(folder / 'out', label)[0].items()
+        assert (path, told.status) == (name, 'failed')
+        assert phrase in told.reason
 
 
 @pytest.mark.integration

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The group level as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from simulated import LABELS, describe, simulate, write_scan
+
+from bids_brainseg.cli.run import main
+
+FILES = {
+    f'group_{name}{extension}'
+    for name in ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement')
+    for extension in ('.tsv', '.json')
+} | {'group.html'}
+
+
+def written(out) -> set[str]:
+    return {path.name for path in out.iterdir() if 'group' in path.name}
+
+
+def people_of(path) -> set[str]:
+    with path.open(newline='') as stream:
+        return {row['participant_id'] for row in csv.DictReader(stream, delimiter='\t')}
+
+
+@pytest.fixture
+def out(tmp_path):
+    simulate(tmp_path / 'out', 3)
+    return tmp_path / 'out'
+
+
+def test_group_works_from_the_outputs_alone(out, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
+    assert main([f'{tmp_path}/gone', f'{out}', 'group']) == 0
+    printed = capsys.readouterr().out
+    assert '4 scans of 3 of 3 participants' in printed
+    assert str(out / 'group.html') in printed
+    assert written(out) == FILES
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_same_command_writes_the_same_bytes(out, tmp_path):
+    words = [f'{tmp_path}/gone', f'{out}', 'group']
+    main(words)
+    first = {name: (out / name).read_bytes() for name in FILES}
+    assert main(words) == 0
+    assert {name: (out / name).read_bytes() for name in FILES} == first
+
+
+def test_a_selection_is_said_to_be_one(out, tmp_path):
+    assert main([f'{tmp_path}/gone', f'{out}', 'group', '--participant-label', 'sub-0002', '0003']) == 0
+    assert people_of(out / 'group_volumes.tsv') == {'sub-0002', 'sub-0003'}
+    assert 'Not everything: participants 0002 0003.' in (out / 'group.html').read_text()
+    assert main([f'{tmp_path}/gone', f'{out}', 'group', '--modalities', 'FLAIR']) == 0
+    assert people_of(out / 'group_volumes.tsv') == {'sub-0003'}
+
+
+def test_broken_outputs_are_told_and_the_rest_is_done(out, tmp_path, capsys):
+    table = next((out / 'sub-0001').rglob('*_morph.tsv'))
+    table.write_bytes(table.read_bytes()[:500])
+    assert main([f'{tmp_path}/gone', f'{out}', 'group']) == 1
+    assert 'broken   sub-0001_T1w: ' in capsys.readouterr().out
+    assert people_of(out / 'group_volumes.tsv') == {'sub-0002', 'sub-0003'}
+    assert people_of(out / 'group_qc.tsv') == {'sub-0001', 'sub-0002', 'sub-0003'}
+
+
+def test_nothing_to_put_together(tmp_path, capsys):
+    describe(tmp_path / 'out')
+    assert main([f'{tmp_path}/gone', f'{tmp_path}/out', 'group']) == 18
+    assert 'run the participant level first' in capsys.readouterr().err
+    write_scan(tmp_path / 'out', '01', None, 'T1w', [1.0] * len(LABELS), 1.5e6)
+    assert main([f'{tmp_path}/gone', f'{tmp_path}/out', 'group', '--participant-label', '02']) == 18
+    assert main([f'{tmp_path}/gone', f'{tmp_path}/absent', 'group']) == 18
+    assert not (tmp_path / 'absent').exists()
+    assert not written(tmp_path / 'out')
+
+
+def test_dry_run_lists_and_writes_nothing(out, tmp_path, capsys):
+    assert main([f'{tmp_path}/gone', f'{out}', 'group', '--dry-run']) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == 'sub-0003_FLAIR: done'
+    assert not written(out)
