@@ -99,3 +99,54 @@ def split_midline(
     result = labels.copy()
     result[tuple(voxels.T)] = np.where(position > 0, right, left)
     return result
+
+
+def to_classes(
+    labels,
+    affine,
+    mapping: Mapping[int, int],
+    *,
+    split: Mapping[int, tuple[int, int]] | None = None,
+    default: int | None = None,
+) -> np.ndarray:
+    """Turn a label map of another scheme into class indices.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Label numbers of the scheme, not negative.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+    mapping : mapping of int to int
+        From label numbers to class indices below 100.
+    split : mapping of int to (int, int), optional
+        Numbers of unpaired structures, with the class that they become on the left and on the right. The
+        midplane is that between the cerebral white matter of both sides (classes 1 and 3).
+    default : int, optional
+        Class of any other number. Without it another number is an error.
+
+    Returns
+    -------
+    (I, J, K) uint8 array
+
+    Raises
+    ------
+    ValueError
+        If labels are negative or unknown (they are named), or the midplane is needed and undefined.
+
+    Examples
+    --------
+    >>> line = np.array([[[2]], [[251]], [[0]], [[251]], [[41]]])
+    >>> to_classes(line, np.eye(4), {0: 0, 2: 1, 41: 3}, split={251: (1, 3)}).ravel().tolist()
+    [1, 1, 0, 3, 3]
+    """
+    split = split or {}
+    sides = list(dict.fromkeys(split.values()))
+    # For a while unpaired structures are classes of their own, one for each pair of sides.
+    waiting = {number: 100 + sides.index(pair) for number, pair in split.items()}
+    classes = remap(labels, {**mapping, **waiting}, default=default)
+    for index, (left, right) in enumerate(sides):
+        classes = split_midline(
+            classes, affine, split=[100 + index], left=left, right=right, left_of=[1], right_of=[3]
+        )
+    return classes
