@@ -83,18 +83,6 @@ def freesurfer_to_index() -> dict[int, int]:
     return mapping
 
 
-def freesurfer_unpaired() -> dict[int, tuple[int, int]]:
-    """Return the FreeSurfer numbers that belong to the side they lie in, with their left and right class.
-
-    Returns
-    -------
-    dict
-        The corpus callosum, and white-matter hypointensities that FreeSurfer gives to no side.
-    """
-    white = {label.hemisphere: label.index for label in label_table() if 'Cerebral-White' in label.name}
-    return dict.fromkeys((77, *range(251, 256)), (white['L'], white['R']))
-
-
 @cache
 def modalities() -> dict:
     """Return the rules of each modality (``modalities.json``)."""
