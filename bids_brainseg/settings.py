@@ -50,6 +50,13 @@ class Settings:
     label_resampling: str = 'posterior'
     save_probseg: bool = False
 
+    # evaluation
+    derivatives: tuple[tuple[str, Path], ...] = ()  # (name, folder)
+    label_table: str | Path = 'auto'  # or freesurfer, brainseg, a file
+    label_filter: Mapping = field(default_factory=dict)
+    calibrate: int = 0  # spoiled copies of each scan
+    acceptable_dice: float | None = None
+
     # reporting
     reports_only: bool = False
     write_graph: bool = False

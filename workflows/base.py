@@ -15,7 +15,12 @@ from .scan import init_scan_wf
 
 
 def init_brainseg_wf(
-    *, settings: Settings, records: Sequence, bundles: Mapping, name: str = 'brainseg_wf'
+    *,
+    settings: Settings,
+    records: Sequence,
+    bundles: Mapping,
+    plans: Mapping | None = None,
+    name: str = 'brainseg_wf',
 ) -> pe.Workflow:
     """Build the graph of a run: one workflow per subject.
 
@@ -27,6 +32,9 @@ def init_brainseg_wf(
         The scans, those of a subject one after the other.
     bundles : mapping
         From modality to Bundle.
+    plans : mapping, optional
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil` of
+        :func:`bids_brainseg.workflows.scan.init_scan_wf`.
 
     Examples
     --------
@@ -41,7 +49,11 @@ def init_brainseg_wf(
     workflow.add_nodes(
         [
             init_subject_wf(
-                settings=settings, records=list(own), bundles=bundles, name=subject_wf_name(subject)
+                settings=settings,
+                records=list(own),
+                bundles=bundles,
+                plans=plans,
+                name=subject_wf_name(subject),
             )
             for subject, own in groupby(records, key=lambda record: record.subject)
         ]
@@ -50,7 +62,12 @@ def init_brainseg_wf(
 
 
 def init_subject_wf(
-    *, settings: Settings, records: Sequence, bundles: Mapping, name: str = 'subject_wf'
+    *,
+    settings: Settings,
+    records: Sequence,
+    bundles: Mapping,
+    plans: Mapping | None = None,
+    name: str = 'subject_wf',
 ) -> pe.Workflow:
     """Build the part of one subject: one workflow per scan, which do not depend on each other.
 
@@ -62,6 +79,9 @@ def init_subject_wf(
         The scans of the subject.
     bundles : mapping
         From modality to Bundle.
+    plans : mapping, optional
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil` of
+        :func:`bids_brainseg.workflows.scan.init_scan_wf`.
 
     Examples
     --------
@@ -82,6 +102,7 @@ def init_subject_wf(
             use_gpu=settings.device != 'cpu',
             threads=settings.omp_nthreads,
             heavy_gb=settings.mem_gb if settings.low_mem else None,
+            **(plans or {}).get((record.subject, record.key), {}),
             name=scan_wf_name(record),
         )
         set_crash_folder(scan_wf, settings.log_dir(record.subject, record.session))

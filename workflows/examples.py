@@ -60,3 +60,17 @@ def example_record(**changes) -> SimpleNamespace:
         'bids_name': 'sub-01/anat/sub-01_T1w.nii.gz',
     }
     return SimpleNamespace(**described | changes)
+
+
+def example_labels(**changes) -> SimpleNamespace:
+    """Describe reference labels whose file does not exist.
+
+    >>> example_labels().uri
+    'bids:labels:sub-01/anat/sub-01_dseg.nii.gz'
+    """
+    described = {
+        'path': Path('/labels/sub-01/anat/sub-01_dseg.nii.gz'),
+        'uri': 'bids:labels:sub-01/anat/sub-01_dseg.nii.gz',
+        'table': SimpleNamespace(name='brainseg', mapping={0: 0}, split={}, default=None),
+    }
+    return SimpleNamespace(**described | changes)

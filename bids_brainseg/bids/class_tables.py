@@ -50,11 +50,11 @@ def read_class_table(path: Path) -> ClassTable:
     Parameters
     ----------
     path : Path
-        Tab-separated, with a header. The first column holds the numbers of the label image, ``*`` standing for
-        any other number. A column ``index`` holds the class: an index from 0 to 27, or ``7|20`` for a
+        Tab-separated, with a header. The first column holds the numbers of the label image, ``*`` standing
+        for any other number. A column ``index`` holds the class: an index from 0 to 27, or ``7|20`` for a
         structure that belongs to class 7 on the left of the midplane and to class 20 on the right. Where the
-        first column itself is called ``index`` (a BIDS lookup table), the column ``name`` holds the name of the
-        class.
+        first column itself is called ``index`` (a BIDS lookup table), the column ``name`` holds the name of
+        the class.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def read_class_table(path: Path) -> ClassTable:
     column = 'name' if by_name else 'index'
     if column not in header[1:] or not body:
         raise InputError(
-            f'not a class table: {path} has the columns {header}; give a tab-separated table whose first column '
-            'holds label numbers and whose column "index" holds class indices (or "index" and "name")'
+            f'not a class table: {path} has the columns {header}; give a tab-separated table whose first '
+            'column holds label numbers and whose column "index" holds class indices (or "index" and "name")'
         )
     names = {label.name: str(label.index) for label in label_table()}
     mapping, split, default = {}, {}, None
@@ -101,8 +101,8 @@ def class_table(labels: Path, root: Path, choice: str | Path = AUTO) -> ClassTab
     root : Path
         Root of its dataset.
     choice : str or Path
-        ``'freesurfer'``, ``'brainseg'``, a table, or ``'auto'``: a ``*_dseg.tsv`` that belongs to the image by
-        the inheritance of BIDS, ``labels.tsv`` or ``dseg.tsv`` at the root, or the image's own name.
+        ``'freesurfer'``, ``'brainseg'``, a table, or ``'auto'``: a ``*_dseg.tsv`` that belongs to the image
+        by the inheritance of BIDS, a ``labels.tsv`` in its folders, or the image's own name.
 
     Raises
     ------
@@ -126,8 +126,8 @@ def class_table(labels: Path, root: Path, choice: str | Path = AUTO) -> ClassTab
     if BRAINSEG in told:
         return brainseg_table()
     raise InputError(
-        f'nothing says what the numbers in {labels} mean: no *_dseg.tsv or labels.tsv was found in {root}; use '
-        '--label-table freesurfer, --label-table brainseg, or --label-table FILE.tsv'
+        f'nothing says what the numbers in {labels} mean: no *_dseg.tsv or labels.tsv was found in {root}; '
+        'use --label-table freesurfer, --label-table brainseg, or --label-table FILE.tsv'
     )
 
 

@@ -23,9 +23,20 @@ OWN_SPACES = ('orig', 'individual', 'scanner', 'native')
 
 @dataclass(frozen=True)
 class ReferenceLabels:
-    """The labels that a scan is compared with, and what their numbers mean."""
+    """The labels that a scan is compared with.
+
+    Attributes
+    ----------
+    path : Path
+        The image.
+    uri : str
+        Its name in sidecars; ``labels`` is linked in the description of the derivatives.
+    table : ClassTable
+        What its numbers mean.
+    """
 
     path: Path
+    uri: str
     table: ClassTable
 
 
@@ -69,7 +80,8 @@ def find_labels(
     if not best:
         raise InputError(
             f'no reference labels for {record.relative_path} in {root}; expected a *_dseg.nii.gz with the '
-            'entities of the scan' + ('' if record.modality != 'T1w' else ', or mri/aparc+aseg.mgz of FreeSurfer')
+            'entities of the scan'
+            + ('' if record.modality != 'T1w' else ', or mri/aparc+aseg.mgz of FreeSurfer')
         )
     if len(best) > 1:
         names = ', '.join(path.name for path in best)
@@ -77,7 +89,8 @@ def find_labels(
             f'{len(best)} label images fit {record.relative_path}: {names}; say which, e.g. --label-filter '
             f'{_difference(best)}'
         )
-    return ReferenceLabels(best[0], class_table(best[0], root, table))
+    uri = f'bids:labels:{best[0].relative_to(root).as_posix()}'
+    return ReferenceLabels(best[0], uri, class_table(best[0], root, table))
 
 
 def _bids_labels(record: ImageRecord, root: Path) -> list[Path]:
@@ -89,11 +102,14 @@ def _bids_labels(record: ImageRecord, root: Path) -> list[Path]:
 
 
 def _is_of(path: Path, record: ImageRecord) -> bool:
-    """Whether a label image belongs to a scan: same source, same space, not said to be of another contrast."""
+    """Whether a label image belongs to a scan: same source and space, not said to be of another contrast."""
     entities, _, _ = split_name(path.name)
     folded, label = output_rules()['folded_into_desc'], scan_label(record)
     source = {key: value for key, value in entities.items() if key not in folded}
-    others = {suffix for rule in modalities().values() for suffix in rule['suffixes']} - {label, record.suffix}
+    others = {suffix for rule in modalities().values() for suffix in rule['suffixes']} - {
+        label,
+        record.suffix,
+    }
     return (
         all(record.entities.get(key) == value for key, value in source.items())
         and entities.get('space', 'orig') in (*OWN_SPACES, label, record.suffix)
@@ -123,7 +139,11 @@ def _freesurfer_labels(record: ImageRecord, root: Path) -> Path | None:
         return None
     names = [f'sub-{record.subject}']
     if record.session is not None:
-        names = [f'sub-{record.subject}_ses-{record.session}', f'sub-{record.subject}/ses-{record.session}', *names]
+        names = [
+            f'sub-{record.subject}_ses-{record.session}',
+            f'sub-{record.subject}/ses-{record.session}',
+            *names,
+        ]
     for name in names:
         for file in FREESURFER_FILES:
             if (path := root / name / 'mri' / file).is_file():

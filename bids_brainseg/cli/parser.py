@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..settings import MODALITIES, Settings
 
-LEVELS = ('participant',)
+LEVELS = ('participant', 'evaluate')
 UNKNOWN_LEVEL = 17
 
 
@@ -43,6 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     _add_selection(parser.add_argument_group('selection'))
     _add_resources(parser.add_argument_group('resources'))
     _add_segmentation(parser.add_argument_group('segmentation'))
+    _add_evaluate(parser.add_argument_group('evaluate'))
     _add_reporting(parser.add_argument_group('reporting'))
     return parser
 
@@ -165,6 +166,49 @@ def _add_segmentation(group):
     )
 
 
+def _add_evaluate(group):
+    group.add_argument(
+        '-d',
+        '--derivatives',
+        nargs='+',
+        default=[],
+        metavar='NAME=DIR',
+        help='datasets beside BIDS_DIR; evaluate: labels=DIR, the reference labels (a BIDS derivative with '
+        '*_dseg.nii.gz, or a folder of FreeSurfer subjects)',
+    )
+    group.add_argument(
+        '--label-table',
+        default='auto',
+        metavar='{auto,freesurfer,brainseg,FILE.tsv}',
+        help='what the numbers of the reference labels mean (default: %(default)s: as a table or the names in '
+        'that dataset say)',
+    )
+    group.add_argument(
+        '--label-filter',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='entities that the reference labels must have, e.g. desc=manual, where several would fit a scan',
+    )
+    group.add_argument(
+        '--calibrate',
+        nargs='?',
+        type=_count,
+        const=6,
+        default=0,
+        metavar='N',
+        help='also spoil each scan in N ways (default: 6), and find the thresholds that best tell good '
+        'segmentations from bad ones',
+    )
+    group.add_argument(
+        '--acceptable-dice',
+        type=_share,
+        metavar='D_A',
+        help='mean Dice below which a segmentation counts as bad (default: nine tenths of the median of the '
+        'scans as they are)',
+    )
+
+
 def _add_reporting(group):
     group.add_argument(
         '--reports-only', action='store_true', help='write the pages anew from the derivatives that exist'
@@ -219,6 +263,9 @@ def parse(argv: list[str] | None = None) -> Settings:
         'plugin_args': plugin_args,
         'models': _models(parser, values.pop('model')),
         'ct_window': _window(parser, words.ct_window),
+        'derivatives': _derivatives(parser, words.derivatives),
+        'label_table': _label_table(parser, words.label_table),
+        'label_filter': dict(_pair(parser, '--label-filter', word) for word in words.label_filter),
     }
     return Settings(**values | refined)
 
@@ -282,6 +329,31 @@ def _models(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
     return tuple(models)
 
 
+def _pair(parser, flag: str, word: str) -> tuple[str, str]:
+    name, equals, value = word.partition('=')
+    if not (name and equals and value):
+        parser.error(f'{flag} {word}: expected NAME=VALUE')
+    return name, value
+
+
+def _derivatives(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
+    found = []
+    for word in words:
+        name, folder = _pair(parser, '--derivatives', word)
+        if not Path(folder).is_dir():
+            parser.error(f'--derivatives {word}: {folder} is not a folder')
+        found.append((name, Path(folder).resolve()))
+    return tuple(found)
+
+
+def _label_table(parser, word: str) -> str | Path:
+    if word in ('auto', 'freesurfer', 'brainseg'):
+        return word
+    if not Path(word).is_file():
+        parser.error(f'--label-table {word}: neither auto, freesurfer, brainseg nor a file')
+    return Path(word).resolve()
+
+
 def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
     if window is None:
         return None
@@ -306,6 +378,12 @@ def _count(text: str) -> int:
 def _percentage(text: str) -> float:
     if not (number := float(text.removesuffix('%'))) > 0:
         raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 < (number := float(text)) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return number
 
 

@@ -63,6 +63,10 @@ def run(settings: Settings) -> int:
         database_dir=settings.bids_database_dir,
         validate=not (settings.skip_bids_validation or settings.dry_run or settings.reports_only),
     )
+    if settings.level == 'evaluate':
+        from .evaluate import evaluate
+
+        return evaluate(settings, records)
     if settings.dry_run:
         return dry_run(settings, records)
     prepare_output(settings)

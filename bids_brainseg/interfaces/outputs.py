@@ -86,7 +86,14 @@ class _Sink(SimpleInterface):
 
 class _DerivativeSinkInputSpec(_SinkInputSpec):
     suffix = traits.Enum(
-        'dseg', 'probseg', 'uncertainty', 'morph', 'qc', mandatory=True, desc='kind of derivative'
+        'dseg',
+        'probseg',
+        'uncertainty',
+        'morph',
+        'qc',
+        'agreement',
+        mandatory=True,
+        desc='kind of derivative',
     )
     extension = traits.Str('.nii.gz', usedefault=True, desc='of the file name')
 
@@ -131,7 +138,7 @@ class TransformSink(_Sink):
 
 
 class _FigureSinkInputSpec(_SinkInputSpec):
-    kind = traits.Str(mandatory=True, desc='alignment, contours or uncertainty')
+    kind = traits.Str(mandatory=True, desc='alignment, contours, uncertainty or comparison')
 
 
 class FigureSink(_Sink):
