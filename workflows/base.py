@@ -33,8 +33,8 @@ def init_brainseg_wf(
     bundles : mapping
         From modality to Bundle.
     plans : mapping, optional
-        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil` of
-        :func:`bids_brainseg.workflows.scan.init_scan_wf`.
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
+        of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
 
     Examples
     --------
@@ -80,8 +80,8 @@ def init_subject_wf(
     bundles : mapping
         From modality to Bundle.
     plans : mapping, optional
-        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil` of
-        :func:`bids_brainseg.workflows.scan.init_scan_wf`.
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
+        of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
 
     Examples
     --------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of an evaluation: one for each scan, and those of the whole dataset, with what their columns mean."""
+"""Tables of an evaluation, of each scan and of the whole dataset, with what their columns mean."""
 
 from __future__ import annotations
 

@@ -180,8 +180,8 @@ def _add_evaluate(group):
         '--label-table',
         default='auto',
         metavar='{auto,freesurfer,brainseg,FILE.tsv}',
-        help='what the numbers of the reference labels mean (default: %(default)s: as a table or the names in '
-        'that dataset say)',
+        help='what the numbers of the reference labels mean (default: %(default)s, as a table or the names '
+        'in that dataset say)',
     )
     group.add_argument(
         '--label-filter',

@@ -38,8 +38,8 @@ def spoil(
     severity : float
         From 0, nothing happens, to 1, about the worst that is still recognised as a head. At 1: noise of
         40 % of the range of the signal (60 HU); 60 % of the signal in ghosts; poses up to 15 degrees apart; a
-        field of 4.5 times at its extreme; 40 % of the slices lost; half of the field of view lost on one side;
-        the contrast turned over, as in a scan of another modality.
+        field of 4.5 times at its extreme; 40 % of the slices lost; half of the field of view lost on one
+        side; the contrast turned over, as in a scan of another modality.
     seed : int
         Of what is random: the noise, the field, which slices, which side.
     hounsfield : bool

@@ -25,7 +25,7 @@ class _SpoilOutputSpec(TraitedSpec):
 
 
 class Spoil(SimpleInterface):
-    """Add noise, motion, ghosts or a field, lose slices or a part of the field of view, or turn the contrast."""
+    """Add noise, motion, ghosts or a field; lose slices or a part of the field of view; turn the contrast."""
 
     input_spec = _SpoilInputSpec
     output_spec = _SpoilOutputSpec

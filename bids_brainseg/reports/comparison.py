@@ -15,7 +15,7 @@ from .figures import HALO, STROKE, legible
 #: Slices across x, y and z: few and large, since two outlines are to be told apart.
 PANELS = (3, 4, 4)
 REFERENCE_INK = '#ffffff'
-THIN = '.bb-figure .bb-under path{stroke-width:2.2px;stroke-opacity:.75}'
+WIDE = '.bb-figure .bb-under path{stroke-width:2.4px}'
 
 
 def comparison_figure(
@@ -25,7 +25,7 @@ def comparison_figure(
     affine: np.ndarray,
     out_file: str | os.PathLike,
 ) -> Path:
-    """Outline the reference labels in white and the segmentation in colour on top of them.
+    """Outline the segmentation in colour and the reference labels in white on top of it.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def comparison_figure(
     """
     if not np.shape(image) == np.shape(found) == np.shape(reference):
         raise ValueError(
-            f'figures need arrays of one shape, found {np.shape(image)}, {np.shape(found)}, {np.shape(reference)}'
+            f'figures need arrays of one shape, found {np.shape(image)}, {np.shape(found)} and '
+            f'{np.shape(reference)}'
         )
     grid = svg.canonical(affine, np.shape(image))
     image, found, reference = (grid.view(np.asarray(array)) for array in (image, found, reference))
@@ -59,10 +60,12 @@ def comparison_figure(
     pictures, under, over = [], [], []
     for panel in layout.panels:
         pictures.append(svg.raster(svg.gray(svg.crop(image, panel, window[0]), window), panel))
-        under.append(svg.placed(_outlines(svg.crop(reference, panel), REFERENCE_INK), panel))
-        over.append(svg.placed(_outlines(svg.crop(found, panel)), panel))
+        under.append(svg.placed(_outlines(svg.crop(found, panel)), panel))
+        over.append(svg.placed(_outlines(svg.crop(reference, panel), REFERENCE_INK), panel))
     keys = svg.text(
-        8, layout.height + 16, 'White: reference labels. Coloured: found, one colour per structure.'
+        8,
+        layout.height + 16,
+        'White: reference labels. Coloured, below them: found, one colour per structure.',
     )
     body = [
         f'<g class="bb-scan">{"".join(pictures)}</g>',
@@ -72,7 +75,7 @@ def comparison_figure(
         keys,
     ]
     document = svg.document(
-        body, layout.height + 28, title='Found against reference', kind='comparison', style=STROKE + THIN
+        body, layout.height + 28, title='Found against reference', kind='comparison', style=STROKE + WIDE
     )
     return svg.write_whole(document, out_file)
 

@@ -35,8 +35,8 @@ def summarise_evaluation(
     Returns
     -------
     dict
-        For each modality: model, averages with quartiles, each structure, correlation of D_A with the CV, and,
-        where spoiled scans were evaluated, the calibration of each quality number.
+        For each modality: model, averages with quartiles, each structure, correlation of D_A with the CV,
+        and, where spoiled scans were evaluated, the calibration of each quality number.
     """
     found = {'ReferenceLabels': labels, 'Units': {'D_A': 'fraction', 'D_V': 'fraction', 'ASSD_mm': 'mm'}}
     found['modalities'] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -22,6 +23,7 @@ from .svg import write_whole
 
 LABEL = 'evaluation'
 STUDY = 'evaluation_study.json'
+DA, DV = 'D<sub>A</sub>', 'D<sub>V</sub>'
 PREDICTOR_NAMES = {
     'cv_mean': ('mean CV of the volumes over the passes', '%'),
     'mc_iou_mean': ('mean overlap (IoU) of the passes', ''),
@@ -103,68 +105,55 @@ def stage(folder: Path, sections: Sequence[tuple[str, str, Mapping[str, str]]]) 
 
 def overview_html(summary: Mapping) -> str:
     """Tabulate the averages of each modality."""
-    rows = ''.join(
-        f'<tr><th>{escape(name)}</th><td>{escape(str(part["Model"].get("Name", "")))} '
-        f'<code>{escape(str(part["Model"].get("SHA256", ""))[:12])}</code></td><td class="n">{part["scans"]}</td>'
-        + ''.join(
-            f'<td class="n">{_spread(part[key], digits)}</td>' for key, digits in (('D_A', 3), ('D_V', 3))
-        )
-        + f'<td class="n">{_quartiles(part["D_A"], 3)}</td><td class="n">{_spread(part["ASSD_mm"], 2)}</td>'
-        f'<td class="n">{number(part["structures_missed"], 1)}</td>'
-        f'<td class="n">{_correlation(part["D_A_against_CV"])}</td></tr>'
+    rows = [
+        [
+            f'<th>{escape(name)}</th>',
+            f'<td>{escape(str(part["Model"].get("Name", "")))} '
+            f'<code>{escape(str(part["Model"].get("SHA256", ""))[:12])}</code></td>',
+            _cell(part['scans']),
+            _cell(_spread(part['D_A'], 3)),
+            _cell(_quartiles(part['D_A'], 3)),
+            _cell(_spread(part['D_V'], 3)),
+            _cell(_spread(part['ASSD_mm'], 2)),
+            _cell(number(part['structures_missed'], 1)),
+            _cell(_correlation(part['D_A_against_CV'])),
+        ]
         for name, part in summary['modalities'].items()
-    )
-    head = ''.join(
-        f'<th class="n">{text}</th>'
-        for text in (
-            'Scans', 'D<sub>A</sub>, mean ± SD', 'D<sub>V</sub>, mean ± SD', 'D<sub>A</sub>, median [quartiles]',
-            'ASSD, mm', 'Missed', 'r, D<sub>A</sub> against CV',
-        )
-    )  # fmt: skip
+    ]
+    head = ['Modality', 'Model', '#Scans', f'#{DA}, mean ± SD', f'#{DA}, median [quartiles]', f'#{DV}, mean ± SD',
+            '#ASSD, mm', '#Missed', f'#r, {DA} against CV']  # fmt: skip
     return (
         f'<p class="path">Reference labels: <code>{escape(str(summary["ReferenceLabels"]))}</code></p>'
-        f'<div class="wide"><table class="overview"><thead><tr><th>Modality</th><th>Model</th>{head}</tr></thead>'
-        f'<tbody>{rows}</tbody></table></div><p class="note">D<sub>A</sub>: mean Dice over the structures. '
-        'D<sub>V</sub>: weighted by volume. ASSD: average symmetric surface distance over the structures that '
-        'both segmentations have. Missed: structures that only one of them has, a mean over scans. CV: spread of '
-        'the volumes over the Monte-Carlo passes; r with its 95 % interval.</p>'
+        f'{_table(head, rows, "overview")}<p class="note">{DA}: mean Dice over the structures. {DV}: weighted '
+        'by volume. ASSD: average symmetric surface distance over the structures that both segmentations '
+        'have. Missed: structures that only one of them has, a mean over scans. CV: spread of the volumes '
+        'over the Monte-Carlo passes; r with its 95 % interval, over the scans as they are.</p>'
     )
 
 
 def structures_html(parts: Mapping) -> str:
     """Tabulate each structure: overlap, distance, volume against the reference."""
+    head = ['Structure', '#Dice, median', '#quartiles', '#ASSD mm, median', '#quartiles', '#Volume bias mm³',
+            '#%', '#Volume r']  # fmt: skip
     tables = []
     for modality, part in parts.items():
-        rows = ''
+        rows = []
         for label in label_table()[1:]:
             found = part['structures'][label.name]
             swatch = f'<i style="background:{legible(label.color)}"></i>'
-            rows += (
-                f'<tr><th>{swatch}{escape(label.name.replace("-", " "))}</th>'
-                f'<td class="n v">{number(found["dice"]["median"], 3)}</td>'
-                f'<td class="n">{_range(found["dice"], 3)}</td>'
-                f'<td class="n">{number(found["assd_mm"]["median"], 2)}</td>'
-                f'<td class="n">{_range(found["assd_mm"], 2)}</td>'
-                f'<td class="n">{number(found["volume_bias_mm3"])}</td>'
-                f'<td class="n">{number(found["volume_bias_percent"], 1)}</td>'
-                f'<td class="n">{_correlation(found["volume_correlation"])}</td></tr>'
+            rows.append(
+                [
+                    f'<th>{swatch}{escape(label.name.replace("-", " "))}</th>',
+                    f'<td class="n v">{number(found["dice"]["median"], 3)}</td>',
+                    _cell(_range(found['dice'], 3)),
+                    _cell(number(found['assd_mm']['median'], 2)),
+                    _cell(_range(found['assd_mm'], 2)),
+                    _cell(number(found['volume_bias_mm3'])),
+                    _cell(number(found['volume_bias_percent'], 1)),
+                    _cell(_correlation(found['volume_correlation'])),
+                ]
             )
-        head = ''.join(
-            f'<th class="n">{text}</th>'
-            for text in (
-                'Dice, median',
-                'quartiles',
-                'ASSD mm, median',
-                'quartiles',
-                'Volume bias mm³',
-                '%',
-                'Volume r',
-            )
-        )
-        tables.append(
-            f'<h4>{escape(modality)}</h4><div class="wide"><table class="volumes"><thead><tr><th>Structure</th>'
-            f'{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        )
+        tables.append(f'<h4>{escape(modality)}</h4>{_table(head, rows, "volumes")}')
     return ''.join(tables) + (
         '<p class="note">Volume bias: found minus reference, mean over scans; in per cent of the reference. '
         'Volume r: Pearson correlation of found and reference volume over scans.</p>'
@@ -173,81 +162,90 @@ def structures_html(parts: Mapping) -> str:
 
 def calibration_html(calibrations: Mapping) -> str:
     """Tabulate how each quality number tells bad segmentations, and the thresholds."""
+    head = ['Number', f'#r against {DA}', '#AUC', '#Threshold, Youden', '#Threshold, conservative']
     tables = []
     for modality, entry in calibrations.items():
-        rows = ''.join(
-            f'<tr><th>{escape(PREDICTOR_NAMES[name][0])} <code>{escape(name)}</code></th>'
-            f'<td class="n">{_correlation(found["correlation_with_D_A"])}</td>'
-            f'<td class="n v">{number(found["auc"], 3)}</td>'
-            f'<td class="n">{_threshold(found, "youden", PREDICTOR_NAMES[name][1])}</td>'
-            f'<td class="n">{_threshold(found, "conservative", PREDICTOR_NAMES[name][1])}</td></tr>'
-            for name, found in entry['predictors'].items()
-        )
+        rows = []
+        for name, found in entry['predictors'].items():
+            told, unit = PREDICTOR_NAMES[name]
+            rows.append(
+                [
+                    f'<th>{escape(told)} <code>{escape(name)}</code></th>',
+                    _cell(_correlation(found['correlation_with_D_A'])),
+                    f'<td class="n v">{number(found["auc"], 3)}</td>',
+                    _cell(_threshold(found, 'youden', unit)),
+                    _cell(_threshold(found, 'conservative', unit)),
+                ]
+            )
         tables.append(
-            f'<h4>{escape(modality)}</h4><p>{entry["bad"]} of {entry["scans"]} scans ({entry["scans_as_they_are"]} '
-            f'as they are, the others spoiled on purpose) have a D<sub>A</sub> below '
-            f'{number(entry["acceptable_D_A"], 3)}. Best: <code>{escape(str(entry["best"]))}</code>. CV threshold '
-            f'in use: {number(entry["cv_threshold_in_use"], 2, "%")}.</p>'
-            '<div class="wide"><table><thead><tr><th>Number</th><th class="n">r against D<sub>A</sub></th>'
-            '<th class="n">AUC</th><th class="n">Threshold, Youden</th><th class="n">Threshold, conservative</th>'
-            f'</tr></thead><tbody>{rows}</tbody></table></div>'
+            f'<h4>{escape(modality)}</h4><p>{entry["bad"]} of {entry["scans"]} scans '
+            f'({entry["scans_as_they_are"]} as they are, the others spoiled on purpose) have a {DA} below '
+            f'{number(entry["acceptable_D_A"], 3)}. Best: <code>{escape(str(entry["best"]))}</code>. '
+            f'CV threshold in use: {number(entry["cv_threshold_in_use"], 2, "%")}.</p>{_table(head, rows)}'
         )
-    return ''.join(tables) + (
-        '<p class="note">Of each threshold: bad scans flagged, good scans not flagged. Conservative: at least 95 % '
-        'of the bad scans are flagged. evaluation.json holds the same for the model card.</p>'
-        if tables
-        else ''
+    note = (
+        '<p class="note">In brackets: bad scans that the threshold flags, good scans that it does not. '
+        'Conservative: at least 95 % of the bad scans are flagged. evaluation.json holds the same.</p>'
     )
+    return ''.join(tables) + note if tables else ''
 
 
 def study_html(runs: Sequence[Mapping]) -> str:
     """Tabulate the networks that were trained for the study."""
-    rows = ''.join(
-        f'<tr><th>{escape(run["modality"])}</th><td class="n">{run["training_scans"]}</td>'
-        f'<td class="n">{run["D_A"]["n"]}</td><td class="n">{_spread(run["D_A"], 3)}</td>'
-        f'<td class="n">{_quartiles(run["D_A"], 3)}</td><td class="n">{_spread(run["ASSD_mm"], 2)}</td></tr>'
+    head = [
+        'Modality',
+        '#Training scans',
+        '#Test scans',
+        f'#{DA}, mean ± SD',
+        '#median [quartiles]',
+        '#ASSD, mm',
+    ]
+    rows = [
+        [
+            f'<th>{escape(run["modality"])}</th>',
+            _cell(run['training_scans']),
+            _cell(run['D_A']['n']),
+            _cell(_spread(run['D_A'], 3)),
+            _cell(_quartiles(run['D_A'], 3)),
+            _cell(_spread(run['ASSD_mm'], 2)),
+        ]
         for run in runs
-    )
-    return (
-        '<table><thead><tr><th>Modality</th><th class="n">Training scans</th><th class="n">Test scans</th>'
-        '<th class="n">D<sub>A</sub>, mean ± SD</th><th class="n">median [quartiles]</th><th class="n">ASSD, mm</th>'
-        f'</tr></thead><tbody>{rows}</tbody></table>'
-        if rows
-        else ''
-    )
+    ]
+    return _table(head, rows) if rows else ''
 
 
 def scans_html(scans) -> str:
     """Tabulate every scan, the worst first."""
-    rows = ''
+    head = ['Scan', 'Spoiled by', f'#{DA}', f'#{DV}', '#ASSD, mm', '#Missed', '#Mean CV, %', '#Alignment']
+    rows = []
     for row in scans.sort_values('D_A', kind='stable').to_dict('records'):
-        how = (
-            ''
-            if row['spoiled'] != row['spoiled'] or row['spoiled'] is None
-            else f'{row["spoiled"]} {row["severity"]:.2f}'
+        spoiled = isinstance(row['spoiled'], str)
+        rows.append(
+            [
+                f'<td>{escape(row["scan"])}</td>',
+                f'<td>{escape(row["spoiled"])}, {row["severity"]:.2f}</td>' if spoiled else '<td></td>',
+                f'<td class="n v">{number(row["D_A"], 3)}</td>',
+                _cell(number(row['D_V'], 3)),
+                _cell(number(row['ASSD_mm'], 2)),
+                _cell(number(row['structures_missed'])),
+                _cell(number(row['cv_mean'], 2)),
+                _cell(number(row['alignment'], 2)),
+            ]
         )
-        rows += (
-            f'<tr><td>{escape(row["scan"])}</td><td>{escape(how)}</td>'
-            f'<td class="n v">{number(row["D_A"], 3)}</td><td class="n">{number(row["D_V"], 3)}</td>'
-            f'<td class="n">{number(row["ASSD_mm"], 2)}</td><td class="n">{number(row["structures_missed"])}</td>'
-            f'<td class="n">{number(row["cv_mean"], 2)}</td><td class="n">{number(row["alignment"], 2)}</td></tr>'
-        )
-    return (
-        '<div class="wide"><table class="overview"><thead><tr><th>Scan</th><th>Spoiled by</th>'
-        '<th class="n">D<sub>A</sub></th><th class="n">D<sub>V</sub></th><th class="n">ASSD, mm</th>'
-        '<th class="n">Missed</th><th class="n">Mean CV, %</th><th class="n">Alignment</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table></div>'
-    )
+    return _table(head, rows, 'overview')
 
 
 def failures_html(failures: Sequence[Mapping]) -> str:
     """List the scans that were not compared, and why."""
-    rows = ''.join(
-        f'<tr><td>{badge(str(failure["status"]))}</td><td><code>{escape(str(failure["scan"]))}</code></td>'
-        f'<td>{escape(str(failure["reason"]))}</td></tr>'
+    rows = [
+        [
+            f'<td>{badge(str(failure["status"]))}</td>',
+            f'<td><code>{escape(str(failure["scan"]))}</code></td>',
+            f'<td>{escape(str(failure["reason"]))}</td>',
+        ]
         for failure in failures
-    )
-    return f'<h3>Not compared</h3><table><tbody>{rows}</tbody></table>' if rows else ''
+    ]
+    return f'<h3>Not compared</h3>{_table(["", "Scan", "Why"], rows)}' if rows else ''
 
 
 def title_of(example: tuple) -> str:
@@ -268,7 +266,21 @@ def example_html(example: tuple, output_dir: Path) -> str:
 
 
 def _figure(drawing: str) -> str:
-    return f'<div class="reportlet">{drawing}</div>' if drawing else ''
+    """Show a plot at its own size; the style of the page stretches drawings to its width."""
+    size = re.search(r'width="([\d.]+)pt"', drawing)
+    width = f' style="max-width:{4 / 3 * float(size[1]):.0f}px"' if size else ''
+    return f'<div class="reportlet"{width}>{drawing}</div>' if drawing else ''
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = '') -> str:
+    """Lay cells out; a heading that begins with # stands over numbers."""
+    cells = ''.join(f'<th class="n">{h[1:]}</th>' if h.startswith('#') else f'<th>{h}</th>' for h in head)
+    body = ''.join(f'<tr>{"".join(row)}</tr>' for row in rows)
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(content: object) -> str:
+    return f'<td class="n">{content}</td>'
 
 
 def _spread(found: Mapping, digits: int) -> str:

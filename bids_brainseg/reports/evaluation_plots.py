@@ -48,8 +48,8 @@ def dice_plot(structures) -> str:
     labels = label_table()[1:]
     names = list(dict.fromkeys(structures['modality']))
     with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'dice'}):
-        figure = Figure((12, 4.6))
-        axes = figure.add_axes((0.05, 0.36, 0.945, 0.57))
+        figure = Figure((12.4, 4.6))
+        axes = figure.add_axes((0.08, 0.36, 0.915, 0.57))
         width = 0.8 / len(names)
         for place, modality in enumerate(names):
             rows = structures[structures['modality'] == modality]
@@ -152,7 +152,8 @@ def roc_plot(scans, calibrations: Mapping) -> str:
                 )  # fmt: skip
             axes.set(
                 title=f'{modality}: $D_A$ below {entry["acceptable_D_A"]:.2f}',
-                xlabel='good scans flagged', ylabel='bad scans flagged', xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
+                xlabel='good scans flagged', ylabel='bad scans flagged',
+                xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
             )  # fmt: skip
             axes.title.set_size(9.5)
             axes.legend(fontsize=8, loc='lower right')
@@ -201,7 +202,8 @@ def _boxes(axes, values: Sequence, centres, width: float, color: str) -> None:
     if not filled:
         return
     axes.boxplot(
-        [own for _, own in filled], positions=[centre for centre, _ in filled], widths=width, manage_ticks=False,
+        [own for _, own in filled], positions=[centre for centre, _ in filled], widths=width,
+        manage_ticks=False,
         patch_artist=True, showfliers=False, medianprops={'color': INK, 'lw': 1.2},
         boxprops={'facecolor': color, 'alpha': 0.45, 'edgecolor': color},
         whiskerprops={'color': color}, capprops={'color': color},
