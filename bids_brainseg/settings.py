@@ -49,6 +49,7 @@ class Settings:
     ct_window: tuple[float, float] | None = None
     label_resampling: str = 'posterior'
     save_probseg: bool = False
+    output_spaces: tuple[str, ...] = ()  # NAME[:res-N][:cohort-N], beside the scan's own
 
     # evaluation
     derivatives: tuple[tuple[str, Path], ...] = ()  # (name, folder)

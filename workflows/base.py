@@ -20,6 +20,7 @@ def init_brainseg_wf(
     records: Sequence,
     bundles: Mapping,
     plans: Mapping | None = None,
+    templates: Mapping | None = None,
     name: str = 'brainseg_wf',
 ) -> pe.Workflow:
     """Build the graph of a run: one workflow per subject.
@@ -35,6 +36,8 @@ def init_brainseg_wf(
     plans : mapping, optional
         From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
         of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
+    templates : mapping, optional
+        From modality to the templates in whose spaces the segmentation is wanted as well.
 
     Examples
     --------
@@ -53,6 +56,7 @@ def init_brainseg_wf(
                 records=list(own),
                 bundles=bundles,
                 plans=plans,
+                templates=templates,
                 name=subject_wf_name(subject),
             )
             for subject, own in groupby(records, key=lambda record: record.subject)
@@ -67,6 +71,7 @@ def init_subject_wf(
     records: Sequence,
     bundles: Mapping,
     plans: Mapping | None = None,
+    templates: Mapping | None = None,
     name: str = 'subject_wf',
 ) -> pe.Workflow:
     """Build the part of one subject: one workflow per scan, which do not depend on each other.
@@ -82,6 +87,8 @@ def init_subject_wf(
     plans : mapping, optional
         From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
         of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
+    templates : mapping, optional
+        From modality to the templates in whose spaces the segmentation is wanted as well.
 
     Examples
     --------
@@ -98,6 +105,7 @@ def init_subject_wf(
             random_seed=settings.random_seed,
             label_resampling=settings.label_resampling,
             save_probseg=settings.save_probseg,
+            templates=(templates or {}).get(record.modality, ()),
             device=settings.device,
             use_gpu=settings.device != 'cpu',
             threads=settings.omp_nthreads,

@@ -164,6 +164,15 @@ def _add_segmentation(group):
     group.add_argument(
         '--save-probseg', action='store_true', help='also write the probability of each structure'
     )
+    group.add_argument(
+        '--output-spaces',
+        nargs='+',
+        default=[],
+        metavar='SPACE',
+        help='also write the segmentation on the grid of templates, through an affine: '
+        'NAME[:res-N][:cohort-N] as in TemplateFlow, e.g. MNI152NLin2009cAsym:res-1; they have to be on '
+        "this disk already (the scan's own grid is always written)",
+    )
 
 
 def _add_evaluate(group):
@@ -266,6 +275,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         'derivatives': _derivatives(parser, words.derivatives),
         'label_table': _label_table(parser, words.label_table),
         'label_filter': dict(_pair(parser, '--label-filter', word) for word in words.label_filter),
+        'output_spaces': _spaces(parser, words.output_spaces),
     }
     return Settings(**values | refined)
 
@@ -361,6 +371,17 @@ def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
     if not low < high:
         parser.error(f'--ct-window {low:g} {high:g}: the first number must be the lower one')
     return low, high
+
+
+def _spaces(parser, words: list[str]) -> tuple[str, ...]:
+    from ..bids.templates import parse_space
+
+    for word in words:
+        try:
+            parse_space(word)
+        except ValueError as error:
+            parser.error(f'--output-spaces: {error}')
+    return tuple(dict.fromkeys(words))
 
 
 def _positive(text: str) -> int:

@@ -83,15 +83,18 @@ def segment(settings: Settings, records: list) -> int:
     from .outcome import judge, reason_of, summary
 
     began = time.monotonic()
+    from .models import choose_templates
+
     settings = resolve_device(settings)
     todo, outcomes, bundles = sort_out(settings, records)
+    templates = choose_templates(settings, bundles)
     complaint = None
     if todo:
         from ..workflows.base import init_brainseg_wf
 
         prepare_work(settings, todo)
         configure(settings)
-        workflow = init_brainseg_wf(settings=settings, records=todo, bundles=bundles)
+        workflow = init_brainseg_wf(settings=settings, records=todo, bundles=bundles, templates=templates)
         if settings.write_graph:
             print(f'graph: {write_graph(workflow)}')
         complaint = run_workflow(workflow, settings)

@@ -120,8 +120,8 @@ def overview_html(summary: Mapping) -> str:
         ]
         for name, part in summary['modalities'].items()
     ]
-    head = ['Modality', 'Model', '#Scans', f'#{DA}, mean ± SD', f'#{DA}, median [quartiles]', f'#{DV}, mean ± SD',
-            '#ASSD, mm', '#Missed', f'#r, {DA} against CV']  # fmt: skip
+    head = ['Modality', 'Model', '#Scans', f'#{DA}, mean ± SD', f'#{DA}, median [quartiles]',
+            f'#{DV}, mean ± SD', '#ASSD, mm', '#Missed', f'#r, {DA} against CV']  # fmt: skip
     return (
         f'<p class="path">Reference labels: <code>{escape(str(summary["ReferenceLabels"]))}</code></p>'
         f'{_table(head, rows, "overview")}<p class="note">{DA}: mean Dice over the structures. {DV}: weighted '
