@@ -30,6 +30,7 @@ class Settings:
     modalities: tuple[str, ...] = MODALITIES
     bids_filters: Mapping = field(default_factory=dict)
     bids_database_dir: Path | None = None
+    derivatives: Mapping = field(default_factory=dict)  # name to folder
     skip_bids_validation: bool = False
 
     # resources
@@ -49,6 +50,9 @@ class Settings:
     ct_window: tuple[float, float] | None = None
     label_resampling: str = 'posterior'
     save_probseg: bool = False
+
+    # training: what was given on the command line beside the defaults of training.json
+    training: Mapping = field(default_factory=dict)
 
     # reporting
     reports_only: bool = False

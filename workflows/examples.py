@@ -60,3 +60,18 @@ def example_record(**changes) -> SimpleNamespace:
         'bids_name': 'sub-01/anat/sub-01_T1w.nii.gz',
     }
     return SimpleNamespace(**described | changes)
+
+
+def example_case(**changes) -> SimpleNamespace:
+    """Describe a scan with labels, whose files do not exist.
+
+    >>> example_case().labels.name
+    'aseg.mgz'
+    """
+    described = {
+        'record': example_record(),
+        'labels': Path('/freesurfer/sub-01/mri/aseg.mgz'),
+        't1w': None,
+        'skip': None,
+    }
+    return SimpleNamespace(**described | changes)
