@@ -90,3 +90,18 @@ def example_labels(**changes) -> SimpleNamespace:
         'table': SimpleNamespace(name='brainseg', mapping={0: 0}, split={}, default=None),
     }
     return SimpleNamespace(**described | changes)
+
+
+def example_case(**changes) -> SimpleNamespace:
+    """Describe a scan with labels, whose files do not exist.
+
+    >>> example_case().labels.name
+    'aseg.mgz'
+    """
+    described = {
+        'record': example_record(),
+        'labels': Path('/freesurfer/sub-01/mri/aseg.mgz'),
+        't1w': None,
+        'skip': None,
+    }
+    return SimpleNamespace(**described | changes)

@@ -51,6 +51,15 @@ def set_up_logging(verbosity: int) -> None:
 
 
 def run(settings: Settings) -> int:
+    """Do what the level asks for."""
+    if settings.level == 'train':
+        from .train import train
+
+        return train(settings)
+    return participant(settings)
+
+
+def participant(settings: Settings) -> int:
     """Process the participants of a dataset."""
     from ..bids.query import find_images
 

@@ -127,8 +127,8 @@ def resample_labels_majority(
     Notes
     -----
     The share of a class is its mask, blurred to the target's spacing and interpolated linearly
-    (:func:`bids_brainseg.core.geometry.resample`): unlike the nearest neighbour, thin structures neither break
-    up nor move when the target is coarser. One class at a time is held in memory, within its own box.
+    (:func:`bids_brainseg.core.geometry.resample`): unlike with the nearest neighbour, thin structures do not
+    break up when the target is coarser. One class at a time is held in memory, within its own box.
     """
     shape = tuple(int(n) for n in target_shape)
     best, total = np.zeros((2, *shape), np.float32)

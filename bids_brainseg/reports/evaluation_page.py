@@ -124,8 +124,8 @@ def overview_html(summary: Mapping) -> str:
             f'#{DV}, mean ± SD', '#ASSD, mm', '#Missed', f'#r, {DA} against CV']  # fmt: skip
     return (
         f'<p class="path">Reference labels: <code>{escape(str(summary["ReferenceLabels"]))}</code></p>'
-        f'{_table(head, rows, "overview")}<p class="note">{DA}: mean Dice over the structures. {DV}: weighted '
-        'by volume. ASSD: average symmetric surface distance over the structures that both segmentations '
+        f'{_table(head, rows, "overview")}<p class="note">{DA}: mean Dice over the structures. {DV}: '
+        'weighted by volume. ASSD: average symmetric surface distance over the structures that both segmentations '
         'have. Missed: structures that only one of them has, a mean over scans. CV: spread of the volumes '
         'over the Monte-Carlo passes; r with its 95 % interval, over the scans as they are.</p>'
     )
