@@ -57,6 +57,8 @@ class Settings:
     label_filter: Mapping = field(default_factory=dict)
     calibrate: int = 0  # spoiled copies of each scan
     acceptable_dice: float | None = None
+    study: str | None = None  # scaling or equal-size
+    study_sizes: tuple[int, ...] = ()
 
     # training: what was given on the command line beside the defaults of training.json
     training: Mapping = field(default_factory=dict)

@@ -14,9 +14,8 @@ from .derivatives import scan_label
 from .names import EXTENSIONS, split_name
 from .records import ImageRecord
 from .sidecars import output_rules
+from .training import find_segmentation
 
-#: FreeSurfer's own files, the first that exists; they all give the same classes.
-FREESURFER_FILES = ('aparc+aseg.mgz', 'aseg.mgz', 'aparc.DKTatlas+aseg.mgz', 'wmparc.mgz')
 #: Values of ``space`` that name the scanner's own space.
 OWN_SPACES = ('orig', 'individual', 'scanner', 'native')
 
@@ -75,13 +74,12 @@ def find_labels(
         raise InputError(f'not a folder: {root}; give the dataset of labels with --derivatives labels=DIR')
     found = [path for path in _bids_labels(record, root) if _has(path, wanted)]
     best = [path for path in found if _rank(path, record) == max(_rank(one, record) for one in found)]
-    if not best and not wanted and (file := _freesurfer_labels(record, root)):
-        best = [file]
+    if not best and not wanted and record.modality == 'T1w':  # FreeSurfer does not say where others were
+        best = [path for path in [find_segmentation(root, record)] if path]
     if not best:
         raise InputError(
-            f'no reference labels for {record.relative_path} in {root}; expected a *_dseg.nii.gz with the '
-            'entities of the scan'
-            + ('' if record.modality != 'T1w' else ', or mri/aparc+aseg.mgz of FreeSurfer')
+            f'no reference labels in {root}: no *_dseg.nii.gz with the entities of the scan'
+            + (', no mri/aparc+aseg.mgz of FreeSurfer' if record.modality == 'T1w' else '')
         )
     if len(best) > 1:
         names = ', '.join(path.name for path in best)
@@ -131,24 +129,6 @@ def _rank(path: Path, record: ImageRecord) -> tuple:
 def _has(path: Path, wanted: Mapping[str, str]) -> bool:
     entities, _, _ = split_name(path.name)
     return all(entities.get(key) == value for key, value in wanted.items())
-
-
-def _freesurfer_labels(record: ImageRecord, root: Path) -> Path | None:
-    """Return FreeSurfer's segmentation of a T1w; it says nothing about where other scans were."""
-    if record.modality != 'T1w':
-        return None
-    names = [f'sub-{record.subject}']
-    if record.session is not None:
-        names = [
-            f'sub-{record.subject}_ses-{record.session}',
-            f'sub-{record.subject}/ses-{record.session}',
-            *names,
-        ]
-    for name in names:
-        for file in FREESURFER_FILES:
-            if (path := root / name / 'mri' / file).is_file():
-                return path
-    return None
 
 
 def _difference(paths: list[Path]) -> str:

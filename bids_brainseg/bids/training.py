@@ -100,6 +100,12 @@ def _case(record, freesurfer, anchors, excluded) -> Case:
     return replace(case, labels=labels, t1w=t1w)
 
 
+def find_segmentation(root: Path, record: ImageRecord) -> Path | None:
+    """Return FreeSurfer's segmentation of a participant, or None."""
+    folder, _ = _freesurfer_folder(root, record)
+    return folder and _first(folder / 'mri', SEGMENTATIONS)
+
+
 def _freesurfer_folder(root: Path, record: ImageRecord) -> tuple[Path | None, str | None]:
     """Find FreeSurfer's folder, and the session it belongs to if it names one."""
     subject = root / f'sub-{record.subject}'

@@ -59,6 +59,8 @@ def evaluate(settings: Settings, records: list) -> int:
         clean = run_plans(settings, todo, bundles, plans)
         outcomes += clean
         done = [outcome.record for outcome in clean if outcome.status == 'done']
+    if settings.study and done and not settings.reports_only:
+        write_study(settings, done, plans)
     spoiled, about = calibration(settings, done, bundles, plans, outcomes)
     if done:
         write_results(settings, bundles, done, spoiled, about, outcomes)
@@ -68,13 +70,12 @@ def evaluate(settings: Settings, records: list) -> int:
 
 def labels_folder(settings: Settings) -> Path:
     """Return the dataset of reference labels."""
-    named = dict(settings.derivatives)
-    if 'labels' not in named:
-        found = ', '.join(named) or 'none'
+    if 'labels' not in settings.derivatives:
+        found = ', '.join(settings.derivatives) or 'none'
         raise BidsError(
             f'evaluate needs reference labels; derivatives named: {found}; add --derivatives labels=DIR', 2
         )
-    return named['labels']
+    return settings.derivatives['labels']
 
 
 def find_plans(settings: Settings, records: Sequence, root: Path) -> tuple[dict, list]:
@@ -206,6 +207,19 @@ def spoiled_copies(records: Sequence, plans: Mapping, count: int, seed: int) -> 
     return copies, found
 
 
+def write_study(settings: Settings, records: Sequence, plans: Mapping) -> None:
+    """Train and score the networks of a study, and leave what came out for the page."""
+    from ..bids.files import write_json
+    from .study import study
+
+    runs = study(settings, records, plans)
+    about = (
+        'D_A, D_V (fractions) and ASSD (mm) of networks over the test scans, by number of training subjects.'
+    )
+    content = {'Description': about, 'study': settings.study, 'runs': runs}
+    write_json(content, settings.output_dir / 'evaluation_study.json')
+
+
 def write_results(
     settings: Settings,
     bundles: Mapping,
@@ -233,7 +247,7 @@ def write_results(
             name: {'Name': b.name, 'SHA256': b.weights_sha256, 'cv_threshold': b.cv_threshold}
             for name, b in bundles.items()
         },
-        labels=str(dict(settings.derivatives)['labels']),
+        labels=str(settings.derivatives['labels']),
         acceptable=settings.acceptable_dice,
     )
     write_evaluation(structures, scans, units, summary, settings.output_dir)

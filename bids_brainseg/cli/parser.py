@@ -223,6 +223,21 @@ def _add_evaluate(group):
         help='mean Dice below which a segmentation counts as bad (default: nine tenths of the median of the '
         'scans as they are)',
     )
+    group.add_argument(
+        '--study',
+        choices=('scaling', 'equal-size'),
+        help='also train networks, with the options of training, on 4, 8, 16 ... people, or on equally many '
+        'for each modality, and score them on the test scans (those selected that have labels)',
+    )
+    group.add_argument(
+        '--study-sizes',
+        nargs='+',
+        type=_positive,
+        default=[],
+        metavar='N',
+        help='people to train on; equal-size takes the first (default: doubled from 4 to all; the most that '
+        'every modality has)',
+    )
 
 
 def _add_training(group):
@@ -367,6 +382,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         'derivatives': _derivatives(parser, words.derivatives),
         'training': _training(parser, words, values),
         'ct_window': _window(parser, words.ct_window),
+        'study_sizes': tuple(dict.fromkeys(words.study_sizes)),
         'label_table': _label_table(parser, words.label_table),
         'label_filter': dict(_pair(parser, '--label-filter', word) for word in words.label_filter),
         'output_spaces': _spaces(parser, words.output_spaces),
@@ -456,12 +472,12 @@ def _training(parser, words, values: dict) -> dict:
     """Gather the options of the train level; what was not given is left out."""
     recipe = {name: values.pop(name) for name in training_defaults()['recipe'] if name in values}
     found = {name: values.pop(name) for name in TRAINING}
-    if words.level != 'train':
+    if words.level != 'train' and not words.study:
         return {}
-    if found['modality'] is None:
+    if words.level == 'train' and found['modality'] is None:
         parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
     if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
-        parser.error('train needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
+        parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
     found['ranges'] = _ranges(parser, found['ranges'])
     found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
     found['validation_label'] = _labels(found['validation_label'], 'sub-')

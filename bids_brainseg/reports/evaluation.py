@@ -47,7 +47,7 @@ def summarise_evaluation(
         part = {
             'Model': dict(bundles.get(modality, {})),
             'scans': len(clean),
-            **{name: summarise(clean[name])._asdict() for name in AVERAGES},
+            **averages(clean),
             'structures_missed': float(clean['structures_missed'].mean()),
             'D_A_against_CV': pearson(clean['cv_mean'], clean['D_A'])._asdict(),
             'structures': {
@@ -58,6 +58,11 @@ def summarise_evaluation(
             part['calibration'] = _calibration(every, clean, acceptable, bundles.get(modality, {}))
         found['modalities'][modality] = part
     return found
+
+
+def averages(scans) -> dict:
+    """Summarise D_A, D_V and the surface distance over scans."""
+    return {name: summarise(scans[name])._asdict() for name in AVERAGES}
 
 
 def _structure(rows) -> dict:

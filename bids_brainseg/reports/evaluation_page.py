@@ -125,9 +125,9 @@ def overview_html(summary: Mapping) -> str:
     return (
         f'<p class="path">Reference labels: <code>{escape(str(summary["ReferenceLabels"]))}</code></p>'
         f'{_table(head, rows, "overview")}<p class="note">{DA}: mean Dice over the structures. {DV}: '
-        'weighted by volume. ASSD: average symmetric surface distance over the structures that both segmentations '
-        'have. Missed: structures that only one of them has, a mean over scans. CV: spread of the volumes '
-        'over the Monte-Carlo passes; r with its 95 % interval, over the scans as they are.</p>'
+        'weighted by volume. ASSD: average symmetric surface distance over the structures that both '
+        'segmentations have. Missed: structures that only one of them has, a mean over scans. CV: spread of '
+        'the volumes over the Monte-Carlo passes; r with its 95 % interval, over the scans as they are.</p>'
     )
 
 
@@ -276,7 +276,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = '') -
     """Lay cells out; a heading that begins with # stands over numbers."""
     cells = ''.join(f'<th class="n">{h[1:]}</th>' if h.startswith('#') else f'<th>{h}</th>' for h in head)
     body = ''.join(f'<tr>{"".join(row)}</tr>' for row in rows)
-    return f'<div class="wide"><table class="{kind}"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f'<table class="{kind}"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _cell(content: object) -> str:
