@@ -113,6 +113,13 @@ def gather(records: Sequence[ImageRecord], output_dir: Path, spoiled: Mapping | 
     return pd.concat(tables, ignore_index=True), pd.DataFrame(rows), units
 
 
+def stacked(first, second):
+    """Put the rows of two tables below one another."""
+    import pandas as pd
+
+    return pd.concat([first, second], ignore_index=True)
+
+
 def write_evaluation(structures, scans, units: Mapping[str, str], summary: Mapping, output_dir: Path) -> list:
     """Write the tables of the dataset with their dictionaries, and the summary.
 

@@ -229,17 +229,14 @@ def write_results(
     outcomes: Sequence,
 ) -> None:
     """Write tables, summary and page from the tables of the scans."""
-    import pandas as pd
-
     from ..bids.derivatives import figure_path
-    from ..bids.evaluation import gather, write_evaluation
+    from ..bids.evaluation import gather, stacked, write_evaluation
     from ..reports.evaluation import summarise_evaluation, write_evaluation_page
 
     structures, scans, units = gather(records, settings.output_dir)
     if spoiled:
         more_structures, more_scans, _ = gather(spoiled, calibration_folder(settings), about)
-        structures = pd.concat([structures, more_structures], ignore_index=True)
-        scans = pd.concat([scans, more_scans], ignore_index=True)
+        structures, scans = stacked(structures, more_structures), stacked(scans, more_scans)
     summary = summarise_evaluation(
         structures,
         scans,

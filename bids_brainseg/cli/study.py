@@ -78,8 +78,8 @@ def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tup
         found += [(modality, size) for size in asked if VALIDATE < size <= len(names)]
     if not found:
         raise BidsError(
-            f'--study-sizes {" ".join(map(str, settings.study_sizes))}: {least} subjects are there; choose sizes '
-            f'from {VALIDATE + 1} to that',
+            f'--study-sizes {" ".join(map(str, settings.study_sizes))}: {least} subjects are there; choose '
+            f'sizes from {VALIDATE + 1} to that',
             2,
         )
     return found
@@ -110,7 +110,7 @@ def subset(names: Sequence[str], size: int, seed: int) -> list[str]:
 
 
 def training_material(settings: Settings, modality: str) -> list[str]:
-    """List the subjects that can be trained on: those of the label maps, else scans with FreeSurfer labels."""
+    """List who can be trained on: the subjects of the label maps, else those with FreeSurfer labels."""
     from ..bids.training import find_label_maps, subject_of
     from .train import query
 

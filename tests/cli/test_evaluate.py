@@ -66,7 +66,7 @@ def whole_run(dataset, tiny_bundle):
     with pytest.MonkeyPatch.context() as patch:
         printed = []
         patch.setattr('builtins.print', lambda *text, **_: printed.append(' '.join(map(str, text))))
-        code = main(words(dataset, tiny_bundle, '--calibrate', '2', '--acceptable-dice', '0.5'))
+        code = main(words(dataset, tiny_bundle, '--calibrate', '1', '--acceptable-dice', '0.5'))
     return code, '\n'.join(printed), dataset
 
 
