@@ -133,7 +133,7 @@ def init_scan_wf(
         (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
         (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
         (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
-        (check, derivatives_wf, [('out_file', 'inputnode.in_file')]),
+        (scan, derivatives_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
         (back, derivatives_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
         (measure, derivatives_wf, [(field, f'inputnode.{field}') for field in ('morph', 'qc', 'provenance')]),
