@@ -54,11 +54,13 @@ def evaluate(settings: Settings, records: list) -> int:
     if settings.dry_run:
         return tell_plans(settings, todo, plans, outcomes)
     prepare_output(settings, root)
-    done = list(todo)
-    if not settings.reports_only:
-        clean = run_plans(settings, todo, bundles, plans)
-        outcomes += clean
-        done = [outcome.record for outcome in clean if outcome.status == 'done']
+    compared = (
+        remembered(todo, settings.output_dir)
+        if settings.reports_only
+        else run_plans(settings, todo, bundles, plans)
+    )
+    outcomes += compared
+    done = [outcome.record for outcome in compared if outcome.status == 'done']
     if settings.study and done and not settings.reports_only:
         write_study(settings, done, plans)
     spoiled, about = calibration(settings, done, bundles, plans, outcomes)
@@ -145,6 +147,20 @@ def run_plans(settings: Settings, records: list, bundles: Mapping, plans: Mappin
     return outcomes
 
 
+def remembered(records: Sequence, output_dir: Path) -> list:
+    """Say which scans were compared by an earlier run."""
+    from ..bids.derivatives import output_path
+    from .outcome import Outcome
+
+    outcomes = []
+    for record in records:
+        kinds = (('agreement', '.tsv'), ('agreement', '.json'), ('qc', '.json'))
+        files = [output_path(record, output_dir, suffix=suffix, extension=end) for suffix, end in kinds]
+        there = all(path.exists() for path in files)
+        outcomes.append(Outcome(record, *(('done',) if there else ('skipped', 'not compared yet'))))
+    return outcomes
+
+
 def calibration(
     settings: Settings, records: Sequence, bundles: Mapping, plans: Mapping, outcomes: list
 ) -> tuple[list, dict]:
@@ -162,7 +178,8 @@ def calibration(
     copies, spoiled_plans = spoiled_copies(records, plans, settings.calibrate, settings.random_seed)
     about = {key: plan['spoil'] for key, plan in spoiled_plans.items()}
     if settings.reports_only:
-        return copies, about
+        there = remembered(copies, calibration_folder(settings))
+        return [outcome.record for outcome in there if outcome.status == 'done'], about
     aside = replace(settings, output_dir=calibration_folder(settings), clean_workdir=False)
     aside.output_dir.mkdir(parents=True, exist_ok=True)
     found = run_plans(aside, copies, bundles, spoiled_plans)

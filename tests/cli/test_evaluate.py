@@ -147,8 +147,10 @@ def test_results_of_a_participant_run_are_used_again(whole_run, tiny_bundle, cap
     assert 'segment' not in capsys.readouterr().err
     assert posterior.stat().st_mtime_ns == before
     (root / 'out' / 'evaluation.html').unlink()
-    assert main([*command, '--reports-only']) == 0
-    assert (root / 'out' / 'evaluation.html').exists()
+    assert main([*words(root, tiny_bundle), '--reports-only', '--calibrate', '1']) == 0
+    page = (root / 'out' / 'evaluation.html').read_text()
+    assert 'not compared yet' in page  # the scan with the unknown label
+    assert '<h2>Calibration</h2>' in page
 
 
 @pytest.mark.integration
