@@ -49,7 +49,7 @@ def dice_plot(structures) -> str:
     names = list(dict.fromkeys(structures['modality']))
     with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'dice'}):
         figure = Figure((12.4, 4.6))
-        axes = figure.add_axes((0.08, 0.36, 0.915, 0.57))
+        axes = figure.add_axes((0.1, 0.36, 0.895, 0.57))
         width = 0.8 / len(names)
         for place, modality in enumerate(names):
             rows = structures[structures['modality'] == modality]
