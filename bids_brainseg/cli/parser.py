@@ -100,7 +100,7 @@ def _add_derivatives(group):
         default=[],
         metavar='NAME=DIR',
         help='derivatives to read; train: freesurfer=DIR, whose labels are learnt; evaluate: labels=DIR, the '
-        'reference labels (a BIDS derivative with *_dseg.nii.gz, or a folder of FreeSurfer subjects)',
+        'reference labels (a BIDS derivative with dseg images, or a folder of FreeSurfer subjects)',
     )
 
 
