@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class BrainsegError(Exception):
     """Base of all errors with a message for the user.
@@ -43,3 +45,22 @@ class BidsError(BrainsegError):
     def __init__(self, message: str, exit_code: int = 16):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def explain(code: int, output: str) -> str:
+    """Say in one line why the process of the network ended.
+
+    >>> explain(-9, '')
+    'the network process was killed (SIGKILL), usually for want of memory; give it more, or fewer --nprocs'
+    >>> explain(1, 'warning\\nbids_brainseg.errors.ModelError: weights do not match\\n')
+    'weights do not match'
+    """
+    if code < 0 or code > 128:
+        number = -code if code < 0 else code - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'
+        cure = ', usually for want of memory; give it more, or fewer --nprocs' if name == 'SIGKILL' else ''
+        return f'the network process was killed ({name}){cure}'
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    last = lines[-1] if lines else 'it said nothing'
+    kind, colon, message = last.partition('Error: ')
+    return message if colon and ' ' not in kind else f'the network process ended with code {code}: {last}'

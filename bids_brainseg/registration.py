@@ -151,6 +151,134 @@ def register_affine(
     )
 
 
+def register_rigid(
+    moving: np.ndarray,
+    moving_affine: np.ndarray,
+    fixed: np.ndarray,
+    fixed_affine: np.ndarray,
+    *,
+    fixed_mask: np.ndarray,
+    threads: int = 2,
+    seed: int = 0,
+    window: tuple[float, float] | None = None,
+) -> Registration:
+    """Estimate the rotation and shift between two scans of one person.
+
+    Parameters
+    ----------
+    moving, moving_affine, fixed, fixed_affine, threads, seed
+        As in :func:`register_affine`; `fixed` is the other scan, of any contrast.
+    fixed_mask : (L, M, N) array of bool
+        The brain in `fixed`.
+    window : (low, high), optional
+        Clip `moving` to this range first (CT, in HU); `fixed` always has its own robust range.
+
+    Returns
+    -------
+    Registration
+        With ``matrix``, a rotation and a shift, mapping points of `fixed` to points of `moving`; ``model`` is
+        'rigid', or 'start' where elastix was not used.
+
+    Raises
+    ------
+    ValueError
+        If an array is not three-dimensional or a shape does not fit.
+    RegistrationError
+        If an image has no contrast.
+
+    Notes
+    -----
+    Two starts are compared by mutual information: the scanner's own coordinates, which nearly fit within one
+    visit, and the search over the whole head, for scans that share no origin.
+    """
+    began = time.perf_counter()
+    _check(moving, fixed, fixed_mask)
+    settings = parameters()
+    grid = settings['grid']
+    small = _prepare(moving, moving_affine, grid, window, 'scan')
+    reference = _prepare(fixed, fixed_affine, grid, None, 'other scan')
+    mask = _mask_like(fixed_mask, fixed_affine, reference)
+    start, words = _rigid_start(small, reference, mask, settings)
+    matrix, model, notes = start, 'start', ()
+    chosen = {**settings, 'elastix': {**settings['elastix'], **settings['rigid']['elastix']}}
+    try:
+        found = start @ _refine(small, reference, mask, start, chosen, threads=threads, seed=seed)
+        complaint = _too_far(found, start, mask, reference.affine, settings['rigid']['largest_shift_mm'])
+    except RegistrationError as error:
+        complaint = str(error)
+    if complaint:
+        notes = (f'what elastix found was not used ({complaint}); the start stands: {words}',)
+    else:
+        matrix, model = found, 'rigid'
+    return Registration(
+        matrix=matrix,
+        similarity=local_agreement(small, reference, mask, matrix),
+        coverage=field_coverage(np.shape(moving), moving_affine, mask, reference.affine, matrix),
+        model=model,
+        start=words,
+        scales=(1.0, 1.0, 1.0),
+        seconds=time.perf_counter() - began,
+        notes=notes,
+    )
+
+
+def _rigid_start(moving, fixed, mask, settings):
+    """Return the better of the scanner's coordinates and the search, both refined, and its name."""
+    searched, words = _search(moving, fixed, mask, settings['search'], settings['grid']['mask_dilation_mm'])
+    u, _, v = np.linalg.svd(searched[:3, :3])
+    centre = fixed.affine[:3, :3] @ np.mean(np.nonzero(mask), axis=1) + fixed.affine[:3, 3]
+    rigid = np.eye(4)
+    rigid[:3, :3] = u @ v
+    rigid[:3, 3] = searched[:3, :3] @ centre + searched[:3, 3] - rigid[:3, :3] @ centre
+    level = settings['search']['fine']
+    around = _dilate(mask, settings['grid']['mask_dilation_mm'], fixed.affine)
+    score = _Score(*_at(moving, fixed, around, level['spacing_mm']), level['bins'], level['points'])
+    # within one visit the scanner is right to a millimetre or two, and the search only to a few
+    starts = {"the scanner's coordinates": np.eye(4), f'search: {words}': rigid}
+    name = max(starts, key=lambda name: score(starts[name]))
+    return starts[name], name
+
+
+def _too_far(found, start, mask, affine, limit):
+    """Say that elastix left its start by more than the start can be wrong, or return None."""
+    points = affine[:3, :3] @ np.stack(np.nonzero(mask)) + affine[:3, 3:]
+    apart = (found - start)[:3, :3] @ points + (found - start)[:3, 3:]
+    shift = float(np.linalg.norm(apart, axis=0).max())
+    return f'it moved the brain by {shift:.0f} mm' if shift > limit else None
+
+
+def label_agreement(image: np.ndarray, labels: np.ndarray, affine: np.ndarray) -> float:
+    """Return how well a label map fits the scan that it lies on.
+
+    The labels are painted with the mean intensity that the scan has in each, and this picture is compared
+    with the scan by :func:`local_agreement`.
+
+    Parameters
+    ----------
+    image : (I, J, K) array
+        Scan, any units.
+    labels : (I, J, K) array of int
+        Class indices, 0 is background.
+    affine : (4, 4) array
+        Voxel to RAS millimetres of both.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 for a label map without labels. The number depends on the contrast of the scan, so only
+        scans of one modality can be compared.
+    """
+    image, labels = np.asarray(image, np.float32), np.asarray(labels)
+    mask = labels > 0
+    if not mask.any():
+        return 0.0
+    counts = np.bincount(labels.ravel())
+    means = np.bincount(labels.ravel(), image.ravel()) / np.maximum(counts, 1)
+    rim = _dilate(mask, parameters()['quality']['rim_mm'] * 2, affine) & ~mask
+    means[0] = image[rim].mean() if rim.any() else 0
+    return local_agreement((image, affine), (means[labels].astype(np.float32), affine), mask, np.eye(4))
+
+
 def _check(moving, fixed, fixed_mask):
     for name, image in (('moving', moving), ('fixed', fixed)):
         if np.ndim(image) != 3:
@@ -498,10 +626,21 @@ def _run_elastix(itk, images, masks, chosen, *, threads, seed):
 
 
 def _read_affine(found) -> np.ndarray:
-    """Turn elastix' twelve numbers and centre of rotation into a 4x4 RAS matrix."""
+    """Turn elastix' twelve numbers (six, if rigid) and centre of rotation into a 4x4 RAS matrix."""
     numbers = np.array([float(v) for v in found['TransformParameters']])
     centre = np.array([float(v) for v in found['CenterOfRotationPoint']])
+    if len(numbers) == 6:
+        numbers = np.r_[_rotation(*numbers[:3]).ravel(), numbers[3:]]
     return geometry.ras_to_lps(about_centre(numbers, centre))
+
+
+def _rotation(x, y, z):
+    """Return ITK's Euler rotation in its usual order: about y first, then x, then z; radians."""
+    (cx, sx), (cy, sy), (cz, sz) = ((np.cos(a), np.sin(a)) for a in (x, y, z))
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return about_z @ about_x @ about_y
 
 
 # === Can it be trusted? ===

@@ -30,6 +30,7 @@ class Settings:
     modalities: tuple[str, ...] = MODALITIES
     bids_filters: Mapping = field(default_factory=dict)
     bids_database_dir: Path | None = None
+    derivatives: Mapping = field(default_factory=dict)  # name to folder
     skip_bids_validation: bool = False
 
     # resources
@@ -51,6 +52,17 @@ class Settings:
     label_resampling: str = 'posterior'
     save_probseg: bool = False
     output_spaces: tuple[str, ...] = ()  # NAME[:res-N][:cohort-N], beside the scan's own
+
+    # evaluation
+    label_table: str | Path = 'auto'  # or freesurfer, brainseg, a file
+    label_filter: Mapping = field(default_factory=dict)
+    calibrate: int = 0  # spoiled copies of each scan
+    acceptable_dice: float | None = None
+    study: str | None = None  # scaling or equal-size
+    study_sizes: tuple[int, ...] = ()
+
+    # training: what was given on the command line beside the defaults of training.json
+    training: Mapping = field(default_factory=dict)
 
     # reporting
     reports_only: bool = False

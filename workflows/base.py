@@ -19,6 +19,7 @@ def init_brainseg_wf(
     settings: Settings,
     records: Sequence,
     bundles: Mapping,
+    plans: Mapping | None = None,
     templates: Mapping | None = None,
     name: str = 'brainseg_wf',
 ) -> pe.Workflow:
@@ -32,6 +33,9 @@ def init_brainseg_wf(
         The scans, those of a subject one after the other.
     bundles : mapping
         From modality to Bundle.
+    plans : mapping, optional
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
+        of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
     templates : mapping, optional
         From modality to the templates in whose spaces the segmentation is wanted as well.
 
@@ -51,6 +55,7 @@ def init_brainseg_wf(
                 settings=settings,
                 records=list(own),
                 bundles=bundles,
+                plans=plans,
                 templates=templates,
                 name=subject_wf_name(subject),
             )
@@ -65,6 +70,7 @@ def init_subject_wf(
     settings: Settings,
     records: Sequence,
     bundles: Mapping,
+    plans: Mapping | None = None,
     templates: Mapping | None = None,
     name: str = 'subject_wf',
 ) -> pe.Workflow:
@@ -78,6 +84,9 @@ def init_subject_wf(
         The scans of the subject.
     bundles : mapping
         From modality to Bundle.
+    plans : mapping, optional
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
+        of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
     templates : mapping, optional
         From modality to the templates in whose spaces the segmentation is wanted as well.
 
@@ -101,6 +110,7 @@ def init_subject_wf(
             use_gpu=settings.device != 'cpu',
             threads=settings.omp_nthreads,
             heavy_gb=settings.mem_gb if settings.low_mem else None,
+            **(plans or {}).get((record.subject, record.key), {}),
             name=scan_wf_name(record),
         )
         set_crash_folder(scan_wf, settings.log_dir(record.subject, record.session))

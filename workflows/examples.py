@@ -76,3 +76,32 @@ def example_record(**changes) -> SimpleNamespace:
         'bids_name': 'sub-01/anat/sub-01_T1w.nii.gz',
     }
     return SimpleNamespace(**described | changes)
+
+
+def example_labels(**changes) -> SimpleNamespace:
+    """Describe reference labels whose file does not exist.
+
+    >>> example_labels().uri
+    'bids:labels:sub-01/anat/sub-01_dseg.nii.gz'
+    """
+    described = {
+        'path': Path('/labels/sub-01/anat/sub-01_dseg.nii.gz'),
+        'uri': 'bids:labels:sub-01/anat/sub-01_dseg.nii.gz',
+        'table': SimpleNamespace(name='brainseg', mapping={0: 0}, split={}, default=None),
+    }
+    return SimpleNamespace(**described | changes)
+
+
+def example_case(**changes) -> SimpleNamespace:
+    """Describe a scan with labels, whose files do not exist.
+
+    >>> example_case().labels.name
+    'aseg.mgz'
+    """
+    described = {
+        'record': example_record(),
+        'labels': Path('/freesurfer/sub-01/mri/aseg.mgz'),
+        't1w': None,
+        'skip': None,
+    }
+    return SimpleNamespace(**described | changes)

@@ -15,7 +15,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 
 from ..settings import Settings
 
-STAGES = ('check', 'coregister', 'segment', 'back', 'measure')
+STAGES = ('check', 'coregister', 'segment', 'back', 'measure', 'align', 'carry')
 
 
 class LocalPlugin(MultiProcPlugin):

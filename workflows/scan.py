@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
@@ -12,6 +12,8 @@ from nipype.pipeline import engine as pe
 from ..interfaces.images import BackToScan, CheckImage
 from ..interfaces.measure import Measure
 from ..interfaces.segment import Segment
+from ..interfaces.spoil import Spoil
+from .agreement import init_agreement_wf
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
 from .templates import init_template_wf
@@ -30,6 +32,8 @@ def init_scan_wf(
     use_gpu: bool = False,
     threads: int = 1,
     heavy_gb: float | None = None,
+    labels=None,
+    spoil: Mapping | None = None,
     name: str = 'scan_wf',
 ) -> pe.Workflow:
     """Segment one scan on its own grid, measure it, and write what came out.
@@ -54,6 +58,10 @@ def init_scan_wf(
         Processor threads of one step.
     heavy_gb : float, optional
         Memory that each heavy step claims, GB; with all there is, they run one after the other.
+    labels : ReferenceLabels, optional
+        Compare the segmentation with them.
+    spoil : mapping, optional
+        Inputs of :class:`bids_brainseg.interfaces.spoil.Spoil`: spoil the scan on purpose once it is checked.
 
     Inputs
     ------
@@ -76,6 +84,10 @@ def init_scan_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'morph', 'qc']), name='outputnode')
 
     check = pe.Node(CheckImage(**check_rules(record)), name='check', mem_gb=heavy_gb or 1.5)
+    scan = check  # what hands the scan on
+    if spoil is not None:
+        scan = pe.Node(Spoil(**spoil), name='spoil', mem_gb=heavy_gb or 2.0)
+        workflow.connect(check, 'out_file', scan, 'in_file')
     preprocessing_wf = init_preprocessing_wf(
         bundle=bundle, threads=threads, random_seed=random_seed, mem_gb=heavy_gb or 2.0
     )
@@ -112,20 +124,20 @@ def init_scan_wf(
     # fmt: off
     workflow.connect([
         (inputnode, check, [('in_file', 'in_file')]),
-        (check, preprocessing_wf, [('out_file', 'inputnode.in_file')]),
+        (scan, preprocessing_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, segment, [('outputnode.prepared', 'in_file')]),
-        (check, back, [('out_file', 'in_file')]),
+        (scan, back, [('out_file', 'in_file')]),
         (preprocessing_wf, back, [('outputnode.registration', 'registration')]),
         (segment, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
         (check, measure, [('out_file', 'in_file'), ('facts', 'facts')]),
         (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
         (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
         (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
-        (check, derivatives_wf, [('out_file', 'inputnode.in_file')]),
+        (scan, derivatives_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
         (back, derivatives_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
         (measure, derivatives_wf, [(field, f'inputnode.{field}') for field in ('morph', 'qc', 'provenance')]),
-        (check, figures_wf, [('out_file', 'inputnode.in_file')]),
+        (scan, figures_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, figures_wf, [(f'outputnode.{field}', f'inputnode.{field}')
                                         for field in ('registration', 'prepared')]),
         (back, figures_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
@@ -138,10 +150,21 @@ def init_scan_wf(
         )
         # fmt: off
         workflow.connect([
-            (check, ds_probseg_wf, [('out_file', 'inputnode.in_file')]),
+            (scan, ds_probseg_wf, [('out_file', 'inputnode.in_file')]),
             (preprocessing_wf, ds_probseg_wf, [('outputnode.registration', 'inputnode.registration')]),
             (segment, ds_probseg_wf, [('posterior', 'inputnode.posterior')]),
             (measure, ds_probseg_wf, [('provenance', 'inputnode.provenance')]),
+        ])
+        # fmt: on
+    if labels is not None:
+        agreement_wf = init_agreement_wf(
+            record=record, labels=labels, output_dir=output_dir, mem_gb=heavy_gb or 2.0
+        )
+        # fmt: off
+        workflow.connect([
+            (scan, agreement_wf, [('out_file', 'inputnode.in_file')]),
+            (back, agreement_wf, [('dseg', 'inputnode.dseg')]),
+            (measure, agreement_wf, [('provenance', 'inputnode.provenance')]),
         ])
         # fmt: on
     for template in templates:
@@ -158,7 +181,7 @@ def init_scan_wf(
         )
         # fmt: off
         workflow.connect([
-            (check, template_wf, [('out_file', 'inputnode.in_file')]),
+            (scan, template_wf, [('out_file', 'inputnode.in_file')]),
             (preprocessing_wf, template_wf, [('outputnode.registration', 'inputnode.registration')]),
             (segment, template_wf, [(field, f'inputnode.{field}') for field in ('posterior', 'uncertainty')]),
             (measure, template_wf, [('provenance', 'inputnode.provenance')]),

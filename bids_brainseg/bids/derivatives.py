@@ -151,7 +151,8 @@ def write_dataset_files(
 
 
 def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], container: str | None) -> dict:
-    raw = json.loads((bids_dir / 'dataset_description.json').read_text(encoding='utf-8-sig'))
+    described = bids_dir / 'dataset_description.json'  # label maps to train on need not be a dataset
+    raw = json.loads(described.read_text(encoding='utf-8-sig')) if described.is_file() else {}
     made_by = {'Name': NAME, 'Version': __version__}
     if url := _code_url():
         made_by['CodeURL'] = url

@@ -10,10 +10,11 @@ import time
 import uuid
 from pathlib import Path
 
+from ..data import training_defaults
 from ..errors import BrainsegError
 from ..settings import MODALITIES, Settings
 
-LEVELS = ('participant', 'group')
+LEVELS = ('participant', 'group', 'train', 'evaluate')
 UNKNOWN_LEVEL = 17
 
 
@@ -41,9 +42,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--version', action=_Version, nargs=0, dest=argparse.SUPPRESS, help='print the version and exit'
     )
-    _add_selection(parser.add_argument_group('selection'))
+    selection = parser.add_argument_group('selection')
+    _add_selection(selection)
+    _add_derivatives(selection)
     _add_resources(parser.add_argument_group('resources'))
     _add_segmentation(parser.add_argument_group('segmentation'))
+    _add_training(parser.add_argument_group('training'))
+    _add_evaluate(parser.add_argument_group('evaluate'))
     _add_reporting(parser.add_argument_group('reporting'))
     return parser
 
@@ -85,6 +90,18 @@ def _add_selection(group):
         type=Path,
         metavar='DIR',
         help='folder of a pybids index; made when absent and used again by the next run',
+    )
+
+
+def _add_derivatives(group):
+    group.add_argument(
+        '-d',
+        '--derivatives',
+        nargs='+',
+        default=[],
+        metavar='NAME=DIR',
+        help='derivatives to read; train: freesurfer=DIR, whose labels are learnt; evaluate: labels=DIR, the '
+        'reference labels (a BIDS derivative with dseg images, or a folder of FreeSurfer subjects)',
     )
 
 
@@ -182,6 +199,141 @@ def _add_segmentation(group):
     )
 
 
+def _add_evaluate(group):
+    group.add_argument(
+        '--label-table',
+        default='auto',
+        metavar='{auto,freesurfer,brainseg,FILE.tsv}',
+        help='what the numbers of the reference labels mean (default: %(default)s, as a table or the names '
+        'in that dataset say)',
+    )
+    group.add_argument(
+        '--label-filter',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='entities that the reference labels must have, e.g. desc=manual, where several would fit a scan',
+    )
+    group.add_argument(
+        '--calibrate',
+        nargs='?',
+        type=_count,
+        const=6,
+        default=0,
+        metavar='N',
+        help='also spoil each scan in N ways (default: 6), and find the thresholds that best tell good '
+        'segmentations from bad ones',
+    )
+    group.add_argument(
+        '--acceptable-dice',
+        type=_share,
+        metavar='D_A',
+        help='mean Dice below which a segmentation counts as bad (default: nine tenths of the median of the '
+        'scans as they are)',
+    )
+    group.add_argument(
+        '--study',
+        choices=('scaling', 'equal-size'),
+        help='also train networks, with the options of training, on 4, 8, 16 ... people, or on equally many '
+        'for each modality, and score them on the test scans (those selected that have labels)',
+    )
+    group.add_argument(
+        '--study-sizes',
+        nargs='+',
+        type=_positive,
+        default=[],
+        metavar='N',
+        help='people to train on; equal-size takes the first (default: doubled from 4 to all; the most that '
+        'every modality has)',
+    )
+
+
+def _add_training(group):
+    known = training_defaults()
+    recipe, augmentation = known['recipe'], known['augmentation']
+    group.add_argument('--modality', choices=MODALITIES, help='what the network is trained for')
+    group.add_argument(
+        '--label-maps',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='PATH',
+        help='whole-head or FreeSurfer label maps, files or folders, from which scans are drawn',
+    )
+    group.add_argument(
+        '--synthetic-share',
+        type=_share,
+        metavar='SHARE',
+        help=f'of drawn pairs, where there are scans too (default: {known["synthetic"]["share"]})',
+    )
+    group.add_argument(
+        '--exclude', type=Path, metavar='FILE.tsv', help='who is left out: participant_id, session_id, reason'
+    )
+    thresholds = ', '.join(f'{name} {value}' for name, value in known['agreement'].items())
+    group.add_argument(
+        '--agreement-threshold',
+        type=_share,
+        metavar='NUMBER',
+        help=f'reject scans whose labels fit worse, 0 to 1 (default: {thresholds})',
+    )
+    group.add_argument(
+        '--validation-share',
+        type=_share,
+        metavar='SHARE',
+        help=f'of the participants that validate (default: {known["validation_share"]})',
+    )
+    group.add_argument(
+        '--validation-label', nargs='+', default=[], metavar='LABEL', help='the participants that validate'
+    )
+    group.add_argument(
+        '--init', type=Path, metavar='DIR', help='bundle to begin with: its weights, reference, architecture'
+    )
+    group.add_argument(
+        '--filters',
+        type=_positive,
+        metavar='F',
+        help=f'feature maps of the first block (default: {known["architecture"]["filters"]})',
+    )
+    numbers = {
+        'epochs': (_positive, 'at most so many'),
+        'patience': (_count, 'stop after so many epochs without a better validation loss; 0: never'),
+        'steps_per_epoch': (_positive, 'default: each scan once, or 100 with label maps alone'),
+        'batch_size': (_positive, 'pairs in a step'),
+        'learning_rate': (float, 'of Adam'),
+        'balance': (_share, 'weight of small structures in the cross-entropy, 0 to 1'),
+        'average': (_share, 'decay of a running average of the weights; 0: none'),
+        'workers': (_positive, 'threads that draw pairs'),
+    }
+    for name, (kind, text) in numbers.items():
+        default = '' if recipe[name] is None else f' (default: {recipe[name]:g})'
+        flag = '--' + ('draw_workers' if name == 'workers' else name).replace('_', '-')
+        group.add_argument(flag, dest=name, type=kind, metavar='N', help=text + default)
+    group.add_argument(
+        '--schedule',
+        choices=('constant', 'cosine'),
+        help=f'of the learning rate (default: {recipe["schedule"]}; cosine: falls to 1 %% over all epochs)',
+    )
+    group.add_argument(
+        '--window', nargs=3, type=_positive, metavar='N', help='train on parts of this shape, in voxels'
+    )
+    group.add_argument(
+        '--range',
+        nargs='+',
+        default=[],
+        dest='ranges',
+        metavar='NAME=VALUE',
+        help=f'how far pairs are changed, of {", ".join(augmentation)} (docs/training.rst)',
+    )
+    group.add_argument('--no-augmentation', action='store_true', help='train on the scans as they are')
+    group.add_argument(
+        '--precision',
+        choices=('auto', 'float32', 'mixed_bfloat16'),
+        help='of the arithmetic in training (default: auto, which is mixed_bfloat16 on a GPU, else float32)',
+    )
+    group.add_argument('--bundle-name', metavar='NAME', help='letters and digits (default: own and modality)')
+    group.add_argument('--licence', help='of the weights, for the card')
+
+
 def _add_reporting(group):
     group.add_argument(
         '--reports-only', action='store_true', help='write the pages anew from the derivatives that exist'
@@ -238,7 +390,12 @@ def parse(argv: list[str] | None = None) -> Settings:
         'plugin_args': plugin_args,
         'models': _models(parser, values.pop('model')),
         'qc_thresholds': _thresholds(parser, words.qc_thresholds),
+        'derivatives': _derivatives(parser, words.derivatives),
+        'training': _training(parser, words, values),
         'ct_window': _window(parser, words.ct_window),
+        'study_sizes': tuple(dict.fromkeys(words.study_sizes)),
+        'label_table': _label_table(parser, words.label_table),
+        'label_filter': dict(_pair(parser, '--label-filter', word) for word in words.label_filter),
         'output_spaces': _spaces(parser, words.output_spaces),
     }
     return Settings(**values | refined)
@@ -316,6 +473,73 @@ def _models(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
     return tuple(models)
 
 
+def _derivatives(parser, words: list[str]) -> dict[str, Path]:
+    found = {}
+    for word in words:
+        name, equals, folder = word.partition('=')
+        if not equals or not name:
+            parser.error(f'--derivatives {word}: write NAME=DIR, e.g. freesurfer={word}')
+        if not Path(folder).is_dir():
+            parser.error(f'--derivatives {word}: {folder} is not a folder')
+        found[name] = Path(folder).resolve()
+    return found
+
+
+#: Options of the train level that are no part of the recipe.
+TRAINING = (
+    'modality', 'label_maps', 'synthetic_share', 'exclude', 'agreement_threshold', 'validation_share',
+    'validation_label', 'init', 'filters', 'ranges', 'no_augmentation', 'bundle_name', 'licence',
+)  # fmt: skip
+
+
+def _training(parser, words, values: dict) -> dict:
+    """Gather the options of the train level; what was not given is left out."""
+    recipe = {name: values.pop(name) for name in training_defaults()['recipe'] if name in values}
+    found = {name: values.pop(name) for name in TRAINING}
+    if words.level != 'train' and not words.study:
+        return {}
+    if words.level == 'train' and found['modality'] is None:
+        parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
+    if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
+        parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
+    found['ranges'] = _ranges(parser, found['ranges'])
+    found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
+    found['validation_label'] = _labels(found['validation_label'], 'sub-')
+    for name in ('exclude', 'init'):
+        found[name] = found[name] and found[name].resolve()
+    found['recipe'] = {name: value for name, value in recipe.items() if value is not None}
+    return {name: value for name, value in found.items() if value not in (None, (), False)}
+
+
+def _ranges(parser, words: list[str]) -> dict:
+    known = training_defaults()['augmentation']
+    found = {}
+    for word in words:
+        name, _, value = word.partition('=')
+        if name not in known:
+            parser.error(f'--range {word}: unknown name {name!r}; known: {", ".join(known)}')
+        try:
+            found[name] = float(value)
+        except ValueError:
+            parser.error(f'--range {word}: write NAME=VALUE, e.g. {name}=0.1')
+    return found
+
+
+def _pair(parser, flag: str, word: str) -> tuple[str, str]:
+    name, equals, value = word.partition('=')
+    if not (name and equals and value):
+        parser.error(f'{flag} {word}: expected NAME=VALUE')
+    return name, value
+
+
+def _label_table(parser, word: str) -> str | Path:
+    if word in ('auto', 'freesurfer', 'brainseg'):
+        return word
+    if not Path(word).is_file():
+        parser.error(f'--label-table {word}: neither auto, freesurfer, brainseg nor a file')
+    return Path(word).resolve()
+
+
 def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
     if window is None:
         return None
@@ -345,6 +569,12 @@ def _positive(text: str) -> int:
 def _count(text: str) -> int:
     if (number := int(text)) < 0:
         raise argparse.ArgumentTypeError(f'{number} is negative')
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 <= (number := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return number
 
 

@@ -51,19 +51,28 @@ def set_up_logging(verbosity: int) -> None:
 
 
 def run(settings: Settings) -> int:
-    """Process a dataset at the level that was asked for."""
+    """Do what the level asks for."""
     if settings.level == 'group':
         from .group import run_group
 
         return run_group(settings)
-    return run_participants(settings)
+    if settings.level == 'train':
+        from .train import train
+
+        return train(settings)
+    records = select(settings)
+    if settings.level == 'evaluate':
+        from .evaluate import evaluate
+
+        return evaluate(settings, records)
+    return run_participants(settings, records)
 
 
-def run_participants(settings: Settings) -> int:
-    """Process the participants of a dataset."""
+def select(settings: Settings) -> list:
+    """Find the scans that the user selected."""
     from ..bids.query import find_images
 
-    records = find_images(
+    return find_images(
         settings.bids_dir,
         modalities=settings.modalities,
         participant_label=settings.participant_label,
@@ -71,6 +80,10 @@ def run_participants(settings: Settings) -> int:
         bids_filters=settings.bids_filters,
         database_dir=settings.bids_database_dir,
     )
+
+
+def run_participants(settings: Settings, records: list) -> int:
+    """Process the participants of a dataset."""
     if settings.dry_run:
         return dry_run(settings, records)
     prepare_output(settings)
@@ -98,11 +111,10 @@ def segment(settings: Settings, records: list) -> int:
     """Segment the scans, then write the pages and the summary."""
     from ..bids.outcomes import reason_of
     from ..workflows.execution import configure, run_workflow, write_graph
+    from .models import choose_templates
     from .outcome import judge, keep, summary
 
     began = time.monotonic()
-    from .models import choose_templates
-
     settings = resolve_device(settings)
     todo, outcomes, bundles = sort_out(settings, records)
     templates = choose_templates(settings, bundles)

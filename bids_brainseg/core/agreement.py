@@ -7,11 +7,69 @@ has Dice 0 and an infinite distance. Averages leave nan out.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from bids_brainseg.core.volumes import N_CLASSES
+from bids_brainseg.core import geometry
+from bids_brainseg.core.volumes import N_CLASSES, label_volumes
+
+
+class Agreement(NamedTuple):
+    """Two segmentations of one scan: arrays by class, (n,) float64, and their averages.
+
+    `volume` and `reference_volume` are in mm3, `assd` in mm; `missed` counts the structures that only one of
+    the two has.
+    """
+
+    dice: NDArray[np.float64]
+    assd: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    reference_volume: NDArray[np.float64]
+    dice_average: float
+    dice_volume_weighted: float
+    assd_average: float
+    missed: int
+
+
+def compare(found: NDArray, reference: NDArray, affine: ArrayLike, n: int = N_CLASSES) -> Agreement:
+    """Measure how a segmentation agrees with the reference labels on the same grid.
+
+    Parameters
+    ----------
+    found, reference : (I, J, K) integer arrays
+        Class indices, 0 to n - 1.
+    affine : (4, 4) array_like
+        Voxel indices to RAS mm, which gives the size of the voxels.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    Agreement
+        Structures weigh by their volume in the reference in `dice_volume_weighted`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a label is not in 0 to n - 1.
+    """
+    overlap = dice(found, reference, n)
+    distance = assd(found, reference, geometry.voxel_sizes(affine), n)
+    voxel = geometry.voxel_volume(affine)
+    volume, truth = label_volumes(found, voxel, n), label_volumes(reference, voxel, n)
+    return Agreement(
+        dice=overlap,
+        assd=distance,
+        volume=volume,
+        reference_volume=truth,
+        dice_average=dice_average(overlap),
+        dice_volume_weighted=dice_volume_weighted(overlap, truth),
+        assd_average=assd_average(distance),
+        missed=int(np.isinf(distance).sum()),
+    )
 
 
 def dice(a: NDArray, b: NDArray, n: int = N_CLASSES) -> NDArray[np.float64]:
@@ -139,6 +197,25 @@ def assd(a: NDArray, b: NDArray, voxel_sizes: ArrayLike, n: int = N_CLASSES) -> 
         )
         out[index] = _surface_distance(a[box] == index, b[box] == index, sizes)
     return out
+
+
+def assd_average(distances: ArrayLike) -> float:
+    """Average the surface distance over the structures that both segmentations have.
+
+    Parameters
+    ----------
+    distances : (n,) array_like, mm
+        As :func:`assd` gives them.
+
+    Returns
+    -------
+    float, mm
+        nan if there is no such structure. A structure in only one of the two, whose distance is infinite, is
+        left out here; tell their number beside it.
+    """
+    distances = np.asarray(distances, dtype=np.float64)
+    distances = distances[np.isfinite(distances)]
+    return float(distances.mean()) if distances.size else float('nan')
 
 
 def _surface_distance(a: NDArray[np.bool_], b: NDArray[np.bool_], sizes: NDArray) -> float:

@@ -409,7 +409,7 @@ def resample(
     box = covering_box(invert(mapping), [-0.5] * 3, last + 0.5, shape)
     if box[0].stop == 0:
         return out
-    sigmas = _antialias_sigmas(mapping) if antialias else np.zeros(3)
+    sigmas = antialias_sigmas(mapping) if antialias else np.zeros(3)
     crop = _visible_part(mapping, box, image.shape, margin=np.ceil(3 * sigmas) + (8 if order > 1 else 1))
     source = np.array(image[crop], dtype=np.float32, order='C')
     for axis in np.flatnonzero(sigmas):
@@ -424,8 +424,19 @@ def resample(
     return out
 
 
-def _antialias_sigmas(mapping: NDArray) -> NDArray:
-    """Give the blur in source voxels per source axis (0 where the target is as fine as the source)."""
+def antialias_sigmas(mapping: NDArray) -> NDArray:
+    """Give the blur in source voxels per source axis (0 where the target is as fine as the source).
+
+    Parameters
+    ----------
+    mapping : (4, 4) float64 array
+        Target voxel indices to source voxel indices.
+
+    Returns
+    -------
+    (3,) float64 array, source voxels
+        Standard deviations of the Gaussian.
+    """
     spacing = 1.0 / np.linalg.norm(np.linalg.inv(mapping[:3, :3]), axis=0)
     # Below five per cent there is nothing to gain, and a filter over the whole volume to pay.
     excess = np.where(spacing > 1.05, spacing**2 - 1.0, 0.0)

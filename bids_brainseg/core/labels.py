@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 CORPUS_CALLOSUM = (251, 252, 253, 254, 255)
 
@@ -99,3 +100,147 @@ def split_midline(
     result = labels.copy()
     result[tuple(voxels.T)] = np.where(position > 0, right, left)
     return result
+
+
+def split_nearest(labels, affine, *, split: Iterable[int], left: int, right: int) -> np.ndarray:
+    """Give patches that belong to no side to the nearer of two structures.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Label numbers.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+    split : iterable of int
+        Numbers to split.
+    left, right : int
+        The two structures; each voxel of `split` becomes the one whose nearest voxel is closer to it (at the
+        same distance `left`).
+
+    Returns
+    -------
+    (I, J, K) integer array of the dtype of `labels`
+
+    Raises
+    ------
+    ValueError
+        If there is something to split and neither structure is there.
+
+    Examples
+    --------
+    >>> split_nearest(np.array([[[2, 77, 0, 77, 41]]]), np.eye(4), split=[77], left=2, right=41).tolist()
+    [[[2, 2, 0, 41, 41]]]
+    """
+    labels = np.asarray(labels)
+    voxels = np.argwhere(np.isin(labels, list(split)))
+    result = labels.copy()
+    if not len(voxels):
+        return result
+    distances = []
+    for number in (left, right):
+        there = np.argwhere(labels == number) @ np.asarray(affine)[:3, :3].T
+        near = cKDTree(there).query(voxels @ np.asarray(affine)[:3, :3].T)[0] if len(there) else np.inf
+        distances.append(np.broadcast_to(near, len(voxels)))
+    if np.isinf(distances).all():
+        raise ValueError(f'no voxel of {left} or {right}: the labels {list(split)} belong to no side')
+    result[tuple(voxels.T)] = np.where(distances[0] <= distances[1], left, right)
+    return result
+
+
+def freesurfer_classes(
+    labels,
+    affine,
+    mapping: Mapping[int, int],
+    *,
+    midline: Iterable[int] = (),
+    nearest: Iterable[int] = (),
+    left: int,
+    right: int,
+) -> np.ndarray:
+    """Turn a FreeSurfer segmentation of the whole brain into class indices.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        FreeSurfer numbers, of aseg, aparc+aseg, aparc.DKTatlas+aseg or wmparc.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+    mapping : mapping of int to int
+        From FreeSurfer numbers to class indices (below 254).
+    midline, nearest : iterable of int
+        Numbers of white matter that belong to no side: split by the midplane of the white matter, and by the
+        white matter that is nearest.
+    left, right : int
+        Classes of the cerebral white matter.
+
+    Returns
+    -------
+    (I, J, K) uint8 array
+
+    Raises
+    ------
+    ValueError
+        If a label is unknown (names it), or there is no white matter to split by.
+
+    Notes
+    -----
+    What belongs to no side is split after everything else has its class, so that the result does not depend
+    on how finely the segmentation divides cortex and white matter.
+    """
+    across, patch = 254, 255
+    codes = remap(labels, {**mapping, **dict.fromkeys(midline, across), **dict.fromkeys(nearest, patch)})
+    codes = split_nearest(codes, affine, split=[patch], left=left, right=right)
+    return split_midline(
+        codes, affine, split=[across], left=left, right=right, left_of=[left], right_of=[right]
+    )
+
+
+def to_classes(
+    labels,
+    affine,
+    mapping: Mapping[int, int],
+    *,
+    split: Mapping[int, tuple[int, int]] | None = None,
+    default: int | None = None,
+) -> np.ndarray:
+    """Turn a label map of another scheme into class indices.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Label numbers of the scheme, not negative.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+    mapping : mapping of int to int
+        From label numbers to class indices below 100.
+    split : mapping of int to (int, int), optional
+        Numbers of unpaired structures, with the class that they become on the left and on the right. The
+        midplane is that between the cerebral white matter of both sides (classes 1 and 3).
+    default : int, optional
+        Class of any other number. Without it another number is an error.
+
+    Returns
+    -------
+    (I, J, K) uint8 array
+
+    Raises
+    ------
+    ValueError
+        If labels are negative or unknown (they are named), or the midplane is needed and undefined.
+
+    Examples
+    --------
+    >>> line = np.array([[[2]], [[251]], [[0]], [[251]], [[41]]])
+    >>> to_classes(line, np.eye(4), {0: 0, 2: 1, 41: 3}, split={251: (1, 3)}).ravel().tolist()
+    [1, 1, 0, 3, 3]
+    """
+    split = split or {}
+    sides = list(dict.fromkeys(split.values()))
+    # For a while unpaired structures are classes of their own, one for each pair of sides.
+    waiting = {number: 100 + sides.index(pair) for number, pair in split.items()}
+    classes = remap(labels, {**mapping, **waiting}, default=default)
+    for index, (left, right) in enumerate(sides):
+        classes = split_midline(
+            classes, affine, split=[100 + index], left=left, right=right, left_of=[1], right_of=[3]
+        )
+    return classes

@@ -98,6 +98,60 @@ def resample_posterior(
     return ResampledLabels(labels, probability)
 
 
+def resample_labels_majority(
+    labels: NDArray,
+    affine: ArrayLike,
+    target_shape: Sequence[int],
+    target_affine: ArrayLike,
+    matrix: ArrayLike,
+) -> NDArray[np.uint8]:
+    """Resample a label map so that each voxel gets the class with the largest share of it.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Class indices, 0 is the background.
+    affine : (4, 4) array_like
+        Voxel indices of the labels to RAS mm.
+    target_shape : (3,) ints
+    target_affine : (4, 4) array_like
+        Voxel indices of the target to RAS mm.
+    matrix : (4, 4) array_like
+        Maps RAS points of the target to RAS points of the labels.
+
+    Returns
+    -------
+    (X, Y, Z) uint8 array
+        Background outside the field of view. Of equal shares the lower index wins.
+
+    Notes
+    -----
+    The share of a class is its mask, blurred to the target's spacing and interpolated linearly
+    (:func:`bids_brainseg.core.geometry.resample`): unlike with the nearest neighbour, thin structures do not
+    break up when the target is coarser. One class at a time is held in memory, within its own box.
+    """
+    shape = tuple(int(n) for n in target_shape)
+    best, total = np.zeros((2, *shape), np.float32)
+    found = np.zeros(shape, np.uint8)
+    sigmas = geometry.antialias_sigmas(geometry.voxel_map(affine, target_affine, matrix))
+    margin = np.ceil(3 * sigmas).astype(int) + 2
+    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        mask = np.pad((labels[box] == index).astype(np.float32), [(m, m) for m in margin])
+        origin = np.eye(4)
+        origin[:3, 3] = [piece.start - m for piece, m in zip(box, margin, strict=True)]
+        share = geometry.resample(
+            mask, np.asarray(affine, float) @ origin, shape, target_affine, matrix, order=1
+        )
+        total += share
+        better = share > best
+        found[better] = index
+        np.maximum(best, share, out=best)
+    found[1 - total >= best] = 0
+    return found
+
+
 def resample_labels_nearest(
     labels: NDArray,
     affine: ArrayLike,

@@ -84,6 +84,42 @@ def freesurfer_to_index() -> dict[int, int]:
 
 
 @cache
+def freesurfer_rules() -> dict:
+    """Return how a FreeSurfer segmentation becomes the classes (``labels.tsv`` and ``freesurfer.json``).
+
+    Returns
+    -------
+    dict
+        The arguments of :func:`bids_brainseg.core.labels.freesurfer_classes` beside the image.
+    """
+    rules = json.loads(resource('freesurfer.json').read_text())
+    index = {label.name: label.index for label in label_table()}
+    mapping = freesurfer_to_index()
+    for name, tokens in rules['classes'].items():
+        mapping.update(dict.fromkeys(_numbers(tokens), index[name]))
+    unpaired = {name: _numbers(rules[name]) for name in ('midline', 'nearest')}
+    for numbers in unpaired.values():
+        for number in numbers:
+            mapping.pop(number, None)
+    left, right = (index[name] for name in rules['white_matter'])
+    return {'mapping': mapping, **unpaired, 'left': left, 'right': right}
+
+
+def _numbers(tokens: list[str]) -> tuple[int, ...]:
+    found = []
+    for token in tokens:
+        first, _, last = token.partition('-')
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
+
+
+@cache
+def training_defaults() -> dict:
+    """Return the recipe of training and everything else that has a default there (``training.json``)."""
+    return json.loads(resource('training.json').read_text())
+
+
+@cache
 def modalities() -> dict:
     """Return the rules of each modality (``modalities.json``)."""
     return json.loads(resource('modalities.json').read_text())

@@ -86,7 +86,14 @@ class _Sink(SimpleInterface):
 
 class _DerivativeSinkInputSpec(_SinkInputSpec):
     suffix = traits.Enum(
-        'dseg', 'probseg', 'uncertainty', 'morph', 'qc', mandatory=True, desc='kind of derivative'
+        'dseg',
+        'probseg',
+        'uncertainty',
+        'morph',
+        'qc',
+        'agreement',
+        mandatory=True,
+        desc='kind of derivative',
     )
     extension = traits.Str('.nii.gz', usedefault=True, desc='of the file name')
     space = traits.Dict(desc="entities of a space that is not the scan's own, e.g. space and res")
@@ -140,7 +147,7 @@ class TransformSink(_Sink):
 
 
 class _FigureSinkInputSpec(_SinkInputSpec):
-    kind = traits.Str(mandatory=True, desc='alignment, contours, viewer or uncertainty')
+    kind = traits.Str(mandatory=True, desc='alignment, contours, viewer, uncertainty or comparison')
     extension = traits.Str('.svg', usedefault=True, desc='of the file name')
 
 

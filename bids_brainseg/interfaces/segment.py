@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Directory, File, TraitedSpec, traits
 
-from ..errors import ModelError
+from ..errors import ModelError, explain
 
 
 class _SegmentInputSpec(CommandLineInputSpec):
@@ -61,22 +61,3 @@ class Segment(CommandLine):
     def _list_outputs(self):
         names = {'posterior': 'posterior.npy', 'uncertainty': 'uncertainty.nii.gz', 'samples': 'samples.json'}
         return {field: str(Path(self.inputs.out_dir).absolute() / name) for field, name in names.items()}
-
-
-def explain(code: int, output: str) -> str:
-    """Say in one line why the process ended.
-
-    >>> explain(-9, '')
-    'the network process was killed (SIGKILL), usually for want of memory; give it more, or fewer --nprocs'
-    >>> explain(1, 'warning\\nbids_brainseg.errors.ModelError: weights do not match\\n')
-    'weights do not match'
-    """
-    if code < 0 or code > 128:
-        number = -code if code < 0 else code - 128
-        name = signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'
-        cure = ', usually for want of memory; give it more, or fewer --nprocs' if name == 'SIGKILL' else ''
-        return f'the network process was killed ({name}){cure}'
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = lines[-1] if lines else 'it said nothing'
-    kind, colon, message = last.partition('Error: ')
-    return message if colon and ' ' not in kind else f'the network process ended with code {code}: {last}'

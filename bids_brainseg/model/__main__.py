@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     train.add_argument('--prepared', type=Path, required=True, help='folder that `prepare` made')
     train.add_argument(
-        '--out-dir', type=Path, required=True, help='gets last.safetensors, architecture.json, log.jsonl'
+        '--out-dir', type=Path, required=True, help='gets last.safetensors, architecture.json, log.csv'
     )
     train.add_argument('--contrasts', nargs='+', default=['T1w', 'FLAIR', 'dwi', 'ct'])
     train.add_argument(
@@ -52,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     train.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
     train.add_argument('--window', type=int, nargs=3, help='pairs of this shape, somewhere in the grid')
-    train.add_argument('--steps', type=int, required=True, help='pairs to see')
+    train.add_argument('--steps', type=int, required=True, help='pairs to see (whole --check-every)')
     train.add_argument('--learning-rate', type=float, default=1e-3)
     train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
     train.add_argument('--average', type=float, default=0.99, help='decay of the averaged weights')
@@ -66,11 +66,18 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument('--init', type=Path, help='weights to start from')
     train.add_argument('--start', type=int, default=0, help='number of the first pair')
     train.add_argument('--seed', type=int, default=1)
-    train.add_argument('--check-every', type=int, default=50, help='steps between checkpoints')
+    train.add_argument(
+        '--check-every', type=int, default=50, help='steps between checkpoints, an epoch of the log'
+    )
     train.add_argument(
         '--validate-every', type=int, default=500, help='steps between scores on held-out heads'
     )
     train.add_argument('--workers', type=int, default=1, help='threads that draw pairs')
+
+    fit = commands.add_parser('fit', help='train as a plan of the train level says, and make a bundle')
+    fit.set_defaults(run=_fit)
+    fit.add_argument('--plan', type=Path, required=True, help='JSON that the train level wrote')
+    fit.add_argument('--work-dir', type=Path, required=True, help='gets the checkpoint')
 
     pack = commands.add_parser(
         'pack', help='score trained weights on held-out heads and make a bundle of them'
@@ -158,12 +165,13 @@ def _prepare(args) -> None:
 
 def _train(args) -> None:
     import keras
+    import numpy as np
 
     from .build import held_out_pairs, load_heads, synthesizer
     from .synthesis import Ranges
-    from .train import train
+    from .train import Recipe, fit, score
     from .unet import build_unet
-    from .weights import load_weights
+    from .weights import load_weights, save_weights
 
     _device(args.device, keras)
     keras.utils.set_random_seed(args.seed)
@@ -172,26 +180,47 @@ def _train(args) -> None:
     model = build_unet(**architecture, seed=args.seed)
     if args.init:
         load_weights(model, args.init)
-    ranges = Ranges(**{name: float(value) for name, _, value in (text.partition('=') for text in args.range)})
+    spans = {name: float(value) for name, _, value in (text.partition('=') for text in args.range)}
     grid = {'shape': args.shape, 'spacing': args.spacing}
     heads = load_heads(args.prepared, 'train')
     held_out = held_out_pairs(load_heads(args.prepared, 'validate'), args.contrasts, **grid, count=2)
+    source = synthesizer(
+        heads, args.contrasts, **grid, ranges=Ranges(**spans), seed=args.seed, window=args.window
+    )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     (args.out_dir / 'architecture.json').write_text(json.dumps(architecture, indent=2) + '\n')
-    train(
+    recipe = Recipe.from_defaults(
+        epochs=-(-args.steps // args.check_every), steps_per_epoch=args.check_every, patience=0,
+        learning_rate=args.learning_rate, schedule='cosine', balance=args.balance, average=args.average,
+        seed=args.seed, workers=args.workers, checkpoint_seconds=120,
+    )  # fmt: skip
+
+    def scores(progress, twin) -> dict:
+        save_weights(twin, args.out_dir / 'last.safetensors')
+        if progress.step % args.validate_every and progress.epoch != recipe.epochs:
+            return {}
+        found = {name: float(np.nanmean(score(twin, pairs))) for name, pairs in held_out.items()}
+        return {f'dice_{name}': round(value, 4) for name, value in found.items()}
+
+    fit(
         model,
-        synthesizer(heads, args.contrasts, **grid, ranges=ranges, seed=args.seed, window=args.window),
+        source,
         args.out_dir,
-        steps=args.steps,
-        check_every=args.check_every,
-        learning_rate=args.learning_rate,
-        balance=args.balance,
-        average=args.average,
-        validation=held_out,
-        validate_every=args.validate_every,
+        recipe,
+        twin=build_unet(**architecture, stochastic=False),
         start=args.start,
-        workers=args.workers,
-    )
+        facts={'architecture': architecture, 'contrasts': args.contrasts, **grid, 'window': args.window,
+               'ranges': spans, 'heads': len(heads), 'init': str(args.init)},
+        on_epoch=scores,
+    )  # fmt: skip
+
+
+def _fit(args) -> None:
+    import keras
+
+    from .plan import run
+
+    run(json.loads(args.plan.read_text()), args.work_dir, device=_device(args.device, keras))
 
 
 def _pack(args) -> None:

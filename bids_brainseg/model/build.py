@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,13 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainseg.data import modalities, resource
+from bids_brainseg.core.labels import freesurfer_classes
+from bids_brainseg.data import freesurfer_rules, label_table, modalities, resource
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import image_on_grid, load_image, save_like
 
 from .bundle import MASK, REFERENCE, WEIGHTS, Bundle, write_bundle
 from .reference import MNI_CENTRES, average_head, common_space, fit_affine, structure_centres
-from .synthesis import Head, Ranges, Synthesizer, priors
+from .synthesis import FIRST_HEAD_TISSUE, Head, Ranges, Synthesizer, priors
+
+#: White-matter lesions, left and right.
+LESIONS = (25, 57)
 
 
 @cache
@@ -104,10 +110,87 @@ def load_heads(folder: Path, role: str) -> list[Head]:
     return heads
 
 
+def align_head(path: Path, cache: Path) -> Head:
+    """Read a label map and align it by its structures with the space of the packaged references.
+
+    Parameters
+    ----------
+    path : Path
+        FreeSurfer numbers, with or without head tissues (see ``synthesis.json``).
+    cache : Path
+        Folder in which the result is kept for the next run.
+
+    Raises
+    ------
+    InputError
+        If it lacks a structure or holds an unknown label; names both.
+    """
+    kept = cache / f'{hashlib.sha256(path.read_bytes()).hexdigest()[:20]}.npz'
+    if not kept.is_file():
+        image = load_image(path)
+        try:
+            labels = head_labels(image.data.astype(np.int32), image.affine)
+            centres = structure_centres(labels, image.affine, list(MNI_CENTRES))
+            common = np.array([defaults()['centres'][str(number)] for number in MNI_CENTRES])
+            head = Head.from_labels(labels, image.affine, fit_affine(common, centres))
+        except ValueError as error:
+            raise InputError(f'label map cannot be used: {path}: {error}; leave it out') from error
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f'.{os.getpid()}-{kept.name}')
+        np.savez_compressed(partial, **head.arrays())
+        partial.replace(kept)
+    with np.load(kept, allow_pickle=False) as arrays:
+        return Head.from_arrays(**arrays)
+
+
+def head_labels(labels, affine) -> np.ndarray:
+    """Replace the numbers of a FreeSurfer parcellation that the generative model has no tissue for.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        FreeSurfer numbers; head tissues from 501 to 599.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+
+    Returns
+    -------
+    (I, J, K) integer array
+        Cortex and white matter without their parcels; what belongs to no side is given to one
+        (hypointensities become lesions: 25 and 57).
+
+    Raises
+    ------
+    ValueError
+        If a label is unknown; names it.
+    """
+    rules = freesurfer_rules()
+    known = {n for numbers in priors()['tissues'].values() for n in numbers}
+    present = np.unique(labels).tolist()
+    other = [n for n in present if n not in known or n in rules['nearest'] or n in rules['midline']]
+    if not other:
+        return labels
+    mapping = rules['mapping'] | {n: 0 for n in known if n >= FIRST_HEAD_TISSUE}
+    classes = freesurfer_classes(labels, affine, **{**rules, 'mapping': mapping})
+    numbers = np.array([label.freesurfer for label in label_table()])
+    result = np.where(np.isin(labels, other), numbers[classes], labels)
+    patches = np.isin(labels, rules['nearest'])
+    result[patches] = np.where(classes[patches] == rules['left'], *LESIONS)
+    return result
+
+
 def synthesizer(
-    heads, contrasts: Sequence[str], *, shape, spacing: float, ranges: Ranges, seed: int, window=None
+    heads,
+    contrasts: Sequence[str],
+    *,
+    shape,
+    spacing: float | None = None,
+    affine=None,
+    ranges: Ranges,
+    seed: int,
+    window=None,
 ) -> Synthesizer:
-    """Return what draws pairs of some contrasts on a grid about the centre of the shipped one.
+    """Return what draws pairs of some contrasts on a grid, by default about the centre of the shipped one.
 
     Raises
     ------
@@ -117,7 +200,7 @@ def synthesizer(
     if window is not None and np.any(np.greater(window, shape)):
         raise ValueError(f'`window` must fit in the grid {tuple(shape)}. Received instead: {tuple(window)}')
     rules = {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
-    affine = grid_affine(shape, spacing, defaults()['centre'])
+    affine = grid_affine(shape, spacing, defaults()['centre']) if affine is None else np.asarray(affine)
     return Synthesizer(
         heads, tuple(shape), affine, rules, ranges=ranges, seed=seed, window=window and tuple(window)
     )
@@ -127,8 +210,17 @@ def synthesizer(
 HELD_OUT = Ranges(rotation=3, displacement=1.5, scale=0.03, free=0, crop=0, deface=0, lesions=0)
 
 
-def held_out_pairs(heads, contrasts: Sequence[str], *, shape, spacing: float, count: int) -> dict:
+def held_out_pairs(heads, contrasts: Sequence[str], *, count: int, **grid) -> dict:
     """Return fixed pairs of each contrast, the same in every call.
+
+    Parameters
+    ----------
+    heads : sequence of Head
+    contrasts : sequence of str
+    count : int
+        Pairs of each contrast.
+    **grid
+        `shape` and either `spacing` or `affine`, as for :func:`synthesizer`.
 
     Returns
     -------
@@ -136,7 +228,7 @@ def held_out_pairs(heads, contrasts: Sequence[str], *, shape, spacing: float, co
     """
     result = {}
     for name in contrasts:
-        source = synthesizer(heads, [name], shape=shape, spacing=spacing, ranges=HELD_OUT, seed=99)
+        source = synthesizer(heads, [name], **grid, ranges=HELD_OUT, seed=99)
         result[name] = [source.pair(number) for number in range(count)]
     return result
 
@@ -197,4 +289,51 @@ def pack(
         icv_mm3=float(np.count_nonzero(mask.data > 0.5) * abs(np.linalg.det(mask.affine[:3, :3]))),
         qc={},  # what differs from the packaged thresholds
         card=dict(card),
+    )
+
+
+def bundle_like(
+    base: Bundle,
+    folder: Path,
+    weights: Path,
+    *,
+    name: str,
+    architecture: Mapping,
+    licence: str,
+    card: Mapping,
+) -> Bundle:
+    """Make a bundle of new weights for the reference, the grid and the rules of another one.
+
+    Parameters
+    ----------
+    base : Bundle
+        Whose reference the training scans were aligned to.
+    folder : Path
+        Made if absent.
+    weights : Path
+        ``*.safetensors``.
+    name, licence : str
+        Of the new bundle.
+    architecture : mapping
+        Arguments of :func:`~bids_brainseg.model.unet.build_unet`.
+    card : mapping
+        How it was trained and what it scores.
+
+    Returns
+    -------
+    Bundle
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, target in ((weights, WEIGHTS), (base.reference_path, REFERENCE), (base.mask_path, MASK)):
+        shutil.copyfile(source, folder / target)
+    kept = ('modality', 'reference_name', 'grid_shape', 'grid_affine', 'intensity', 'mc_samples',
+            'cv_threshold', 'icv_mm3', 'qc')  # fmt: skip
+    return write_bundle(
+        folder,
+        name=name,
+        version='1',
+        licence=licence,
+        architecture=dict(architecture),
+        card=dict(card),
+        **{field: getattr(base, field) for field in kept},
     )

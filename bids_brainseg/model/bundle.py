@@ -144,7 +144,7 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
     for name in (WEIGHTS, REFERENCE, MASK):
         if not (path / name).is_file():
             raise ModelError(f'model bundle is incomplete: {path} lacks {name}; get the bundle anew')
-        if _sha256(path / name) != content['sha256'].get(name):
+        if file_sha256(path / name) != content['sha256'].get(name):
             raise ModelError(
                 f'model bundle is damaged: {path / name} does not have the hash in model.json; get it anew'
             )
@@ -178,7 +178,7 @@ def write_bundle(path: str | os.PathLike, **content) -> Bundle:
         'format': FORMAT,
         'classes': label_table_hash(),
         **content,
-        'sha256': {name: _sha256(path / name) for name in (WEIGHTS, REFERENCE, MASK)},
+        'sha256': {name: file_sha256(path / name) for name in (WEIGHTS, REFERENCE, MASK)},
     }
     partial = path / f'.model.json.{os.getpid()}'
     partial.write_text(json.dumps(content, indent=2) + '\n')
@@ -186,6 +186,7 @@ def write_bundle(path: str | os.PathLike, **content) -> Bundle:
     return load_bundle(path)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of what a file holds."""
     with path.open('rb') as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest()

@@ -123,17 +123,8 @@ class Head:
         -------
         `shape` uint8 array
         """
-        matrix = self.voxel_from_common @ (affine if deformation is None else deformation.affine @ affine)
-        axes = [np.arange(n, dtype=np.float32) for n in shape]
         flat = None
-        for row in range(3):
-            m = matrix[row].astype(np.float32)
-            point = (m[0] * axes[0])[:, None, None] + (m[1] * axes[1])[:, None] + (m[2] * axes[2] + m[3])
-            if deformation is not None:
-                mixed = np.tensordot(self.voxel_from_common[row, :3], deformation.control, 1).astype(
-                    np.float32
-                )
-                point += along_axes(mixed, deformation.basis(shape, affine))
+        for row, point in enumerate(grid_points(self.voxel_from_common, shape, affine, deformation)):
             np.rint(point, out=point)
             np.clip(point, 0, self.codes.shape[row] - 1, out=point)
             index = point.astype(np.int32)
@@ -170,6 +161,35 @@ class Deformation:
             ) + 1
             result.append(bspline_matrix(position, count))
         return result
+
+
+def grid_points(voxel_from_common, shape, affine, deformation: Deformation | None = None):
+    """Yield where the points of a grid lie in an image, one axis of the image after the other.
+
+    Parameters
+    ----------
+    voxel_from_common : (4, 4) float array
+        Common space (RAS mm) to voxel indices of the image.
+    shape : tuple of int
+        Shape of the grid.
+    affine : (4, 4) float array
+        Its voxel indices to common space, RAS mm.
+    deformation : Deformation, optional
+        Applied to the points of the grid.
+
+    Yields
+    ------
+    `shape` float32 array, voxel indices
+    """
+    matrix = voxel_from_common @ (affine if deformation is None else deformation.affine @ affine)
+    axes = [np.arange(n, dtype=np.float32) for n in shape]
+    for row in range(3):
+        m = matrix[row].astype(np.float32)
+        point = (m[0] * axes[0])[:, None, None] + (m[1] * axes[1])[:, None] + (m[2] * axes[2] + m[3])
+        if deformation is not None:
+            mixed = np.tensordot(voxel_from_common[row, :3], deformation.control, 1).astype(np.float32)
+            point += along_axes(mixed, deformation.basis(shape, affine))
+        yield point
 
 
 def bspline_matrix(position, count: int) -> np.ndarray:

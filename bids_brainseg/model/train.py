@@ -1,51 +1,311 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training from label maps."""
+"""The training loop: steps, epochs, validation, early stop, and a checkpoint that resumes exactly.
+
+It is a loop of our own around ``train_on_batch``: ``model.fit`` with pairs drawn in threads stood still in
+TensorFlow, and a run has to go on in the middle of an epoch.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+import sys
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from bids_brainseg.core.agreement import dice
+from bids_brainseg.core.agreement import dice, dice_average
+from bids_brainseg.data import training_defaults
 from bids_brainseg.errors import ModelError
 
+from .checkpoint import load_checkpoint, save_checkpoint
 from .losses import DiceCrossEntropy
-from .synthesis import Synthesizer
 from .weights import save_weights
 
+CHECKPOINT, BEST, LOG = 'checkpoint.safetensors', 'best.safetensors', 'log.csv'
+#: What may differ between a run and the checkpoint that it goes on from.
+FREE = {'workers', 'checkpoint_seconds', 'patience', 'epochs'}
 
-def stream(synthesizer: Synthesizer, *, start: int, workers: int):
-    """Yield pairs in order of their numbers, drawn ahead in threads while the network learns.
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; :meth:`from_defaults` is the published way.
 
     Parameters
     ----------
-    synthesizer : Synthesizer
+    epochs, patience : int
+        At most so many, and the number without a better validation loss after which to stop (0: never).
+    steps_per_epoch, batch_size : int
+        Batches in an epoch, pairs in a batch.
+    learning_rate : float
+        Of Adam.
+    schedule : {'constant', 'cosine'}
+        'cosine' lets it fall to 1 % over all epochs.
+    balance : float
+        Of :class:`~bids_brainseg.model.losses.DiceCrossEntropy`.
+    average : float
+        Decay of the running average of the weights, which is then what is validated and kept; 0: none.
+    seed : int
+        Of the first weights, the dropout and the pairs.
+    workers : int
+        Threads that draw pairs.
+    checkpoint_seconds : float
+        Time between checkpoints within an epoch.
+    """
+
+    epochs: int
+    patience: int
+    steps_per_epoch: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    balance: float
+    average: float
+    seed: int
+    workers: int
+    checkpoint_seconds: float
+
+    @classmethod
+    def from_defaults(cls, **changes) -> Recipe:
+        """Take what is not given from ``training.json``."""
+        known = training_defaults()['recipe']
+        return cls(**{name: changes.get(name, known[name]) for name in cls.__dataclass_fields__})
+
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """Return Adam with its schedule."""
+        rate = self.learning_rate
+        if self.schedule == 'cosine':
+            steps = self.epochs * self.steps_per_epoch
+            rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+        average = {'use_ema': True, 'ema_momentum': self.average} if self.average else {}
+        return keras.optimizers.Adam(rate, **average)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)  # of the epoch that has begun
+    best_loss: float | None = None
+    best_epoch: int = 0
+    seconds: float = 0.0
+    finished: str = ''  # why
+    rows: list[dict] = field(default_factory=list)  # of the log, one for each epoch
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are complete."""
+        return len(self.rows)
+
+
+def fit(
+    model: keras.Model,
+    source,
+    folder: Path,
+    recipe: Recipe,
+    *,
+    twin: keras.Model | None = None,
+    validation: Sequence = (),
+    start: int = 0,
+    facts: dict | None = None,
+    on_epoch: Callable[[Progress, keras.Model], dict | None] | None = None,
+) -> Progress:
+    """Train until the epochs are over or the validation loss has not fallen for long.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From :func:`~bids_brainseg.model.unet.build_unet`; changed in place.
+    source : object with a method ``pair(number)``
+        Where pairs come from; see :class:`~bids_brainseg.model.synthesis.Synthesizer`.
+    folder : Path
+        Made if absent; gets ``checkpoint.safetensors``, ``best.safetensors`` (by validation loss; without
+        validation the last) and ``log.csv``. A run whose checkpoint lies there goes on from it, and ends with
+        the weights that it would have had without the interruption.
+    recipe : Recipe
+        How.
+    twin : keras.Model, optional
+        The same network without dropout, for validation and for what is kept; the model itself if None.
+    validation : sequence of (image, labels)
+        Pairs that are never trained on; may load them when asked for one.
+    start : int
+        Number of the first pair.
+    facts : dict, optional
+        What else must be the same for a checkpoint to fit (which data ...).
+    on_epoch : callable, optional
+        Gets progress and the twin, with the weights that would be kept, after each epoch; what it returns is
+        added to the log.
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    ModelError
+        If the loss is no longer finite, or the checkpoint comes from other options.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    loss = DiceCrossEntropy(recipe.balance)
+    model.compile(optimizer=recipe.optimizer(), loss=loss)
+    identity = {**{k: v for k, v in asdict(recipe).items() if k not in FREE}, 'start': start, **(facts or {})}
+    identity |= {'epochs': recipe.epochs} if recipe.schedule == 'cosine' else {}
+    progress = _resume(model, folder, identity)
+    progress.finished = _over(progress, recipe)
+    begun, saved = time.monotonic() - progress.seconds, time.monotonic()
+    bar = _Bar(recipe)
+    first = start + progress.step * recipe.batch_size
+    with closing(stream(source, start=first, workers=recipe.workers, batch=recipe.batch_size)) as batches:
+        while not progress.finished:
+            progress.losses.append(float(model.train_on_batch(*next(batches))))
+            progress.step += 1
+            progress.seconds = time.monotonic() - begun
+            if not np.isfinite(progress.losses[-1]):
+                raise ModelError(
+                    f'training diverged: loss {progress.losses[-1]} at step {progress.step}; '
+                    'lower the learning rate'
+                )
+            bar.step(progress)
+            complete = len(progress.losses) == recipe.steps_per_epoch
+            if complete:
+                with kept_weights(model, twin) as keeper:
+                    better = _close_epoch(progress, recipe, keeper, validation, loss, on_epoch)
+                    if better:
+                        save_weights(keeper, folder / BEST)
+                bar.epoch(progress)
+            if progress.finished or time.monotonic() - saved >= recipe.checkpoint_seconds:
+                save_checkpoint(model, {**asdict(progress), 'identity': identity}, folder / CHECKPOINT)
+                saved = time.monotonic()
+            if complete:
+                _write_log(progress, folder / LOG)
+    return progress
+
+
+def _close_epoch(progress, recipe, keeper, validation, loss, on_epoch) -> bool:
+    """Validate, write the row of the epoch, decide whether to stop; return whether it is the best so far."""
+    number = progress.epoch + 1
+    row = {'epoch': number, 'step': progress.step, 'seconds': round(progress.seconds, 1)}
+    row['loss'] = float(np.mean(progress.losses))
+    if len(validation):
+        row['val_loss'], row['val_dice'] = validate(keeper, validation, loss)
+    progress.losses.clear()
+    progress.rows.append(row)
+    row.update((on_epoch(progress, keeper) if on_epoch else None) or {})
+    better = 'val_loss' not in row or progress.best_loss is None or row['val_loss'] < progress.best_loss
+    if better:
+        progress.best_epoch, progress.best_loss = number, row.get('val_loss')
+    progress.finished = _over(progress, recipe)
+    return better
+
+
+def _over(progress, recipe) -> str:
+    """Say why training is over, or nothing."""
+    if progress.epoch >= recipe.epochs:
+        return 'epochs'
+    waited = progress.epoch - progress.best_epoch
+    return 'patience' if recipe.patience and waited >= recipe.patience else ''
+
+
+def _resume(model, folder, identity) -> Progress:
+    if not (folder / CHECKPOINT).is_file():
+        return Progress()
+    state = load_checkpoint(model, folder / CHECKPOINT)
+    before = state.pop('identity')
+    wanted = json.loads(json.dumps(identity))
+    differs = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
+    if differs:
+        said = ', '.join(f'{name} {before.get(name)!r} (now {wanted.get(name)!r})' for name in differs[:3])
+        raise ModelError(
+            f'an unfinished training in {folder} was begun with {said}; '
+            'use the same options, or begin anew with --clean-workdir or another --work-dir'
+        )
+    return Progress(**state)
+
+
+def validate(model, pairs, loss) -> tuple[float, float]:
+    """Return loss and mean Dice over the structures, averaged over pairs.
+
+    Parameters
+    ----------
+    model : keras.Model
+    pairs : sequence of (image, labels)
+        Network input (I, J, K) in [0, 100] and class indices.
+    loss : keras.losses.Loss
+    """
+    losses, scores = [], []
+    for image, labels in pairs:
+        found = model.predict_on_batch(image[None, ..., None])
+        losses.append(float(loss(labels[None], found)))
+        scores.append(dice_average(dice(np.argmax(found[0], -1), labels, found.shape[-1])))
+    return float(np.mean(losses)), float(np.nanmean(scores))
+
+
+@contextmanager
+def kept_weights(model, twin=None):
+    """Yield the network with the weights that would be kept: averaged if there is an average, no dropout."""
+    with averaged(model):
+        if twin is not None:
+            source = {v.path: v for v in model.weights}
+            for variable in twin.weights:
+                variable.assign(source[variable.path])
+        yield model if twin is None else twin
+
+
+@contextmanager
+def averaged(model: keras.Model):
+    """Put the running average of the weights in their place for a while."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    current = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, current, strict=True):
+            variable.assign(value)
+
+
+def stream(source, *, start: int, workers: int, batch: int = 1):
+    """Yield batches of pairs in order of their numbers, drawn ahead in threads while the network learns.
+
+    Parameters
+    ----------
+    source : object with a method ``pair(number)``
     start : int
         Number of the first pair; the stream is the same for every number of `workers`.
     workers : int
         Threads.
+    batch : int
+        Pairs in a batch.
 
     Yields
     ------
-    image : (1, I, J, K, 1) float32 array in [0, 100]
-    labels : (1, I, J, K) uint8 array
+    image : (batch, I, J, K, 1) float32 array in [0, 100]
+    labels : (batch, I, J, K) uint8 array
     """
     with ThreadPoolExecutor(workers) as pool:
-        ahead = deque(pool.submit(synthesizer.pair, start + i) for i in range(workers + 1))
-        number = start + workers + 1
+        ahead = deque(pool.submit(source.pair, start + i) for i in range(workers + batch))
+        number = start + len(ahead)
         try:
             while True:
-                image, labels = ahead.popleft().result()
-                ahead.append(pool.submit(synthesizer.pair, number))
-                number += 1
-                yield image[None, ..., None], labels[None]
+                pairs = []
+                for _ in range(batch):
+                    pairs.append(ahead.popleft().result())
+                    ahead.append(pool.submit(source.pair, number))
+                    number += 1
+                images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
+                yield images[..., None], labels
         finally:
             for future in ahead:
                 future.cancel()
@@ -71,89 +331,37 @@ def score(model, pairs) -> np.ndarray:
     return np.nanmean(rows, 0)
 
 
-def train(
-    model: keras.Model,
-    synthesizer: Synthesizer,
-    folder: Path,
-    *,
-    steps: int,
-    check_every: int = 100,
-    learning_rate: float = 1e-3,
-    balance: float = 0.0,
-    validation=None,
-    validate_every: int = 500,
-    average: float = 0.99,
-    start: int = 0,
-    workers: int = 1,
-) -> None:
-    """Train on drawn pairs and leave ``last.safetensors`` and ``log.jsonl`` in a folder.
+class _Bar:
+    """A progress bar on a terminal, a line for each epoch in a log file."""
 
-    Parameters
-    ----------
-    model : keras.Model
-        From :func:`~bids_brainseg.model.unet.build_unet`; changed in place.
-    synthesizer : Synthesizer
-        Where pairs come from.
-    folder : Path
-        Made if absent.
-    steps, check_every : int
-        Batches of one pair in all, and between checkpoints.
-    learning_rate : float
-        Of Adam at the start; falls to 1 % of it as half a cosine.
-    balance : float
-        Of :class:`~bids_brainseg.model.losses.DiceCrossEntropy`.
-    validation : mapping of str to sequence of (image, labels), optional
-        Scored every `validate_every` steps.
-    average : float
-        Decay of the running average of the weights, which is what is scored and kept.
-    start : int
-        Number of the first pair.
-    workers : int
-        Threads that draw pairs.
+    def __init__(self, recipe: Recipe):
+        self.recipe, self.bar, self.tty = recipe, None, sys.stdout.isatty()
 
-    Raises
-    ------
-    ModelError
-        If the loss is no longer finite.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.01)
-    optimizer = keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=average)
-    model.compile(optimizer=optimizer, loss=DiceCrossEntropy(balance))
-    begun = time.time()
-    losses = []
-    with closing(stream(synthesizer, start=start, workers=workers)) as pairs:
-        for step in range(1, steps + 1):
-            losses.append(float(model.train_on_batch(*next(pairs))))
-            if not np.isfinite(losses[-1]):
-                raise ModelError(
-                    f'training diverged: loss {losses[-1]} at step {step}; lower the learning rate'
-                )
-            if step % check_every and step != steps:
-                continue
-            record = {
-                'step': step,
-                'seconds': round(time.time() - begun),
-                'loss': round(float(np.mean(losses)), 4),
-            }
-            losses.clear()
-            with averaged(model):
-                save_weights(model, folder / 'last.safetensors')
-                if step % validate_every == 0 or step == steps:
-                    scores = {name: score(model, held_out) for name, held_out in (validation or {}).items()}
-                    record |= {f'dice_{name}': round(float(np.nanmean(x)), 4) for name, x in scores.items()}
-            with (folder / 'log.jsonl').open('a') as log:
-                log.write(json.dumps(record) + '\n')
-            print(json.dumps(record), flush=True)
+    def step(self, progress: Progress) -> None:
+        if not self.tty:
+            return
+        if self.bar is None:
+            print(f'epoch {progress.epoch + 1} of at most {self.recipe.epochs}', flush=True)
+            self.bar = keras.utils.Progbar(self.recipe.steps_per_epoch)
+        self.bar.update(len(progress.losses), [('loss', progress.losses[-1])])
+
+    def epoch(self, progress: Progress) -> None:
+        self.bar = None
+        row = progress.rows[-1]
+        numbers = (f'{name} {row[name]:.4g}' for name in row if name not in ('epoch', 'step', 'seconds'))
+        best = f'best {progress.best_epoch}'
+        print(
+            f'epoch {row["epoch"]}, step {row["step"]}, {row["seconds"]:.0f} s:', *numbers, best, flush=True
+        )
 
 
-@contextmanager
-def averaged(model: keras.Model):
-    """Put the running average of the weights in their place for a while."""
-    current = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
-    model.optimizer.finalize_variable_values(model.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.trainable_variables, current, strict=True):
-            variable.assign(value)
+def _write_log(progress: Progress, path: Path) -> None:
+    """Write the whole log anew: after a resumption no row may stand twice."""
+    columns = dict.fromkeys(name for row in progress.rows for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval='n/a', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(progress.rows)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    partial.write_text(text.getvalue())
+    partial.replace(path)

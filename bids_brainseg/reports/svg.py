@@ -109,13 +109,16 @@ def choose_slices(labels: np.ndarray, axis: int, box, n: int) -> list[int]:
     return sorted({start + int(np.argmin(np.abs(position - want))) for want in wanted})
 
 
-def plan(labels: np.ndarray, grid: Canonical, *, margin: float = 6.0) -> Layout:
+def plan(
+    labels: np.ndarray, grid: Canonical, *, margin: float = 6.0, counts: tuple[int, int, int] = PANELS
+) -> Layout:
     """Lay out axial, coronal and sagittal rows at one scale, each as wide as the figure.
 
-    labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labelled.
+    labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labelled; counts of
+    slices across x, y and z.
     """
     box = bounding_box(labels > 0)
-    rows = [(axis, choose_slices(labels, axis, box, PANELS[axis])) for axis in (2, 1, 0)]
+    rows = [(axis, choose_slices(labels, axis, box, counts[axis])) for axis in (2, 1, 0)]
     grown = [
         (start - round(margin / step), stop + round(margin / step))
         for (start, stop), step in zip(box, grid.spacing, strict=True)

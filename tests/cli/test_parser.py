@@ -166,3 +166,45 @@ def test_quick_answers_load_nothing_heavy(flag):
         'itk',
         'keras',
     }
+
+
+def test_words_of_an_evaluation_arrive(tmp_path):
+    (tmp_path / 'labels').mkdir()
+    (tmp_path / 'table.tsv').touch()
+    settings = parse(
+        f'in out evaluate --derivatives labels={tmp_path}/labels --label-table {tmp_path}/table.tsv '
+        '--label-filter desc=manual seg=x --calibrate --acceptable-dice 0.7'.split()
+    )
+    assert settings.derivatives == {'labels': tmp_path / 'labels'}
+    assert settings.label_table == tmp_path / 'table.tsv'
+    assert settings.label_filter == {'desc': 'manual', 'seg': 'x'}
+    assert (settings.calibrate, settings.acceptable_dice) == (6, 0.7)
+    settings = parse('in out evaluate --calibrate 3 --label-table freesurfer'.split())
+    assert (settings.calibrate, settings.label_table, settings.label_filter) == (3, 'freesurfer', {})
+    assert parse(['in', 'out', 'evaluate']).calibrate == 0
+
+
+def test_words_of_a_study_arrive(tmp_path):
+    words = (
+        f'in out evaluate --study scaling --study-sizes 4 2 4 --label-maps {tmp_path} --filters 4 --epochs 2'
+    )
+    settings = parse(words.split())
+    assert (settings.study, settings.study_sizes) == ('scaling', (4, 2))
+    assert settings.training['filters'] == 4
+    assert settings.training['recipe'] == {'epochs': 2}
+
+
+@pytest.mark.parametrize(
+    ('words', 'phrase'),
+    [
+        (['--label-table', 'absent.tsv'], 'neither auto, freesurfer, brainseg nor a file'),
+        (['--label-filter', 'manual'], '--label-filter manual: expected NAME=VALUE'),
+        (['--derivatives', 'labels=absent'], 'absent is not a folder'),
+        (['--acceptable-dice', '70'], '70 is not between 0 and 1'),
+        (['--study', 'scaling'], 'training needs labels'),
+    ],
+)
+def test_usage_errors_of_an_evaluation(capsys, words, phrase):
+    code, message = refused(capsys, 'in', 'out', 'evaluate', *words)
+    assert code == 2
+    assert phrase in message

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itk
 import numpy as np
 import pytest
 
@@ -94,3 +95,61 @@ def test_maps_that_cannot_be_compared_are_refused():
         agreement.dice(a, a + 7, n=3)
     with pytest.raises(ValueError, match='positive voxel sizes'):
         agreement.assd(a, a, (1, 0, 1))
+
+
+def itk_surface_distance(a, b, sizes) -> float:
+    """The same measure by ITK: its contours (faces towards anything else), its exact distance maps."""
+
+    def contour(mask):
+        image = itk.image_from_array(np.pad(mask, 1).astype(np.uint8))
+        image.SetSpacing([float(size) for size in sizes[::-1]])
+        return itk.binary_contour_image_filter(
+            image, fully_connected=False, foreground_value=1, background_value=0
+        )
+
+    def distances(there, here):
+        field = itk.signed_maurer_distance_map_image_filter(
+            there, squared_distance=False, use_image_spacing=True, inside_is_positive=False
+        )
+        return np.maximum(itk.array_from_image(field)[itk.array_from_image(here) > 0], 0)
+
+    first, second = contour(a), contour(b)
+    return float(np.concatenate([distances(first, second), distances(second, first)]).mean())
+
+
+@pytest.mark.parametrize('sizes', [(1.0, 1.0, 1.0), (0.9, 1.2, 5.0)])
+def test_distance_is_that_of_itk(sizes):
+    rng = np.random.default_rng(3)
+    points = np.stack(np.meshgrid(*[np.arange(24)] * 3, indexing='ij'), -1)
+    for _ in range(3):
+        a, b = (
+            np.linalg.norm((points - rng.uniform(8, 15, 3)) / rng.uniform(4, 8, 3), axis=-1) < 1
+            for _ in range(2)
+        )
+        ours = agreement.assd(a.astype(int), b.astype(int), sizes, n=2)[1]
+        assert ours == pytest.approx(itk_surface_distance(a, b, sizes), abs=1e-5)
+
+
+def test_average_distance_is_over_the_structures_both_have():
+    assert agreement.assd_average([np.nan, 1.0, np.inf, 3.0]) == 2
+    assert np.isnan(agreement.assd_average([np.nan, np.inf]))
+
+
+def test_everything_about_a_shifted_phantom(phantom27):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    shifted = np.roll(phantom27.labels, 1, axis=0)
+    shifted[phantom27.labels == 14] = 0
+    shifted[shifted == 14] = 0
+    found = agreement.compare(shifted, phantom27.labels, affine)
+    sizes = phantom27.boxes[1:, 1] - phantom27.boxes[1:, 0]
+    expected = (sizes[:, 0] - 1) / sizes[:, 0]
+    expected[13] = 0
+    np.testing.assert_allclose(found.dice[1:], expected)
+    volumes = sizes.prod(axis=1) * 6.0
+    np.testing.assert_allclose(found.reference_volume[1:], volumes)
+    assert found.volume[14] == 0
+    assert found.missed == 1
+    assert np.isinf(found.assd[14])
+    assert found.dice_average == pytest.approx(expected.mean())
+    assert found.dice_volume_weighted == pytest.approx((expected * volumes).sum() / volumes.sum())
+    assert 0 < found.assd_average < 1  # one voxel of 1 mm, and only two of six sides move

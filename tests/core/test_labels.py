@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.labels import remap, split_midline
+from bids_brainseg.core.labels import remap, split_midline, to_classes
 
 
 def test_remap_and_unknown_labels():
@@ -38,3 +38,23 @@ def test_no_midplane_without_both_sides():
         split_midline(
             np.full((2, 2, 2), 251), np.eye(4), split=[251], left=2, right=41, left_of=[2], right_of=[41]
         )
+
+
+def test_other_schemes_become_classes():
+    labels = np.array([2, 77, 77, 0, 251, 77, 41, 17]).reshape(-1, 1, 1)
+    found = to_classes(labels, np.eye(4), {0: 0, 2: 1, 41: 3, 17: 15}, split={77: (1, 3), 251: (1, 3)})
+    assert found.ravel().tolist() == [1, 1, 1, 0, 3, 3, 3, 15]
+    assert found.dtype == np.uint8
+
+
+def test_unpaired_structures_may_go_to_different_pairs():
+    labels = np.array([45, 71, 9, 9, 71, 44]).reshape(-1, 1, 1)
+    found = to_classes(labels, np.diag([-1.0, 1, 1, 1]), {45: 3, 44: 1}, split={71: (7, 20), 9: (1, 3)})
+    assert found.ravel().tolist() == [3, 20, 3, 1, 7, 1]
+
+
+def test_unknown_labels_are_named_or_take_the_default():
+    labels = np.array([[[2, 999]]])
+    with pytest.raises(ValueError, match=r'unknown labels \[999\]'):
+        to_classes(labels, np.eye(4), {2: 1})
+    assert to_classes(labels, np.eye(4), {2: 1}, default=0).tolist() == [[[1, 0]]]

@@ -12,7 +12,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_brainseg.settings import Settings
 from bids_brainseg.workflows.base import init_brainseg_wf, subject_wf_name
-from bids_brainseg.workflows.examples import example_bundle, example_record
+from bids_brainseg.workflows.examples import example_bundle, example_labels, example_record
 
 STEPS = {
     'check', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'segment', 'back', 'measure',
@@ -189,3 +189,47 @@ def test_the_cache_knows_what_changes_the_result(settings, step, field, value, s
     before = node.inputs.get_hashval()[1]
     setattr(node.inputs, field, value)
     assert (node.inputs.get_hashval()[1] == before) is same
+
+
+def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings):
+    record = scan('T1w')
+    workflows = [
+        init_brainseg_wf(settings=settings, records=[record], bundles=BUNDLES, plans=plans)
+        for plans in (None, {('01', 'T1w'): {'labels': example_labels()}})
+    ]
+    plain, evaluated = (
+        {node.fullname: node for node in generate_expanded_graph(workflow._create_flat_graph()).nodes()}
+        for workflow in workflows
+    )
+    added = {name.rpartition('T1w_wf.')[2] for name in evaluated.keys() - plain.keys()}
+    assert added == {
+        f'agreement_wf.{step}'
+        for step in ('carry', 'agree', 'figure', 'ds_agreement', 'ds_document', 'ds_figure')
+    }
+    folder = '/sub-01/log/run'
+    for name, node in evaluated.items():
+        assert node.config['execution']['crashdump_dir'].endswith(folder)
+        if name in plain:
+            assert node.inputs.get_hashval()[1] == plain[name].inputs.get_hashval()[1]
+            places = [one.output_dir().partition('brainseg_wf')[2] for one in (node, plain[name])]
+            assert places[0] == places[1]
+
+
+def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
+    spoil = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'hounsfield': False}
+    plans = {('01', 'T1w'): {'labels': example_labels(), 'spoil': spoil}}
+    workflow = init_brainseg_wf(settings=settings, records=[scan('T1w')], bundles=BUNDLES, plans=plans)
+    graph = generate_expanded_graph(workflow._create_flat_graph())
+    nodes = {node.fullname.rpartition('T1w_wf.')[2]: node for node in graph.nodes()}
+    images = {
+        target.name
+        for _, target, data in graph.out_edges(nodes['check'], data=True)
+        if any(source == 'out_file' for source, _ in data['connect'])
+    }
+    assert images == {'spoil'}
+    readers = {target.fullname.rpartition('T1w_wf.')[2] for target in graph.successors(nodes['spoil'])}
+    assert readers >= {
+        'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'back', 'agreement_wf.carry',
+        'agreement_wf.figure', 'figures_wf.contours',
+    }  # fmt: skip
+    assert nodes['spoil'].inputs.severity == 0.5

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a BIDS dataset of scans drawn from held-out label maps, with their labels as a derivative.
+
+    python benchmarks/synthetic_dataset.py PREPARED OUT [--modalities T1w ...] [--clean 2] [--usual 2]
+
+PREPARED is the folder that ``python -m bids_brainseg.model prepare`` made; its heads of the role ``validate``
+are used. OUT/bids gets, for each head and modality, ``--clean`` scans of full resolution (about 1 mm, no
+thick slices, as the 1 mm score wants them) and ``--usual`` ones as training draws them (thick slices, noise,
+bias). Their voxels are of ``--spacing`` mm, their headers are turned and shifted at random, and CT is in
+Hounsfield units. OUT/labels gets the class of each voxel. To score, and to calibrate the thresholds:
+
+    bids_brainseg OUT/bids DERIVATIVES evaluate --derivatives labels=OUT/labels --modalities FLAIR --calibrate
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bids_brainseg.bids.derivatives import output_path
+from bids_brainseg.bids.records import record_from_path
+from bids_brainseg.data import modalities
+from bids_brainseg.imaging import image_on_grid, save_like
+from bids_brainseg.model import synthesis
+from bids_brainseg.model.build import HELD_OUT, defaults, grid_affine
+
+FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
+CENTRE = (0.0, -10.0, -4.0)
+#: The whole range of 12 bits, so that no intensity is cut; MR is in units of its own.
+RULES = {'ct': {'type': 'window', 'low': -1024.0, 'high': 3071.0}}
+
+
+def clean_acquisition(modality: str) -> dict:
+    """Return the acquisition of a modality without thick slices, with voxels of at most 1 mm."""
+    return {**synthesis.priors()['acquisition'][modality], 'slab': 0.0, 'in_plane': [0.6, 1.0]}
+
+
+def motion(rng) -> np.ndarray:
+    """Draw a rigid motion: up to 12 degrees about each axis, up to 30 mm along each."""
+    matrix = np.eye(4)
+    for axis, angle in enumerate(np.radians(rng.uniform(-12, 12, 3))):
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(4)
+        turn[[i, j], [i, j]] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    matrix[:3, 3] = rng.uniform(-30, 30, 3)
+    return matrix
+
+
+def draw(head, modality: str, number: int, *, spacing: float, seed: int):
+    """Draw a scan in its own unit, its labels, and the affine of both."""
+    shape = tuple(round(length / spacing) for length in FIELD_OF_VIEW)
+    affine = grid_affine(shape, spacing, CENTRE)
+    rule = RULES.get(modality, defaults()['modalities'][modality]['intensity'])
+    source = synthesis.Synthesizer(
+        [head], shape, affine, {modality: rule}, ranges=replace(HELD_OUT, flip=False), seed=seed
+    )
+    image, labels = source.pair(number)
+    if modality == 'ct':
+        image = rule['low'] + image / 100 * (rule['high'] - rule['low'])
+    else:
+        image = 10 * image
+    return image, labels, motion(np.random.default_rng([seed, number, 1])) @ affine
+
+
+def write(out: Path, subject: str, modality: str, kind: str, image, labels, affine) -> Path:
+    """Write a scan and its labels under their BIDS names."""
+    rule = modalities()[modality]
+    suffix, folder = rule['suffixes'][0], rule['datatype']
+    path = out / 'bids' / f'sub-{subject}' / folder / f'sub-{subject}_acq-{kind}_{suffix}.nii.gz'
+    target = output_path(record_from_path(path, modality), out / 'labels', suffix='dseg', extension='.nii.gz')
+    for file, array, dtype in ((path, np.rint(image), np.int16), (target, labels, np.uint8)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_like(array, image_on_grid(array, affine, code=1), file, dtype)
+    return path
+
+
+def main() -> None:
+    """Parse the command line and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('prepared', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--modalities', nargs='+', choices=list(modalities()), default=list(modalities()))
+    parser.add_argument('--clean', type=int, default=2, metavar='N', help='scans of 1 mm of each head')
+    parser.add_argument('--usual', type=int, default=2, metavar='N', help='scans as training draws them')
+    parser.add_argument('--spacing', type=float, default=1.0, help='of the voxels, mm')
+    parser.add_argument('--seed', type=int, default=2026)
+    options = parser.parse_args()
+    for name in ('bids', 'labels'):
+        (options.out / name).mkdir(parents=True, exist_ok=True)
+        described = {'Name': f'scans drawn from held-out label maps: {name}', 'BIDSVersion': '1.10.0'}
+        (options.out / name / 'dataset_description.json').write_text(json.dumps(described))
+    (options.out / 'bids' / '.bidsignore').write_text('**/ct\n')
+    usual = copy.deepcopy(synthesis.priors()['acquisition'])
+    for path in sorted((options.prepared / 'heads').glob('validate_*.npz')):
+        with np.load(path, allow_pickle=False) as arrays:
+            head = synthesis.Head.from_arrays(**arrays)
+        subject = ''.join(c for c in path.stem.removeprefix('validate_') if c.isalnum())
+        for place, modality in enumerate(modalities()):
+            if modality not in options.modalities:
+                continue
+            for kind, count in (('clean', options.clean), ('usual', options.usual)):
+                chosen = clean_acquisition(modality) if kind == 'clean' else usual[modality]
+                synthesis.priors()['acquisition'][modality] = chosen
+                for number in range(count):
+                    seed = options.seed + 10 * place + (kind == 'usual')
+                    drawn = draw(head, modality, number, spacing=options.spacing, seed=seed)
+                    print(write(options.out, subject, modality, f'{kind}{number + 1}', *drawn), flush=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the reference labels of a scan in a dataset of derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import modalities
+from ..errors import InputError
+from .class_tables import AUTO, ClassTable, class_table
+from .derivatives import scan_label
+from .names import EXTENSIONS, split_name
+from .records import ImageRecord
+from .sidecars import output_rules
+from .training import find_segmentation
+
+#: Values of ``space`` that name the scanner's own space.
+OWN_SPACES = ('orig', 'individual', 'scanner', 'native')
+
+
+@dataclass(frozen=True)
+class ReferenceLabels:
+    """The labels that a scan is compared with.
+
+    Attributes
+    ----------
+    path : Path
+        The image.
+    uri : str
+        Its name in sidecars; ``labels`` is linked in the description of the derivatives.
+    table : ClassTable
+        What its numbers mean.
+    """
+
+    path: Path
+    uri: str
+    table: ClassTable
+
+
+def find_labels(
+    record: ImageRecord,
+    root: Path,
+    *,
+    table: str | Path = AUTO,
+    entities: Mapping[str, str] | None = None,
+) -> ReferenceLabels:
+    """Find the reference labels of a scan.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    root : Path
+        A BIDS derivative with ``*_dseg.nii.gz``, or a folder of FreeSurfer subjects
+        (``sub-01[_ses-1]/mri/aparc+aseg.mgz``).
+    table : str or Path
+        See :func:`bids_brainseg.bids.class_tables.class_table`.
+    entities : mapping of str, optional
+        What the name of the label image must hold: ``{'desc': 'manual'}``.
+
+    Returns
+    -------
+    ReferenceLabels
+
+    Raises
+    ------
+    InputError
+        If there are none, or more than one image would do.
+    """
+    root, wanted = Path(root), dict(entities or {})
+    if not root.is_dir():
+        raise InputError(f'not a folder: {root}; give the dataset of labels with --derivatives labels=DIR')
+    found = [path for path in _bids_labels(record, root) if _has(path, wanted)]
+    best = [path for path in found if _rank(path, record) == max(_rank(one, record) for one in found)]
+    if not best and not wanted and record.modality == 'T1w':  # FreeSurfer does not say where others were
+        best = [path for path in [find_segmentation(root, record)] if path]
+    if not best:
+        raise InputError(
+            f'no reference labels in {root}: no *_dseg.nii.gz with the entities of the scan'
+            + (', no mri/aparc+aseg.mgz of FreeSurfer' if record.modality == 'T1w' else '')
+        )
+    if len(best) > 1:
+        names = ', '.join(path.name for path in best)
+        raise InputError(
+            f'{len(best)} label images fit {record.relative_path}: {names}; say which, e.g. --label-filter '
+            f'{_difference(best)}'
+        )
+    uri = f'bids:labels:{best[0].relative_to(root).as_posix()}'
+    return ReferenceLabels(best[0], uri, class_table(best[0], root, table))
+
+
+def _bids_labels(record: ImageRecord, root: Path) -> list[Path]:
+    """List the dseg images whose entities are those of the scan, or some of them."""
+    top = root / f'sub-{record.subject}'
+    top = top / f'ses-{record.session}' if record.session is not None else top
+    paths = [path for path in sorted(top.glob('*/*_dseg.nii*')) if split_name(path.name)[2] in EXTENSIONS]
+    return [path for path in paths if _is_of(path, record)]
+
+
+def _is_of(path: Path, record: ImageRecord) -> bool:
+    """Whether a label image belongs to a scan: same source and space, not said to be of another contrast."""
+    entities, _, _ = split_name(path.name)
+    folded, label = output_rules()['folded_into_desc'], scan_label(record)
+    source = {key: value for key, value in entities.items() if key not in folded}
+    others = {suffix for rule in modalities().values() for suffix in rule['suffixes']} - {
+        label,
+        record.suffix,
+    }
+    return (
+        all(record.entities.get(key) == value for key, value in source.items())
+        and entities.get('space', 'orig') in (*OWN_SPACES, label, record.suffix)
+        and entities.get('desc') not in others
+    )
+
+
+def _rank(path: Path, record: ImageRecord) -> tuple:
+    """Prefer labels with more of the scan's entities, made for its contrast, then the usual names."""
+    entities, _, _ = split_name(path.name)
+    shared = sum(record.entities.get(key) == value for key, value in entities.items())
+    own = scan_label(record) in (entities.get('desc'), entities.get('space'))
+    # fMRIPrep and sMRIPrep also write a dseg of three tissues, which is no use here.
+    aseg = 'aseg' in f'{entities.get("seg", "")} {entities.get("desc", "")}'.casefold()
+    parcels = 'aparc' in f'{entities.get("seg", "")} {entities.get("desc", "")}'.casefold()
+    return shared, own, aseg, parcels
+
+
+def _has(path: Path, wanted: Mapping[str, str]) -> bool:
+    entities, _, _ = split_name(path.name)
+    return all(entities.get(key) == value for key, value in wanted.items())
+
+
+def _difference(paths: list[Path]) -> str:
+    """Name an entity by which the first of several images differs from the others."""
+    first, *others = (split_name(path.name)[0] for path in paths)
+    for key, value in first.items():
+        if all(other.get(key) != value for other in others):
+            return f'{key}={value}'
+    return 'KEY=VALUE'

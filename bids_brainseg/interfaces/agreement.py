@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that compare a segmentation with reference labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from ..bids.evaluation import agreement_document, agreement_table
+from ..bids.files import write_json, write_tsv
+from ..core.agreement import compare
+from ..core.labels import freesurfer_classes, to_classes
+from ..core.resampling import resample_labels_nearest
+from ..data import freesurfer_rules
+from ..errors import InputError
+from ..imaging import load_image, save_like
+from ..reports.comparison import comparison_figure
+from .images import read_array
+
+
+class _CarryLabelsInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan, whose grid is wanted')
+    # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
+    labels = File(mandatory=True, desc='reference labels, on any grid of the same space')
+    table = traits.Any(mandatory=True, desc='what the numbers mean: a ClassTable')
+
+
+class _CarryLabelsOutputSpec(TraitedSpec):
+    out_file = File(desc='class indices on the grid of the scan, uint8')
+
+
+class CarryLabels(SimpleInterface):
+    """Turn reference labels into classes and carry them to the grid of the scan, nearest neighbour."""
+
+    input_spec = _CarryLabelsInputSpec
+    output_spec = _CarryLabelsOutputSpec
+
+    def _run_interface(self, runtime):
+        scan, labels, table = (
+            load_image(self.inputs.in_file),
+            load_image(self.inputs.labels),
+            self.inputs.table,
+        )
+        numbers = labels.data.astype(np.int32)
+        try:
+            if not table.mapping:
+                classes = freesurfer_classes(numbers, labels.affine, **freesurfer_rules())
+            else:
+                classes = to_classes(
+                    numbers, labels.affine, table.mapping, split=table.split, default=table.default
+                )
+        except ValueError as error:
+            raise InputError(
+                f'reference labels cannot be used, {error}: {labels.path}; they were read as {table.name} '
+                '(--label-table)'
+            ) from error
+        if classes.shape != scan.data.shape or not np.allclose(labels.affine, scan.affine, atol=1e-3):
+            to_scan = labels.affine, scan.data.shape, scan.affine, np.eye(4)
+            classes = resample_labels_nearest(classes, *to_scan)
+        if not classes.any():
+            raise InputError(
+                f'reference labels lie outside the scan: {labels.path}; check that both are in the same space'
+            )
+        self._results['out_file'] = str(Path(runtime.cwd) / 'reference.nii.gz')
+        save_like(classes, scan, self._results['out_file'], np.uint8)
+        return runtime
+
+
+class _AgreeInputSpec(BaseInterfaceInputSpec):
+    dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
+    reference = File(exists=True, mandatory=True, desc='reference classes on the same grid')
+    provenance = File(exists=True, mandatory=True, desc='JSON: how the segmentation was made')
+    record = traits.Any(mandatory=True, desc='the scan')
+    source = traits.Str(mandatory=True, desc='the reference labels, as they are to be named')
+
+
+class _AgreeOutputSpec(TraitedSpec):
+    table = File(desc='Dice, surface distance and volumes of each structure, .tsv')
+    document = File(desc='JSON: what the columns mean, the averages, where the labels come from')
+
+
+class Agree(SimpleInterface):
+    """Measure how a segmentation agrees with the reference."""
+
+    input_spec = _AgreeInputSpec
+    output_spec = _AgreeOutputSpec
+
+    def _run_interface(self, runtime):
+        image = nb.load(self.inputs.dseg)
+        found = compare(np.asanyarray(image.dataobj), read_array(self.inputs.reference), image.affine)
+        document = agreement_document(
+            self.inputs.record,
+            averages={
+                'D_A': found.dice_average,
+                'D_V': found.dice_volume_weighted,
+                'ASSD_mm': found.assd_average,
+                'structures_missed': found.missed,
+            },
+            labels=self.inputs.source,
+            provenance=json.loads(Path(self.inputs.provenance).read_text()),
+        )
+        table = agreement_table(found.dice, found.assd, found.volume, found.reference_volume)
+        self._results['table'] = str(write_tsv(table, Path(runtime.cwd) / 'agreement.tsv'))
+        self._results['document'] = str(write_json(document, Path(runtime.cwd) / 'agreement.json'))
+        return runtime
+
+
+class _ComparisonFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
+    reference = File(exists=True, mandatory=True, desc='reference classes on the same grid')
+
+
+class _ComparisonFigureOutputSpec(TraitedSpec):
+    out_file = File(desc='SVG')
+
+
+class ComparisonFigure(SimpleInterface):
+    """Outline the reference and what was found on the scan."""
+
+    input_spec = _ComparisonFigureInputSpec
+    output_spec = _ComparisonFigureOutputSpec
+
+    def _run_interface(self, runtime):
+        scan = load_image(self.inputs.in_file)
+        found, reference = read_array(self.inputs.dseg), read_array(self.inputs.reference)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'comparison.svg')
+        comparison_figure(scan.data, found, reference, scan.affine, self._results['out_file'])
+        return runtime

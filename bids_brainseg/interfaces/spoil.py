@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node that spoils a scan on purpose; only calibration has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from ..core.spoiling import spoil
+from ..imaging import image_on_grid, load_image, save_like
+
+
+class _SpoilInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    kind = traits.Str(mandatory=True, desc='what happens to it')
+    severity = traits.Range(0.0, 1.0, mandatory=True, desc='how much of it')
+    seed = traits.Int(0, usedefault=True, desc='of what is random about it')
+    hounsfield = traits.Bool(False, usedefault=True, desc='the scan is a CT')
+
+
+class _SpoilOutputSpec(TraitedSpec):
+    out_file = File(desc='spoiled scan, float32')
+
+
+class Spoil(SimpleInterface):
+    """Add noise, motion, ghosts or a field; lose slices or a part of the field of view; turn the contrast."""
+
+    input_spec = _SpoilInputSpec
+    output_spec = _SpoilOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        image = load_image(inputs.in_file)
+        spoiled, affine = spoil(
+            image.data, image.affine, inputs.kind, inputs.severity, inputs.seed, hounsfield=inputs.hounsfield
+        )
+        self._results['out_file'] = str(Path(runtime.cwd) / 'spoiled.nii')
+        save_like(spoiled, image_on_grid(spoiled, affine), self._results['out_file'], np.float32)
+        return runtime

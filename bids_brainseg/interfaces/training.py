@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that carry FreeSurfer's labels to a scan on the network's grid, and write the pair."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from ..bids.derivatives import bids_uri, write_json
+from ..bids.sidecars import output_rules
+from ..bids.training import pair_paths
+from ..core.geometry import invert, resample
+from ..core.labels import freesurfer_classes
+from ..core.resampling import resample_labels_majority
+from ..data import freesurfer_rules
+from ..errors import InputError
+from ..imaging import image_on_grid, load_image, save_like
+from ..registration import label_agreement, register_rigid
+from .images import GRID_SHAPE, read_array, read_matrix
+from .outputs import put
+
+
+class _FreeSurferClassesInputSpec(BaseInterfaceInputSpec):
+    in_file = File(mandatory=True, desc='aseg, aparc+aseg, aparc.DKTatlas+aseg or wmparc')
+
+
+class _FreeSurferClassesOutputSpec(TraitedSpec):
+    out_file = File(desc='class indices on the same grid')
+
+
+class FreeSurferClasses(SimpleInterface):
+    """Turn a segmentation of FreeSurfer into the 27 classes."""
+
+    input_spec = _FreeSurferClassesInputSpec
+    output_spec = _FreeSurferClassesOutputSpec
+
+    def _run_interface(self, runtime):
+        image = load_image(self.inputs.in_file)
+        try:
+            classes = freesurfer_classes(np.rint(image.data), image.affine, **freesurfer_rules())
+        except ValueError as error:
+            raise InputError(
+                f'labels cannot be used: {self.inputs.in_file}: {error}; give a segmentation of FreeSurfer, '
+                'or exclude the participant'
+            ) from error
+        self._results['out_file'] = str(Path(runtime.cwd) / 'classes.nii.gz')
+        save_like(classes, image, self._results['out_file'], np.uint8)
+        return runtime
+
+
+class _AlignInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    t1w = File(exists=True, mandatory=True, desc='checked T1w of the same person')
+    classes = File(exists=True, mandatory=True, desc='class indices in the scanner coordinates of the T1w')
+    window = traits.Tuple(traits.Float, traits.Float, desc='clip the scan to this range (CT: HU)')
+    random_seed = traits.Int(0, usedefault=True, desc='seed of the sampler')
+    num_threads = traits.Int(1, usedefault=True, desc='processor threads')
+
+
+class _AlignOutputSpec(TraitedSpec):
+    rigid = File(desc='JSON: 4x4 RAS matrix from points of the T1w to points of the scan, similarity')
+
+
+class Align(SimpleInterface):
+    """Estimate the rotation and shift between a T1w and another scan of the same person."""
+
+    input_spec = _AlignInputSpec
+    output_spec = _AlignOutputSpec
+
+    def _run_interface(self, runtime):
+        scan, t1w, classes = (
+            load_image(path) for path in (self.inputs.in_file, self.inputs.t1w, self.inputs.classes)
+        )
+        brain = (classes.data > 0).astype(np.float32)
+        mask = resample(brain, classes.affine, t1w.data.shape, t1w.affine, np.eye(4), order=1) > 0.5
+        found = register_rigid(
+            scan.data,
+            scan.affine,
+            t1w.data,
+            t1w.affine,
+            fixed_mask=mask,
+            threads=self.inputs.num_threads,
+            seed=self.inputs.random_seed,
+            window=self.inputs.window if isdefined(self.inputs.window) else None,
+        )
+        facts = asdict(found)
+        facts['t1w_to_scan'] = facts.pop('matrix').tolist()
+        self._results['rigid'] = str(Path(runtime.cwd) / 'rigid.json')
+        Path(self._results['rigid']).write_text(json.dumps(facts, indent=2))
+        return runtime
+
+
+class _CarryLabelsInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='class indices')
+    registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
+    rigid = File(exists=True, desc='JSON with the matrix, T1w to scan; without it the scan is the T1w')
+    grid_shape = GRID_SHAPE
+    grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
+
+
+class _CarryLabelsOutputSpec(TraitedSpec):
+    out_file = File(desc='class indices on the network grid')
+
+
+class CarryLabels(SimpleInterface):
+    """Bring labels from the T1w to the network's grid in one step."""
+
+    input_spec = _CarryLabelsInputSpec
+    output_spec = _CarryLabelsOutputSpec
+
+    def _run_interface(self, runtime):
+        labels, grid = load_image(self.inputs.in_file), np.array(self.inputs.grid_affine)
+        matrix = read_matrix(self.inputs.registration)
+        if isdefined(self.inputs.rigid):
+            to_scan = np.array(json.loads(Path(self.inputs.rigid).read_text())['t1w_to_scan'], float)
+            matrix = invert(to_scan) @ matrix
+        carried = resample_labels_majority(
+            labels.data.astype(np.uint8), labels.affine, self.inputs.grid_shape, grid, matrix
+        )
+        self._results['out_file'] = str(Path(runtime.cwd) / 'carried.nii.gz')
+        save_like(carried, image_on_grid(carried, grid), self._results['out_file'], np.uint8)
+        return runtime
+
+
+class _LabelAgreementInputSpec(BaseInterfaceInputSpec):
+    prepared = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
+    labels = File(exists=True, mandatory=True, desc='class indices on the network grid')
+
+
+class _LabelAgreementOutputSpec(TraitedSpec):
+    agreement = traits.Float(desc='how well the labels fit the scan, [0, 1]')
+
+
+class LabelAgreement(SimpleInterface):
+    """Measure how well carried labels fit the scan."""
+
+    input_spec = _LabelAgreementInputSpec
+    output_spec = _LabelAgreementOutputSpec
+
+    def _run_interface(self, runtime):
+        scan = load_image(self.inputs.prepared)
+        self._results['agreement'] = label_agreement(scan.data, read_array(self.inputs.labels), scan.affine)
+        return runtime
+
+
+class _PairSinkInputSpec(BaseInterfaceInputSpec):
+    image = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
+    labels = File(exists=True, mandatory=True, desc='class indices on the network grid')
+    figure = File(exists=True, mandatory=True, desc='labels outlined on the scan')
+    agreement = traits.Float(mandatory=True, desc='how well the labels fit the scan, [0, 1]')
+    registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
+    rigid = File(exists=True, desc='JSON with the matrix, T1w to scan')
+    record = traits.Any(mandatory=True, desc='the scan')
+    output_dir = traits.Str(mandatory=True, desc='root of the derivatives')
+    space = traits.Str(mandatory=True, desc='name of the reference')
+    origin = traits.Dict(desc='what the pair is made from: a later run compares it')
+
+
+class _PairSinkOutputSpec(TraitedSpec):
+    info = File(desc='JSON beside the pair; it is written last')
+
+
+class PairSink(SimpleInterface):
+    """Write a scan with its labels, their figure and what is known about them."""
+
+    input_spec = _PairSinkInputSpec
+    output_spec = _PairSinkOutputSpec
+    _always_run = True  # the output folder is not this node's alone
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        paths = pair_paths(inputs.record, Path(inputs.output_dir), inputs.space)
+        zipped = Path(runtime.cwd) / 'prepared.nii.gz'
+        scan = load_image(inputs.image)
+        save_like(scan.data, scan, zipped, np.float32)
+        meanings = {'image': ('prepared', zipped), 'labels': ('carried', inputs.labels)}
+        for name, (meaning, source) in meanings.items():
+            put(str(source), paths[name])
+            about = {
+                'Description': output_rules()['descriptions'][meaning],
+                'Sources': [bids_uri(inputs.record)],
+                'SpatialReference': inputs.space,
+            }
+            write_json(about, paths[name].with_name(paths[name].name.removesuffix('.nii.gz') + '.json'))
+        put(inputs.figure, paths['figure'])
+        write_json(describe_pair(inputs), paths['info'])
+        self._results['info'] = str(paths['info'])
+        return runtime
+
+
+def describe_pair(inputs) -> dict:
+    """Gather what is known about a pair."""
+    registration = json.loads(Path(inputs.registration).read_text())
+    rigid = json.loads(Path(inputs.rigid).read_text()) if isdefined(inputs.rigid) else None
+    return {
+        'Description': output_rules()['descriptions']['training'],
+        'Sources': [bids_uri(inputs.record)],
+        'agreement': inputs.agreement,
+        'registration': registration,
+        'rigid': rigid or 'n/a: the labels lie on the scan by its own coordinates',
+        'Units': {
+            'agreement': 'share of local structure that agrees, [0, 1]',
+            'registration.reference_to_scan': 'RAS mm to RAS mm',
+            'rigid.t1w_to_scan': 'RAS mm to RAS mm',
+        },
+        'origin': inputs.origin,
+    }

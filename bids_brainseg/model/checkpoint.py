@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole state of a training run in one file, so that it goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bids_brainseg.errors import ModelError
+
+
+def save_checkpoint(model, state: Mapping, path: Path) -> None:
+    """Write weights, random state of the dropout, optimizer and what the loop knows, whole or not at all.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled.
+    state : mapping
+        Anything that JSON can hold, floats exactly.
+    path : Path
+        ``*.safetensors``.
+    """
+    tensors = {
+        name: np.ascontiguousarray(ops.convert_to_numpy(variable))
+        for name, variable in _variables(model).items()
+    }
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        save_file(tensors, partial, metadata={'state': json.dumps(state)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(model, path: Path) -> dict:
+    """Put everything back and return what the loop knew.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled, of the same architecture and with the same optimizer.
+    path : Path
+        As written by :func:`save_checkpoint`.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or belongs to another network.
+    """
+    variables = _variables(model)
+    try:
+        with safe_open(path, 'numpy') as found:
+            wrong = sorted(set(found.keys()) ^ set(variables))
+            tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
+            state = json.loads(found.metadata()['state'])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f'checkpoint cannot be read: {path} ({error}); remove it to begin anew') from error
+    wrong += [n for n in variables if n in tensors and tuple(variables[n].shape) != tensors[n].shape]
+    if wrong:
+        raise ModelError(
+            f'checkpoint belongs to another network: {path}, {len(wrong)} arrays differ, first {wrong[0]}; '
+            'use the same options, or remove it to begin anew'
+        )
+    for name, variable in variables.items():
+        variable.assign(tensors[name])
+    return state
+
+
+def _variables(model) -> dict:
+    """Name every variable that the next step depends on; the metrics of Keras do not."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    layers = [v for layer in model.layers for v in layer.variables]
+    named = {f'model/{i:04d}/{v.path}': v for i, v in enumerate(layers)}
+    return named | {f'optimizer/{i:04d}/{v.path}': v for i, v in enumerate(model.optimizer.variables)}

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a segmented scan and its reference labels to their agreement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from ..interfaces.agreement import Agree, CarryLabels, ComparisonFigure
+from ..interfaces.outputs import DerivativeSink, FigureSink
+
+
+def init_agreement_wf(
+    *, record, labels, output_dir: Path, mem_gb: float = 2.0, name: str = 'agreement_wf'
+) -> pe.Workflow:
+    """Compare a segmentation with reference labels on the scan's own grid, and write what came out.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    labels : ReferenceLabels
+        The labels and what their numbers mean.
+    output_dir : Path
+        Root of the derivatives.
+    mem_gb : float
+        Memory that one step may take, GB.
+
+    Inputs
+    ------
+    in_file
+        Checked scan.
+    dseg
+        Labels on the scan's own grid.
+    provenance
+        JSON: how they were made.
+
+    Outputs
+    -------
+    agreement
+        Path of the table of the scan.
+    comparison
+        Path of the figure.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_labels, example_record
+    >>> wf = init_agreement_wf(record=example_record(), labels=example_labels(), output_dir=Path('out'))
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'dseg', 'provenance']), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['agreement', 'comparison']), name='outputnode')
+    common = {'record': record, 'output_dir': str(output_dir)}
+
+    carry = pe.Node(CarryLabels(labels=str(labels.path), table=labels.table), name='carry', mem_gb=mem_gb)
+    agree = pe.Node(Agree(record=record, source=labels.uri), name='agree', mem_gb=mem_gb)
+    figure = pe.Node(ComparisonFigure(), name='figure', mem_gb=mem_gb)
+    ds_agreement = pe.Node(
+        DerivativeSink(suffix='agreement', extension='.tsv', **common), name='ds_agreement'
+    )
+    ds_document = pe.Node(DerivativeSink(suffix='agreement', extension='.json', **common), name='ds_document')
+    ds_figure = pe.Node(FigureSink(kind='comparison', **common), name='ds_figure')
+    # fmt: off
+    workflow.connect([
+        (inputnode, carry, [('in_file', 'in_file')]),
+        (inputnode, agree, [('dseg', 'dseg'), ('provenance', 'provenance')]),
+        (carry, agree, [('out_file', 'reference')]),
+        (inputnode, figure, [('in_file', 'in_file'), ('dseg', 'dseg')]),
+        (carry, figure, [('out_file', 'reference')]),
+        (agree, ds_agreement, [('table', 'in_file')]),
+        (agree, ds_document, [('document', 'in_file')]),
+        (figure, ds_figure, [('out_file', 'in_file')]),
+        (ds_agreement, outputnode, [('out_file', 'agreement')]),
+        (ds_figure, outputnode, [('out_file', 'comparison')]),
+    ])
+    # fmt: on
+    return workflow
