@@ -21,7 +21,7 @@ from bids_brainseg.model.build import defaults, grid_affine, held_out_pairs, loa
 from bids_brainseg.model.bundle import load_bundle
 from bids_brainseg.model.reference import MNI_CENTRES
 from bids_brainseg.model.synthesis import Ranges
-from bids_brainseg.model.train import averaged, score, stream, train
+from bids_brainseg.model.train import BEST, CHECKPOINT, LOG, Recipe, averaged, fit, score, stream
 from bids_brainseg.model.unet import build_unet
 from bids_brainseg.model.weights import load_weights
 
@@ -94,33 +94,127 @@ def test_the_stream_is_in_order_for_any_number_of_threads(prepared):
         np.testing.assert_array_equal(a[1][0], source.pair(4 + number)[1])
 
 
-def test_training_learns_and_leaves_the_averaged_weights(prepared, tmp_path):
-    keras.utils.set_random_seed(0)
+def recipe(**changes):
+    usual = {'epochs': 3, 'patience': 0, 'steps_per_epoch': 3, 'learning_rate': 5e-3, 'seed': 0}
+    return Recipe.from_defaults(**{**usual, **changes})
+
+
+EASY = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+
+
+def small(prepared, **changes):
     heads = load_heads(prepared, 'train')
-    easy = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
-    source = synthesizer(heads, ['T1w'], **GRID, ranges=easy, seed=5)
-    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)
-    model = build_unet(filters=4, depth=2, dropout=0.1, seed=0)
-    train(model, source, tmp_path, steps=60, check_every=20, learning_rate=5e-3, balance=1.0,
-          average=0.8, validation=held_out, validate_every=60)  # fmt: skip
-    log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
-    assert [entry['step'] for entry in log] == [20, 40, 60]
-    assert log[-1]['loss'] < log[0]['loss'] - 0.5
-    twin = build_unet(filters=4, depth=2, stochastic=False)
-    load_weights(twin, tmp_path / 'last.safetensors')
-    assert not np.array_equal(twin.get_weights()[0], model.get_weights()[0])
+    return synthesizer(heads, ['T1w'], **{**GRID, 'ranges': EASY, 'seed': 5, **changes})
+
+
+def networks(filters=4, **changes):
+    keras.utils.set_random_seed(0)
+    build = {'filters': filters, 'depth': 2, **changes}
+    return build_unet(**build, dropout=0.1, seed=0), build_unet(**build, stochastic=False)
+
+
+def test_the_published_recipe_is_the_default():
+    found = Recipe.from_defaults(steps_per_epoch=1)
+    assert (found.epochs, found.patience, found.learning_rate) == (400, 100, 1e-3)
+    assert (found.schedule, found.average, found.balance) == ('constant', 0, 0)
+    assert isinstance(found.optimizer(), keras.optimizers.Adam)
+    assert float(found.optimizer().learning_rate) == pytest.approx(1e-3)
+
+
+def test_training_learns_and_keeps_the_averaged_weights(prepared, tmp_path):
+    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+    model, twin = networks()
+    seen = []
+    progress = fit(
+        model, small(prepared), tmp_path,
+        recipe(steps_per_epoch=20, balance=1.0, average=0.8, schedule='cosine'),
+        twin=twin, validation=held_out, on_epoch=lambda p, m: seen.append(m) or {'extra': p.epoch},
+    )  # fmt: skip
+    assert [row['step'] for row in progress.rows] == [20, 40, 60]
+    assert [row['extra'] for row in progress.rows] == [1, 2, 3] and seen == [twin] * 3
+    assert progress.rows[-1]['loss'] < progress.rows[0]['loss'] - 0.5
+    assert progress.rows[-1]['val_loss'] < progress.rows[0]['val_loss']
+    assert progress.best_epoch == 3 and progress.finished == 'epochs'
+    kept = build_unet(filters=4, depth=2, stochastic=False)
+    load_weights(kept, tmp_path / BEST)
+    assert not np.array_equal(kept.get_weights()[0], model.get_weights()[0])
     with averaged(model):
-        np.testing.assert_allclose(twin.get_weights()[0], model.get_weights()[0], atol=1e-6)
-    assert 'dice_T1w' in log[-1]
-    assert score(twin, held_out['T1w']).shape == (27,)
+        np.testing.assert_allclose(kept.get_weights()[0], model.get_weights()[0], atol=1e-6)
+    assert score(kept, held_out).shape == (27,)
+    lines = (tmp_path / LOG).read_text().splitlines()
+    assert lines[0] == 'epoch,step,seconds,loss,val_loss,val_dice,extra' and len(lines) == 4
+
+
+class Stops(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Interrupted:
+    """Pairs until someone pulls the plug."""
+
+    def __init__(self, source, last):
+        self.source, self.last = source, last
+
+    def pair(self, number):
+        if number > self.last:
+            raise Stops
+        return self.source.pair(number)
+
+
+@pytest.mark.parametrize('kind', ['instance', 'batch'])
+def test_an_interrupted_training_ends_with_the_same_weights(prepared, tmp_path, kind):
+    """In the middle of an epoch, with dropout, average, schedule and batches of two."""
+    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+    rules = recipe(average=0.9, schedule='cosine', batch_size=2, checkpoint_seconds=0)
+    source = small(prepared, ranges=Ranges(free=0))
+
+    def run(folder, pairs):
+        model, twin = networks(filters=2, normalization=kind)
+        progress = fit(model, pairs, folder, rules, twin=twin, validation=held_out)
+        return progress, [*model.get_weights(), *(np.asarray(v) for v in model.optimizer.variables)]
+
+    whole, expected = run(tmp_path / 'whole', source)
+    with pytest.raises(Stops):
+        run(tmp_path / 'parts', Interrupted(source, 9))
+    assert (tmp_path / 'parts' / CHECKPOINT).is_file()
+    resumed, found = run(tmp_path / 'parts', source)
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (tmp_path / 'whole' / BEST).read_bytes() == (tmp_path / 'parts' / BEST).read_bytes()
+    assert [{**row, 'seconds': 0} for row in whole.rows] == [{**row, 'seconds': 0} for row in resumed.rows]
+    again, _ = run(tmp_path / 'parts', Interrupted(source, -1))  # nothing is left to do
+    assert again.step == whole.step
+
+
+def test_training_stops_when_the_validation_loss_no_longer_falls(prepared, tmp_path):
+    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+    model, twin = networks(filters=1)
+    rules = recipe(epochs=50, patience=2, steps_per_epoch=1, learning_rate=0.0)
+    progress = fit(model, small(prepared), tmp_path, rules, twin=twin, validation=held_out)
+    assert (progress.best_epoch, progress.epoch, progress.finished) == (1, 3, 'patience')
+    more = fit(
+        networks(filters=1)[0], small(prepared), tmp_path,
+        recipe(epochs=50, patience=4, steps_per_epoch=1, learning_rate=0.0), twin=twin, validation=held_out,
+    )  # fmt: skip
+    assert (more.epoch, more.finished) == (5, 'patience')
+
+
+def test_a_checkpoint_of_other_options_is_not_gone_on_from(prepared, tmp_path):
+    fit(networks(filters=1)[0], small(prepared), tmp_path, recipe(epochs=1), facts={'data': 'a'})
+    with pytest.raises(ModelError, match=r"begun with learning_rate 0\.005 \(now 0\.1\), data 'a'"):
+        fit(networks(filters=1)[0], small(prepared), tmp_path, recipe(learning_rate=0.1), facts={'data': 'b'})
+    with pytest.raises(ModelError, match='another network'):
+        fit(networks(filters=2)[0], small(prepared), tmp_path, recipe(), facts={'data': 'a'})
+    (tmp_path / CHECKPOINT).write_bytes(b'damaged')
+    with pytest.raises(ModelError, match='cannot be read'):
+        fit(networks(filters=1)[0], small(prepared), tmp_path, recipe(), facts={'data': 'a'})
 
 
 def test_divergence_is_an_error(prepared, tmp_path):
-    source = synthesizer(load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5)
     model = build_unet(filters=2, depth=1)
     model.get_layer('logits').bias.assign(np.full(28, np.nan, np.float32))
     with pytest.raises(ModelError, match='diverged'):
-        train(model, source, tmp_path, steps=2)
+        fit(model, small(prepared), tmp_path, recipe())
 
 
 def test_the_commands_end_with_a_bundle(prepared, tmp_path):
@@ -131,7 +225,7 @@ def test_the_commands_end_with_a_bundle(prepared, tmp_path):
     card = tmp_path / 'card.json'
     card.write_text(json.dumps({'training': 'a test', 'limits': 'good for nothing'}))
     run('train', '--prepared', prepared, '--out-dir', tmp_path / 'run',
-        '--shape', 32, 32, 32, '--spacing', 6, '--steps', 2,
+        '--shape', 32, 32, 32, '--spacing', 6, '--steps', 2, '--check-every', 1,
         '--filters', 1, '--contrasts', 'ct', '--range', 'free=0', 'rotation=1')  # fmt: skip
     run('pack', '--prepared', prepared, '--trained', tmp_path / 'run', '--modality', 'ct',
         '--model-version', '7', '--card', card, '--pairs', 1, '--out-dir', tmp_path / 'bundle')  # fmt: skip
@@ -139,3 +233,4 @@ def test_the_commands_end_with_a_bundle(prepared, tmp_path):
     assert (bundle.modality, bundle.version, bundle.card['training']) == ('ct', '7', 'a test')
     assert 0 <= bundle.card['dice']['held_out_label_maps']['average'] <= 1
     assert bundle.architecture['filters'] == 1
+    assert 'dice_ct' in (tmp_path / 'run' / 'log.csv').read_text().splitlines()[0]
