@@ -14,12 +14,12 @@ import keras
 import nibabel as nib
 import numpy as np
 import pytest
+from tiny import make_label_map
 
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError, ModelError
 from bids_brainseg.model.build import defaults, grid_affine, held_out_pairs, load_heads, prepare, synthesizer
 from bids_brainseg.model.bundle import load_bundle
-from bids_brainseg.model.reference import MNI_CENTRES
 from bids_brainseg.model.synthesis import Ranges
 from bids_brainseg.model.train import BEST, CHECKPOINT, LOG, Recipe, averaged, fit, score, stream
 from bids_brainseg.model.unet import build_unet
@@ -28,32 +28,10 @@ from bids_brainseg.model.weights import load_weights
 GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
 
 
-def label_map(path, shift):
-    """A skull full of fluid, in it a ball for every structure."""
-    labels = np.zeros((56, 64, 56), np.int16)
-    labels[4:52, 4:60, 4:52] = 515
-    labels[6:50, 6:58, 6:50] = 24
-    affine = np.array([[-3.5, 0, 0, 98 + shift], [0, 3.5, 0, -130], [0, 0, 3.5, -100], [0, 0, 0, 1]])
-    index = np.indices(labels.shape).reshape(3, -1).T
-    points = (index @ affine[:3, :3].T + affine[:3, 3]).reshape(*labels.shape, 3)
-    extra = {
-        4: (-12, -10, 18),
-        43: (12, -10, 18),
-        7: (-15, -58, -34),
-        46: (15, -58, -34),
-        14: (0, -12, 0),
-        15: (0, -45, -30),
-    }
-    for number, centre in {**MNI_CENTRES, **extra}.items():
-        labels[np.linalg.norm(points - np.array(centre) - [shift, 0, 0], axis=-1) < 5] = number
-    nib.Nifti1Image(labels, affine).to_filename(path)
-    return path
-
-
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp('maps')
-    maps = [label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20, -60))]
+    maps = [make_label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20, -60))]
     prepare(maps[:2], maps[2:], folder / 'prepared')
     return folder / 'prepared'
 
@@ -145,69 +123,66 @@ def test_training_learns_and_keeps_the_averaged_weights(prepared, tmp_path):
     assert lines[0] == 'epoch,step,seconds,loss,val_loss,val_dice,extra' and len(lines) == 4
 
 
-class Stops(Exception):
-    """Stands for whatever ends a process."""
+class Noise:
+    """Small pairs that depend on their number alone, until someone pulls the plug."""
 
-
-class Interrupted:
-    """Pairs until someone pulls the plug."""
-
-    def __init__(self, source, last):
-        self.source, self.last = source, last
+    def __init__(self, last=1000):
+        self.last = last
 
     def pair(self, number):
         if number > self.last:
-            raise Stops
-        return self.source.pair(number)
+            raise InterruptedError
+        rng = np.random.default_rng(number)
+        return rng.uniform(0, 100, (8, 8, 8)).astype(np.float32), rng.integers(0, 28, (8, 8, 8), np.uint8)
 
 
-@pytest.mark.parametrize('kind', ['instance', 'batch'])
-def test_an_interrupted_training_ends_with_the_same_weights(prepared, tmp_path, kind):
-    """In the middle of an epoch, with dropout, average, schedule and batches of two."""
-    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+def train_on_noise(folder, rules, source=None, **changes):
+    keras.utils.set_random_seed(0)
+    model = build_unet(filters=1, depth=1, dropout=0.1, normalization='batch', seed=0)
+    twin = build_unet(filters=1, depth=1, normalization='batch', stochastic=False)
+    progress = fit(
+        model, source or Noise(), folder, rules, twin=twin, validation=[Noise().pair(2000)], **changes
+    )
+    return progress, [*(v for x in model.layers for v in x.variables), *model.optimizer.variables]
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
+    """In the middle of an epoch, with dropout, moving statistics, average, schedule and batches of two."""
     rules = recipe(average=0.9, schedule='cosine', batch_size=2, checkpoint_seconds=0)
-    source = small(prepared, ranges=Ranges(free=0))
-
-    def run(folder, pairs):
-        model, twin = networks(filters=2, normalization=kind)
-        progress = fit(model, pairs, folder, rules, twin=twin, validation=held_out)
-        return progress, [*model.get_weights(), *(np.asarray(v) for v in model.optimizer.variables)]
-
-    whole, expected = run(tmp_path / 'whole', source)
-    with pytest.raises(Stops):
-        run(tmp_path / 'parts', Interrupted(source, 9))
+    whole, expected = train_on_noise(tmp_path / 'whole', rules)
+    with pytest.raises(InterruptedError):
+        train_on_noise(tmp_path / 'parts', rules, Noise(9))
     assert (tmp_path / 'parts' / CHECKPOINT).is_file()
-    resumed, found = run(tmp_path / 'parts', source)
+    resumed, found = train_on_noise(tmp_path / 'parts', rules)
     for a, b in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     assert (tmp_path / 'whole' / BEST).read_bytes() == (tmp_path / 'parts' / BEST).read_bytes()
     assert [{**row, 'seconds': 0} for row in whole.rows] == [{**row, 'seconds': 0} for row in resumed.rows]
-    again, _ = run(tmp_path / 'parts', Interrupted(source, -1))  # nothing is left to do
+    again, _ = train_on_noise(tmp_path / 'parts', rules, Noise(-1))  # nothing is left to do
     assert again.step == whole.step
 
 
-def test_training_stops_when_the_validation_loss_no_longer_falls(prepared, tmp_path):
-    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path):
+    rules = {'epochs': 50, 'steps_per_epoch': 1, 'learning_rate': 0.0}
+    keras.utils.set_random_seed(0)
     model, twin = networks(filters=1)
-    rules = recipe(epochs=50, patience=2, steps_per_epoch=1, learning_rate=0.0)
-    progress = fit(model, small(prepared), tmp_path, rules, twin=twin, validation=held_out)
+    pairs = [Noise().pair(2000)]
+    progress = fit(model, Noise(), tmp_path, recipe(**rules, patience=2), twin=twin, validation=pairs)
     assert (progress.best_epoch, progress.epoch, progress.finished) == (1, 3, 'patience')
-    more = fit(
-        networks(filters=1)[0], small(prepared), tmp_path,
-        recipe(epochs=50, patience=4, steps_per_epoch=1, learning_rate=0.0), twin=twin, validation=held_out,
-    )  # fmt: skip
+    more = fit(model, Noise(), tmp_path, recipe(**rules, patience=4), twin=twin, validation=pairs)
     assert (more.epoch, more.finished) == (5, 'patience')
 
 
-def test_a_checkpoint_of_other_options_is_not_gone_on_from(prepared, tmp_path):
-    fit(networks(filters=1)[0], small(prepared), tmp_path, recipe(epochs=1), facts={'data': 'a'})
+def test_a_checkpoint_of_other_options_is_not_gone_on_from(tmp_path):
+    model = build_unet(filters=1, depth=1)
+    fit(model, Noise(), tmp_path, recipe(epochs=1), facts={'data': 'a'})
     with pytest.raises(ModelError, match=r"begun with learning_rate 0\.005 \(now 0\.1\), data 'a'"):
-        fit(networks(filters=1)[0], small(prepared), tmp_path, recipe(learning_rate=0.1), facts={'data': 'b'})
+        fit(model, Noise(), tmp_path, recipe(learning_rate=0.1), facts={'data': 'b'})
     with pytest.raises(ModelError, match='another network'):
-        fit(networks(filters=2)[0], small(prepared), tmp_path, recipe(), facts={'data': 'a'})
+        fit(build_unet(filters=2, depth=1), Noise(), tmp_path, recipe(), facts={'data': 'a'})
     (tmp_path / CHECKPOINT).write_bytes(b'damaged')
     with pytest.raises(ModelError, match='cannot be read'):
-        fit(networks(filters=1)[0], small(prepared), tmp_path, recipe(), facts={'data': 'a'})
+        fit(model, Noise(), tmp_path, recipe(), facts={'data': 'a'})
 
 
 def test_divergence_is_an_error(prepared, tmp_path):
