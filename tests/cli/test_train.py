@@ -43,6 +43,7 @@ def test_only_what_was_given_is_in_the_settings(tmp_path):
     assert given.training['recipe'] == {'epochs': 5, 'workers': 2}
     assert (given.training['ranges'], given.training['filters']) == ({'rotation': 3.0}, 4)
     assert given.derivatives == {'freesurfer': tmp_path}
+    assert parse([*words, '--validation-share', '0']).training['validation_share'] == 0
     assert parse(['in', 'out', 'participant']).training == {}
 
 
@@ -59,7 +60,7 @@ def labels_of_head() -> np.ndarray:
 
 @pytest.fixture(scope='module')
 def people(tmp_path_factory):
-    """Four participants: two good, one with labels of somewhere else, one whose labels hold a wrong number."""
+    """Two good participants, one whose labels are shifted, one with a wrong label, one who is excluded."""
     root = tmp_path_factory.mktemp('people')
     (root / 'dataset_description.json').write_text(json.dumps({'Name': 'people', 'BIDSVersion': '1.10.0'}))
     image, _ = head(GRID, AFFINE)
