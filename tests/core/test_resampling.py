@@ -227,7 +227,7 @@ def test_majority_keeps_volumes_and_the_largest_share(phantom27):
     found = resampling.resample_labels_majority(phantom27.labels, phantom27.affine, shape, affine, np.eye(4))
     measured = np.bincount(found.ravel(), minlength=28)[1:] * 27.0
     np.testing.assert_allclose(measured, phantom27.volumes_mm3[1:], rtol=0.45)  # corners are rounded off
-    assert measured.sum() == pytest.approx(phantom27.volumes_mm3[1:].sum(), rel=0.1)
+    assert measured.sum() == pytest.approx(phantom27.volumes_mm3[1:].sum(), rel=0.15)
     for index in range(1, 28):
         middle = np.argwhere(found == index).mean(0) * 3 + affine[:3, 3]
         assert np.abs(middle - phantom27.centre(index)).max() < 1.5
