@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainseg.cli.parser import get_parser, parse
+from bids_brainseg.cli.parser import LEVELS, get_parser, parse
 from bids_brainseg.cli.run import main
 
 
@@ -110,11 +110,13 @@ def test_derivatives_folder_inside_the_dataset_is_fine(tmp_path):
     assert parse([f'{tmp_path}', f'{tmp_path}/derivatives/brainseg', 'participant', '-w', '/elsewhere'])
 
 
-@pytest.mark.parametrize('level', ['group', 'train', 'subject'])
+@pytest.mark.parametrize('level', ['subject', 'Train'])
 def test_unknown_level(capsys, level):
     code, message = refused(capsys, 'in', 'out', level)
     assert code == 17
-    assert message == f"bids_brainseg: error: unknown level '{level}'; this version knows: participant"
+    assert (
+        message == f"bids_brainseg: error: unknown level '{level}'; this version knows: {', '.join(LEVELS)}"
+    )
 
 
 def test_main_returns_the_code():
