@@ -93,6 +93,32 @@ def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) ->
     return Image(data, np.asarray(affine, dtype=np.float64), header, path, tuple(notes))
 
 
+def load_grid(path: str | os.PathLike) -> Image:
+    """Read what an image says about its grid, without its values.
+
+    Parameters
+    ----------
+    path : path-like
+        A single volume that :func:`load_image` has accepted.
+
+    Returns
+    -------
+    Image
+        `data` is 0 everywhere and takes no memory.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or not a single 3D volume.
+    """
+    path = Path(path)
+    _check_file(path)
+    with _open(path) as stream:
+        header, affine = _read_header(stream, path)
+    shape, _ = _check_series(header, None, path)
+    return Image(np.broadcast_to(np.float32(0), shape), np.asarray(affine, np.float64), header, path)
+
+
 def image_on_grid(data: ArrayLike, affine: ArrayLike, code: int = 2) -> Image:
     """Make an image of an array and an affine, for instance on the grid of a reference.
 

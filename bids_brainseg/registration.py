@@ -20,7 +20,6 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from scipy import ndimage, optimize
 from bids_brainseg.core import geometry
 from bids_brainseg.data import resource
 from bids_brainseg.errors import RegistrationError
+from bids_brainseg.transforms import about_centre
 
 
 @dataclass(frozen=True)
@@ -631,7 +631,7 @@ def _read_affine(found) -> np.ndarray:
     centre = np.array([float(v) for v in found['CenterOfRotationPoint']])
     if len(numbers) == 6:
         numbers = np.r_[_rotation(*numbers[:3]).ravel(), numbers[3:]]
-    return geometry.ras_to_lps(_about_centre(numbers, centre))
+    return geometry.ras_to_lps(about_centre(numbers, centre))
 
 
 def _rotation(x, y, z):
@@ -641,13 +641,6 @@ def _rotation(x, y, z):
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     return about_z @ about_x @ about_y
-
-
-def _about_centre(numbers, centre):
-    matrix = np.eye(4)
-    matrix[:3, :3] = numbers[:9].reshape(3, 3)
-    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
-    return matrix
 
 
 # === Can it be trusted? ===
@@ -756,40 +749,3 @@ def _local_correlation(reference, scan, seen, sigma):
     var_s = np.maximum(mean(scan**2) - mean_s**2, 0)
     covariance = mean(reference * scan) - mean_r * mean_s
     return covariance**2 / (var_r * var_s + 1e-8)
-
-
-# === Files ===
-
-
-def save_itk_affine(matrix: np.ndarray, path) -> Path:
-    """Write a 4x4 RAS matrix as an ITK text transform (LPS), readable by ITK and ANTs.
-
-    Parameters
-    ----------
-    matrix : (4, 4) array
-        Maps points of the output space to points of the input image, RAS millimetres: the direction in which
-        ITK uses a transform to resample the image.
-    path : path
-        File to write, ending in .txt or .tfm.
-    """
-    lps = geometry.ras_to_lps(matrix)
-    numbers = ' '.join(repr(float(v)) for v in [*lps[:3, :3].ravel(), *lps[:3, 3]])
-    text = (
-        '#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n'
-        f'Parameters: {numbers}\nFixedParameters: 0 0 0\n'
-    )
-    path = Path(path)
-    path.write_text(text)
-    return path
-
-
-def load_itk_affine(path) -> np.ndarray:
-    """Read a 4x4 RAS matrix from an ITK text transform that holds one three-dimensional affine."""
-    lines = Path(path).read_text().splitlines()
-    fields = dict(line.split(':', 1) for line in lines if ':' in line and not line.startswith('#'))
-    kind = fields.get('Transform', '').strip()
-    if not kind.startswith(('AffineTransform_', 'MatrixOffsetTransformBase_')) or not kind.endswith('_3_3'):
-        raise RegistrationError(f'{path} does not hold a 3D affine ITK transform, but {kind or "nothing"}')
-    numbers = np.array([float(v) for v in fields['Parameters'].split()])
-    centre = np.array([float(v) for v in fields['FixedParameters'].split()])
-    return geometry.ras_to_lps(_about_centre(numbers, centre))

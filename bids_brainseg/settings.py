@@ -50,6 +50,7 @@ class Settings:
     ct_window: tuple[float, float] | None = None
     label_resampling: str = 'posterior'
     save_probseg: bool = False
+    output_spaces: tuple[str, ...] = ()  # NAME[:res-N][:cohort-N], beside the scan's own
 
     # training: what was given on the command line beside the defaults of training.json
     training: Mapping = field(default_factory=dict)

@@ -38,7 +38,8 @@ TABLE = {
     'data': room(rooms='errors'),
     'core': room('numpy scipy'),
     'imaging': room('numpy nibabel', 'core errors'),
-    'registration': room('numpy scipy itk', 'core data errors'),
+    'transforms': room('numpy nitransforms', 'core errors'),
+    'registration': room('numpy scipy itk', 'transforms core data errors'),
     'model': room('numpy scipy keras safetensors', 'core imaging data errors'),
     'bids': room('bids pandas', 'data errors'),
     'reports': room(
@@ -46,7 +47,7 @@ TABLE = {
     ),
     'interfaces': room(
         'numpy pandas nibabel nipype niworkflows',
-        'core imaging registration model.bundle bids reports data errors',
+        'core imaging registration transforms model.bundle bids reports data errors',
     ),
     'workflows': room('nipype niworkflows', 'interfaces settings model.bundle'),
     'cli': room('nipype yaml', 'settings workflows bids reports model.bundle data errors'),

@@ -15,7 +15,12 @@ from .scan import init_scan_wf
 
 
 def init_brainseg_wf(
-    *, settings: Settings, records: Sequence, bundles: Mapping, name: str = 'brainseg_wf'
+    *,
+    settings: Settings,
+    records: Sequence,
+    bundles: Mapping,
+    templates: Mapping | None = None,
+    name: str = 'brainseg_wf',
 ) -> pe.Workflow:
     """Build the graph of a run: one workflow per subject.
 
@@ -27,6 +32,8 @@ def init_brainseg_wf(
         The scans, those of a subject one after the other.
     bundles : mapping
         From modality to Bundle.
+    templates : mapping, optional
+        From modality to the templates in whose spaces the segmentation is wanted as well.
 
     Examples
     --------
@@ -41,7 +48,11 @@ def init_brainseg_wf(
     workflow.add_nodes(
         [
             init_subject_wf(
-                settings=settings, records=list(own), bundles=bundles, name=subject_wf_name(subject)
+                settings=settings,
+                records=list(own),
+                bundles=bundles,
+                templates=templates,
+                name=subject_wf_name(subject),
             )
             for subject, own in groupby(records, key=lambda record: record.subject)
         ]
@@ -50,7 +61,12 @@ def init_brainseg_wf(
 
 
 def init_subject_wf(
-    *, settings: Settings, records: Sequence, bundles: Mapping, name: str = 'subject_wf'
+    *,
+    settings: Settings,
+    records: Sequence,
+    bundles: Mapping,
+    templates: Mapping | None = None,
+    name: str = 'subject_wf',
 ) -> pe.Workflow:
     """Build the part of one subject: one workflow per scan, which do not depend on each other.
 
@@ -62,6 +78,8 @@ def init_subject_wf(
         The scans of the subject.
     bundles : mapping
         From modality to Bundle.
+    templates : mapping, optional
+        From modality to the templates in whose spaces the segmentation is wanted as well.
 
     Examples
     --------
@@ -78,6 +96,7 @@ def init_subject_wf(
             random_seed=settings.random_seed,
             label_resampling=settings.label_resampling,
             save_probseg=settings.save_probseg,
+            templates=(templates or {}).get(record.modality, ()),
             device=settings.device,
             use_gpu=settings.device != 'cpu',
             threads=settings.omp_nthreads,

@@ -38,6 +38,22 @@ def example_bundle(**changes) -> SimpleNamespace:
     return SimpleNamespace(**described | changes)
 
 
+def example_template(**changes) -> SimpleNamespace:
+    """Describe a template whose file does not exist.
+
+    >>> example_template().entities
+    {'space': 'MNI152NLin2009cAsym', 'res': '01'}
+    """
+    described = {
+        'label': 'MNI152NLin2009cAsym',
+        'entities': {'space': 'MNI152NLin2009cAsym', 'res': '01'},
+        'path': Path('/templates/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz'),
+        'reference_path': Path('/models/t1w/reference.nii.gz'),
+        'reference_mask': Path('/models/t1w/mask.nii.gz'),
+    }
+    return SimpleNamespace(**described | changes)
+
+
 def example_record(**changes) -> SimpleNamespace:
     """Describe a scan whose file does not exist.
 

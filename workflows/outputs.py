@@ -14,22 +14,22 @@ from ..interfaces.probabilities import ScanProbabilities
 from ..interfaces.registration import WriteTransforms
 
 
-def init_derivatives_wf(
-    *, record, reference_name: str, output_dir: Path, name: str = 'derivatives_wf'
-) -> pe.Workflow:
+def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'derivatives_wf') -> pe.Workflow:
     """Write images, tables and transforms of one scan under their final names, with their sidecars.
 
     Parameters
     ----------
     record : ImageRecord
         The scan.
-    reference_name : str
-        Name of the reference of the model.
+    bundle : Bundle
+        Names the reference.
     output_dir : Path
         Root of the derivatives.
 
     Inputs
     ------
+    in_file
+        Checked scan.
     dseg, uncertainty
         Labels and normalised entropy on the scan's own grid.
     morph, qc
@@ -41,34 +41,33 @@ def init_derivatives_wf(
 
     Outputs
     -------
-    dseg, uncertainty, morph, qc, scan_to_reference, reference_to_scan
+    dseg, uncertainty, morph, qc
         Paths of the derivatives.
 
     Examples
     --------
-    >>> from bids_brainseg.workflows.examples import example_record
-    >>> wf = init_derivatives_wf(record=example_record(), reference_name='A', output_dir=Path('out'))
+    >>> from bids_brainseg.workflows.examples import example_bundle, example_record
+    >>> wf = init_derivatives_wf(record=example_record(), bundle=example_bundle(), output_dir=Path('out'))
     """
     workflow = pe.Workflow(name=name)
     measured = ['dseg', 'uncertainty', 'morph', 'qc']
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*measured, 'registration', 'provenance']), name='inputnode'
+        niu.IdentityInterface(fields=['in_file', *measured, 'registration', 'provenance']), name='inputnode'
     )
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=[*measured, 'scan_to_reference', 'reference_to_scan']), name='outputnode'
-    )
+    outputnode = pe.Node(niu.IdentityInterface(fields=measured), name='outputnode')
     common = {'record': record, 'output_dir': str(output_dir)}
 
-    transforms = pe.Node(WriteTransforms(), name='transforms')
     ds_dseg = pe.Node(DerivativeSink(suffix='dseg', **common), name='ds_dseg')
     ds_uncertainty = pe.Node(DerivativeSink(suffix='uncertainty', **common), name='ds_uncertainty')
     ds_morph = pe.Node(DerivativeSink(suffix='morph', extension='.tsv', **common), name='ds_morph')
     ds_qc = pe.Node(DerivativeSink(suffix='qc', extension='.json', **common), name='ds_qc')
-    ds_xfm = pe.Node(TransformSink(reference=reference_name, **common), name='ds_xfm')
-    ds_xfm_inverse = pe.Node(
-        TransformSink(reference=reference_name, inverse=True, **common), name='ds_xfm_inverse'
+    ds_transforms_wf = init_ds_transforms_wf(
+        record=record,
+        reference_name=bundle.reference_name,
+        reference=bundle.reference_path,
+        output_dir=output_dir,
     )
-    described = [ds_dseg, ds_uncertainty, ds_morph, ds_xfm, ds_xfm_inverse]  # the qc file describes itself
+    described = [ds_dseg, ds_uncertainty, ds_morph]  # the qc file describes itself
 
     # fmt: off
     workflow.connect([
@@ -77,15 +76,73 @@ def init_derivatives_wf(
         (inputnode, ds_uncertainty, [('uncertainty', 'in_file')]),
         (inputnode, ds_morph, [('morph', 'in_file')]),
         (inputnode, ds_qc, [('qc', 'in_file')]),
-        (inputnode, transforms, [('registration', 'registration')]),
-        (transforms, ds_xfm, [('scan_to_reference', 'in_file')]),
-        (transforms, ds_xfm_inverse, [('reference_to_scan', 'in_file')]),
+        (inputnode, ds_transforms_wf, [(field, f'inputnode.{field}')
+                                       for field in ('in_file', 'registration', 'provenance')]),
         (ds_dseg, outputnode, [('out_file', 'dseg')]),
         (ds_uncertainty, outputnode, [('out_file', 'uncertainty')]),
         (ds_morph, outputnode, [('out_file', 'morph')]),
         (ds_qc, outputnode, [('out_file', 'qc')]),
-        (ds_xfm, outputnode, [('out_file', 'scan_to_reference')]),
-        (ds_xfm_inverse, outputnode, [('out_file', 'reference_to_scan')]),
+    ])
+    # fmt: on
+    return workflow
+
+
+def init_ds_transforms_wf(
+    *, record, reference_name: str, reference: Path, output_dir: Path, name: str = 'ds_transforms_wf'
+) -> pe.Workflow:
+    """Write the affine between a scan and another image, both ways, as ITK and FreeSurfer read it.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    reference_name : str
+        Name of the other image: the reference of the model, or a template.
+    reference : Path
+        Its file.
+    output_dir : Path
+        Root of the derivatives.
+
+    Inputs
+    ------
+    in_file
+        Checked scan.
+    registration
+        JSON with the 4x4 RAS matrix from points of the model's reference to points of the scan.
+    onward
+        For a template: the same from the model's reference to the template.
+    provenance
+        JSON: how it was made.
+
+    Outputs
+    -------
+    scan_to_reference, reference_to_scan, scan_to_reference_lta
+        Paths of the derivatives.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_record
+    >>> to = {'reference_name': 'A', 'reference': Path('a.nii.gz')}
+    >>> wf = init_ds_transforms_wf(record=example_record(), output_dir=Path('out'), **to)
+    """
+    workflow = pe.Workflow(name=name)
+    written = ['scan_to_reference', 'reference_to_scan', 'scan_to_reference_lta']
+    fields = ['in_file', 'registration', 'onward']
+    inputnode = pe.Node(niu.IdentityInterface(fields=[*fields, 'provenance']), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=written), name='outputnode')
+    common = {'record': record, 'output_dir': str(output_dir), 'reference': reference_name}
+
+    transforms = pe.Node(WriteTransforms(reference=str(reference)), name='transforms')
+    ds_xfm = pe.Node(TransformSink(**common), name='ds_xfm')
+    ds_xfm_inverse = pe.Node(TransformSink(inverse=True, **common), name='ds_xfm_inverse')
+    ds_xfm_lta = pe.Node(TransformSink(extension='.lta', **common), name='ds_xfm_lta')
+    sinks = dict(zip(written, (ds_xfm, ds_xfm_inverse, ds_xfm_lta), strict=True))
+    # fmt: off
+    workflow.connect([
+        (inputnode, transforms, [(field, field) for field in fields]),
+        *[(inputnode, sink, [('provenance', 'provenance')]) for sink in sinks.values()],
+        *[(transforms, sink, [(field, 'in_file')]) for field, sink in sinks.items()],
+        *[(sink, outputnode, [('out_file', field)]) for field, sink in sinks.items()],
     ])
     # fmt: on
     return workflow

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
@@ -13,6 +14,7 @@ from ..interfaces.measure import Measure
 from ..interfaces.segment import Segment
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
+from .templates import init_template_wf
 
 
 def init_scan_wf(
@@ -23,6 +25,7 @@ def init_scan_wf(
     random_seed: int = 0,
     label_resampling: str = 'posterior',
     save_probseg: bool = False,
+    templates: Sequence = (),
     device: str = 'auto',
     use_gpu: bool = False,
     threads: int = 1,
@@ -43,6 +46,8 @@ def init_scan_wf(
         ``'posterior'`` or ``'nearest'``.
     save_probseg : bool
         Also write the probability of each structure.
+    templates : sequence of Template
+        Also write the segmentation in their spaces.
     device, use_gpu : str, bool
         ``'auto'``, ``'cpu'`` or ``'gpu'``; whether the network waits for a GPU slot, not for threads.
     threads : int
@@ -89,16 +94,19 @@ def init_scan_wf(
         mem_gb=heavy_gb or 5.0,
     )
     back = pe.Node(
-        BackToScan(grid_affine=[list(row) for row in bundle.grid_affine], method=label_resampling),
+        BackToScan(
+            grid_affine=[list(row) for row in bundle.grid_affine],
+            method=label_resampling,
+            num_threads=threads,
+        ),
         name='back',
+        n_procs=threads,
         mem_gb=heavy_gb or 2.0,
     )
     measure = pe.Node(
         Measure(record=record, model=model_facts(bundle), label_resampling=label_resampling), name='measure'
     )
-    derivatives_wf = init_derivatives_wf(
-        record=record, reference_name=bundle.reference_name, output_dir=output_dir
-    )
+    derivatives_wf = init_derivatives_wf(record=record, bundle=bundle, output_dir=output_dir)
     figures_wf = init_figures_wf(record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 1.5)
 
     # fmt: off
@@ -113,6 +121,7 @@ def init_scan_wf(
         (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
         (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
         (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
+        (check, derivatives_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
         (back, derivatives_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
         (measure, derivatives_wf, [(field, f'inputnode.{field}') for field in ('morph', 'qc', 'provenance')]),
@@ -133,6 +142,26 @@ def init_scan_wf(
             (preprocessing_wf, ds_probseg_wf, [('outputnode.registration', 'inputnode.registration')]),
             (segment, ds_probseg_wf, [('posterior', 'inputnode.posterior')]),
             (measure, ds_probseg_wf, [('provenance', 'inputnode.provenance')]),
+        ])
+        # fmt: on
+    for template in templates:
+        template_wf = init_template_wf(
+            template=template,
+            record=record,
+            bundle=bundle,
+            output_dir=output_dir,
+            label_resampling=label_resampling,
+            threads=threads,
+            random_seed=random_seed,
+            mem_gb=heavy_gb or 2.0,
+            name=f'template_{template.label.replace("+", "_")}_wf',
+        )
+        # fmt: off
+        workflow.connect([
+            (check, template_wf, [('out_file', 'inputnode.in_file')]),
+            (preprocessing_wf, template_wf, [('outputnode.registration', 'inputnode.registration')]),
+            (segment, template_wf, [(field, f'inputnode.{field}') for field in ('posterior', 'uncertainty')]),
+            (measure, template_wf, [('provenance', 'inputnode.provenance')]),
         ])
         # fmt: on
     return workflow

@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from .. import __version__
-from ..data import label_table, modalities
+from ..data import modalities
 from ..errors import BidsError
+from .colors import color_tables
 from .files import write_json, write_text, write_tsv
 from .records import ImageRecord
 from .sidecars import (
@@ -93,11 +94,13 @@ def output_path(
     return Path(output_dir, *parts, '_'.join([*pairs, suffix]) + extension)
 
 
-def xfm_path(record: ImageRecord, output_dir: Path, *, reference: str, inverse: bool = False) -> Path:
+def xfm_path(
+    record: ImageRecord, output_dir: Path, *, reference: str, inverse: bool = False, extension: str = '.txt'
+) -> Path:
     """Return the path of the affine that moves the scan to the reference, or (inverse) the other way."""
     ends = (reference, scan_label(record)) if inverse else (scan_label(record), reference)
     return output_path(
-        record, output_dir, suffix='xfm', extension='.txt', **dict(zip(('from', 'to'), ends, strict=True))
+        record, output_dir, suffix='xfm', extension=extension, **dict(zip(('from', 'to'), ends, strict=True))
     )
 
 
@@ -142,7 +145,7 @@ def write_dataset_files(
             output_dir / 'dataset_description.json',
         ),
         write_text('\n'.join(output_rules()['bidsignore']) + '\n', output_dir / '.bidsignore'),
-        write_text(_color_table(), output_dir / 'desc-brainseg_dseg.tsv'),
+        *(write_text(text, output_dir / name) for name, text in color_tables().items()),
         write_json(colors, output_dir / 'desc-brainseg_dseg.json'),
     ]
 
@@ -207,9 +210,3 @@ def _refuse_foreign(output_dir: Path) -> None:
             'choose an empty folder or one of this program',
             2,
         )
-
-
-def _color_table() -> str:
-    rows = [('index', 'name', 'color', 'hemisphere', 'freesurfer')]
-    rows += [(x.index, x.name, x.color, x.hemisphere, x.freesurfer) for x in label_table()]
-    return ''.join('\t'.join(str(cell) for cell in row) + '\n' for row in rows)

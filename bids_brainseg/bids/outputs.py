@@ -9,6 +9,8 @@ from pathlib import Path
 from .names import sort_key, split_name, strip_prefix
 from .sidecars import output_rules
 
+OWN = 'orig'  # the space of the scan itself; the same scan in a template's space is another matter
+
 
 @dataclass(frozen=True)
 class ScanOutputs:
@@ -62,7 +64,7 @@ def list_outputs(output_dir: Path, subject: str) -> list[ScanOutputs]:
             continue
         if suffix == 'xfm' and extension == '.txt':
             transforms.append((path, entities))
-        elif _main(suffix) == extension and 'desc' in entities:
+        elif _main(suffix) == extension and 'desc' in entities and entities.get('space', OWN) == OWN:
             scan = _scan(found, path, entities)
             scan.files[suffix] = path
     for path, entities in transforms:

@@ -112,7 +112,13 @@ def sidecar(
     if suffix == 'probseg':
         content['LabelMap'] = [label.name for label in label_table()]
     if suffix == 'xfm':
-        content |= {'Type': 'affine', 'Format': 'ITK transform, text', 'CoordinateSystem': 'LPS'}
+        content |= {
+            'Type': 'affine',
+            'Format': {
+                '.txt': 'ITK transform, text; LPS, points of To to points of From',
+                '.lta': 'FreeSurfer LTA; RAS, points of From to points of To',
+            },
+        }
     if record.modality == 'dwi':
         content['VolumesAveraged'] = 'n/a' if record.volumes is None else list(record.volumes)
         content['BValue'] = 'n/a' if record.b_value is None else record.b_value  # s/mm2

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ..bids.templates import Template, find_template
 from ..errors import ModelError
 from ..model.bundle import Bundle, find_bundle, load_bundle
 from ..settings import Settings
@@ -49,6 +50,29 @@ def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
         'intensity': _window(settings) if modality == 'ct' else None,
     }
     return replace(bundle, **{name: value for name, value in changes.items() if value is not None})
+
+
+def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[str, list[Template]]:
+    """Find the templates of the output spaces, and what to align each to, for each modality.
+
+    A template is T1-weighted: it is aligned to the T1w head of the reference that a model was trained on, and
+    to that model's own head only if no other is packaged.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2 if one of them is not on this disk.
+    """
+    if not settings.output_spaces:
+        return {}
+    heads = {}
+    for bundle in (*bundles.values(), load_bundle(find_bundle('T1w'))):
+        if bundle.modality == 'T1w' or bundle.reference_name not in heads:
+            heads[bundle.reference_name] = (bundle.reference_path, bundle.mask_path)
+    return {
+        modality: [find_template(space, *heads[bundle.reference_name]) for space in settings.output_spaces]
+        for modality, bundle in bundles.items()
+    }
 
 
 def _window(settings: Settings) -> dict | None:

@@ -178,6 +178,15 @@ def _add_segmentation(group):
     group.add_argument(
         '--save-probseg', action='store_true', help='also write the probability of each structure'
     )
+    group.add_argument(
+        '--output-spaces',
+        nargs='+',
+        default=[],
+        metavar='SPACE',
+        help='also write the segmentation on the grid of templates, through an affine: '
+        'NAME[:res-N][:cohort-N] as in TemplateFlow, e.g. MNI152NLin2009cAsym:res-1; they have to be on '
+        "this disk already (the scan's own grid is always written)",
+    )
 
 
 def _add_training(group):
@@ -280,7 +289,9 @@ def _add_reporting(group):
         action='store_true',
         help='forget the intermediate results of the selected participants first',
     )
-    group.add_argument('--dry-run', action='store_true', help='list what would run, and stop')
+    group.add_argument(
+        '--dry-run', action='store_true', help='list what would run and what would come out, and stop'
+    )
     group.add_argument(
         '-v', '--verbose', action='count', default=0, dest='verbosity', help='say more; -vv: say everything'
     )
@@ -322,6 +333,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         'derivatives': _derivatives(parser, words.derivatives),
         'training': _training(parser, words, values),
         'ct_window': _window(parser, words.ct_window),
+        'output_spaces': _spaces(parser, words.output_spaces),
     }
     return Settings(**values | refined)
 
@@ -445,6 +457,17 @@ def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
     if not low < high:
         parser.error(f'--ct-window {low:g} {high:g}: the first number must be the lower one')
     return low, high
+
+
+def _spaces(parser, words: list[str]) -> tuple[str, ...]:
+    from ..bids.templates import parse_space
+
+    for word in words:
+        try:
+            parse_space(word)
+        except ValueError as error:
+            parser.error(f'--output-spaces: {error}')
+    return tuple(dict.fromkeys(words))
 
 
 def _positive(text: str) -> int:

@@ -88,15 +88,18 @@ def segment(settings: Settings, records: list) -> int:
     from .outcome import judge, reason_of, summary
 
     began = time.monotonic()
+    from .models import choose_templates
+
     settings = resolve_device(settings)
     todo, outcomes, bundles = sort_out(settings, records)
+    templates = choose_templates(settings, bundles)
     complaint = None
     if todo:
         from ..workflows.base import init_brainseg_wf
 
         prepare_work(settings, todo)
         configure(settings)
-        workflow = init_brainseg_wf(settings=settings, records=todo, bundles=bundles)
+        workflow = init_brainseg_wf(settings=settings, records=todo, bundles=bundles, templates=templates)
         if settings.write_graph:
             print(f'graph: {write_graph(workflow)}')
         complaint = run_workflow(workflow, settings)
@@ -151,13 +154,12 @@ def by_subject(records: list, outcomes: list) -> dict[str, list]:
 
 
 def dry_run(settings: Settings, records: list) -> int:
-    """List what would run."""
+    """List what would run, and what would come out."""
+    from .models import choose_templates
+    from .plan import tell
+
     todo, outcomes, bundles = sort_out(settings, records)
-    for record in todo:
-        bundle = bundles[record.modality]
-        print(f'{record.relative_path}: model {bundle.name}, {bundle.mc_samples} samples')
-    for outcome in outcomes:
-        print(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
+    print(tell(settings, todo, bundles, choose_templates(settings, bundles), outcomes))
     return 0
 
 

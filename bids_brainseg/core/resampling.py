@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import NamedTuple
 
@@ -34,6 +36,7 @@ def resample_posterior(
     matrix: ArrayLike,
     *,
     return_probability: bool = False,
+    threads: int = 1,
 ) -> ResampledLabels:
     """Interpolate every class linearly onto a grid and keep the most probable one.
 
@@ -51,6 +54,8 @@ def resample_posterior(
         Maps RAS points of the scan (target) to RAS points of the reference (posterior).
     return_probability : bool
         Give the winner's probability as well (one more float32 volume on the scan's grid).
+    threads : int
+        Processor threads; the result does not depend on it.
 
     Returns
     -------
@@ -77,15 +82,19 @@ def resample_posterior(
     labels = np.zeros([int(n) for n in target_shape], dtype=np.uint8)
     probability = np.ones(labels.shape, dtype=np.float32) if return_probability else None
     candidates = _candidates(posterior)
-    for box, cells in _chunks(mapping, labels.shape, posterior.shape[1:]):
+
+    def fill(chunk):
+        box, cells = chunk
         bits = int(np.bitwise_or.reduce(candidates[cells], axis=None))
         if probability is None and bits & (bits - 1) == 0:
             labels[box] = bits.bit_length() - 1
-            continue
+            return
         winner, best = _decide(posterior, bits, cells, mapping, box)
         labels[box] = winner
         if probability is not None:
             probability[box] = best
+
+    _each(fill, _chunks(mapping, labels.shape, posterior.shape[1:]), threads)
     return ResampledLabels(labels, probability)
 
 
@@ -190,26 +199,55 @@ def resample_map(
     target_shape: Sequence[int],
     target_affine: ArrayLike,
     matrix: ArrayLike,
+    *,
+    negligible: float = 0.0,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
-    """Interpolate one map (the entropy, say) linearly onto the scan's grid.
+    """Interpolate one map that vanishes outside the head (the entropy, say) linearly onto the scan's grid.
 
     Parameters
     ----------
-    values : (I, J, K) float array
+    values : (I, J, K) float array, not negative
     affine, target_shape, target_affine, matrix
         As in :func:`resample_posterior`.
+    negligible : float
+        Where no value of the neighbourhood is above it, the result is 0; most of a scan is air.
+    threads : int
+        Processor threads; the result does not depend on it.
 
     Returns
     -------
     (X, Y, Z) float32 array
-        0 outside the grid of `values`.
+        0 outside the grid of `values` (fading over one voxel).
 
     Raises
     ------
     ValueError
         If `values` is not three-dimensional or an affine is not usable.
     """
-    return geometry.resample(values, affine, target_shape, target_affine, matrix, order=1, antialias=False)
+    if np.ndim(values) != 3:
+        raise ValueError(f'Expected a map of three dimensions, got shape {np.shape(values)}')
+    mapping = geometry.voxel_map(affine, target_affine, matrix)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    out = np.zeros([int(n) for n in target_shape], dtype=np.float32)
+    relevant = _over_corners(np.maximum, values, 0) > negligible
+
+    def fill(chunk):
+        box, cells = chunk
+        if relevant[cells].any():
+            geometry.sample_box(values, mapping, box, order=1, mode='grid-constant', out=out[box])
+
+    _each(fill, _chunks(mapping, out.shape, values.shape), threads)
+    return out
+
+
+def _each(work: Callable, items: Iterable, threads: int) -> None:
+    """Do the work for every item in some threads; the first error ends it."""
+    if threads < 2:
+        deque(map(work, items), maxlen=0)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        deque(pool.map(work, items), maxlen=0)
 
 
 def _candidates(posterior: NDArray) -> NDArray[np.uint64]:
@@ -220,13 +258,27 @@ def _candidates(posterior: NDArray) -> NDArray[np.uint64]:
     # Nowhere is the most probable class below the average; one per cent is room for rounding.
     total = posterior.sum(axis=0, dtype=np.float32)
     bound = _over_corners(np.minimum, total, 1) * np.float32(0.99 / len(posterior))
-    for index in range(len(posterior)):
-        np.maximum(bound, _over_corners(np.minimum, posterior[index], index == 0), out=bound)
     if not np.isfinite(bound).all():
         raise ValueError('Posterior holds values that are not finite')
+    # A structure can win only where it is not below that: in a small part of the grid.
+    least = np.nextafter(posterior.dtype.type(bound.min()), posterior.dtype.type(0))
     bits = np.zeros(bound.shape, dtype=np.uint64)
+    parts = []
     for index in range(len(posterior)):
-        bits[_over_corners(np.maximum, posterior[index], index == 0) >= bound] |= np.uint64(1 << index)
+        found = (
+            ndimage.find_objects((posterior[index] >= least).view(np.uint8))
+            if index
+            else [(slice(None),) * 3]
+        )
+        for box in found:
+            cells = tuple(slice(piece.start, piece.stop and piece.stop + 1) for piece in box)
+            parts.append((index, box, cells))
+    for index, box, cells in parts:
+        lowest = _over_corners(np.minimum, posterior[index][box], index == 0)
+        np.maximum(bound[cells], lowest, out=bound[cells])
+    for index, box, cells in parts:
+        highest = _over_corners(np.maximum, posterior[index][box], index == 0)
+        bits[cells][highest >= bound[cells]] |= np.uint64(1 << index)
     return bits
 
 

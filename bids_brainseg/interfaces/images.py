@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 from ..core.geometry import invert, resample
 from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
-from ..imaging import check_hounsfield, header_facts, image_on_grid, load_image, save_like
+from ..imaging import check_hounsfield, header_facts, image_on_grid, load_grid, load_image, save_like
 
 GRID_SHAPE = traits.Tuple(traits.Int, traits.Int, traits.Int)
 
@@ -111,6 +111,7 @@ class _BackToScanInputSpec(BaseInterfaceInputSpec):
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
     method = traits.Enum('posterior', 'nearest', usedefault=True, desc='how labels are carried over')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processor threads')
 
 
 class _BackToScanOutputSpec(TraitedSpec):
@@ -125,17 +126,25 @@ class BackToScan(SimpleInterface):
     output_spec = _BackToScanOutputSpec
 
     def _run_interface(self, runtime):
-        image = load_image(self.inputs.in_file)
-        posterior = np.load(self.inputs.posterior, mmap_mode='r')
+        image = load_grid(self.inputs.in_file)
+        posterior = np.load(self.inputs.posterior)
+        threads = self.inputs.num_threads
         to_scan = self.inputs.grid_affine, image.data.shape, image.affine
         scan_to_reference = invert(read_matrix(self.inputs.registration))
         if self.inputs.method == 'nearest':
             labels = resample_labels_nearest(posterior.argmax(axis=0), *to_scan, scan_to_reference)
         else:
-            labels = resample_posterior(posterior, *to_scan, scan_to_reference).labels
-        entropy = resample_map(read_array(self.inputs.uncertainty), *to_scan, scan_to_reference)
+            labels = resample_posterior(posterior, *to_scan, scan_to_reference, threads=threads).labels
         # Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
-        for name, array, slope in (('dseg', labels, None), ('uncertainty', entropy, 1 / 255)):
+        step = 1 / 255
+        entropy = resample_map(
+            read_array(self.inputs.uncertainty),
+            *to_scan,
+            scan_to_reference,
+            negligible=step / 2,
+            threads=threads,
+        )
+        for name, array, slope in (('dseg', labels, None), ('uncertainty', entropy, step)):
             self._results[name] = str(Path(runtime.cwd) / f'{name}.nii.gz')
             save_like(array, image, self._results[name], np.uint8, slope=slope)
         return runtime

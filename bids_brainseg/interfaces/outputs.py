@@ -89,6 +89,8 @@ class _DerivativeSinkInputSpec(_SinkInputSpec):
         'dseg', 'probseg', 'uncertainty', 'morph', 'qc', mandatory=True, desc='kind of derivative'
     )
     extension = traits.Str('.nii.gz', usedefault=True, desc='of the file name')
+    space = traits.Dict(desc="entities of a space that is not the scan's own, e.g. space and res")
+    spatial_reference = traits.Str(desc='what the space is that of')
 
 
 class DerivativeSink(_Sink):
@@ -102,17 +104,23 @@ class DerivativeSink(_Sink):
             Path(self.inputs.output_dir),
             suffix=self.inputs.suffix,
             extension=self.inputs.extension,
+            **(self.inputs.space if isdefined(self.inputs.space) else {}),
         )
 
     def _description(self, provenance):
         if self.inputs.suffix == 'morph':
             return morph_dictionary(self.inputs.record, provenance=provenance)
-        return sidecar(self.inputs.record, suffix=self.inputs.suffix, provenance=provenance)
+        changes = {}
+        if isdefined(self.inputs.spatial_reference):
+            changes['SpatialReference'] = self.inputs.spatial_reference
+            changes['Description'] = f'Resampled from the network grid onto {self.inputs.spatial_reference}.'
+        return sidecar(self.inputs.record, suffix=self.inputs.suffix, provenance=provenance, **changes)
 
 
 class _TransformSinkInputSpec(_SinkInputSpec):
     reference = traits.Str(mandatory=True, desc='name of the reference')
     inverse = traits.Bool(False, usedefault=True, desc='from the reference to the scan')
+    extension = traits.Str('.txt', usedefault=True, desc='of the file name')
 
 
 class TransformSink(_Sink):
@@ -124,7 +132,8 @@ class TransformSink(_Sink):
         return {'reference': self.inputs.reference, 'inverse': self.inputs.inverse}
 
     def _target(self):
-        return xfm_path(self.inputs.record, Path(self.inputs.output_dir), **self._ends())
+        extension = self.inputs.extension
+        return xfm_path(self.inputs.record, Path(self.inputs.output_dir), extension=extension, **self._ends())
 
     def _description(self, provenance):
         return xfm_sidecar(self.inputs.record, provenance=provenance, **self._ends())

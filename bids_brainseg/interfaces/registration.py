@@ -17,8 +17,9 @@ from nipype.interfaces.base import (
 )
 
 from ..core.geometry import invert
-from ..imaging import load_image
-from ..registration import register_affine, save_itk_affine
+from ..imaging import load_grid, load_image
+from ..registration import register_affine
+from ..transforms import save_itk_affine, save_lta
 from .images import read_matrix
 
 
@@ -65,21 +66,29 @@ class Coregister(SimpleInterface):
 
 
 class _WriteTransformsInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
+    reference = File(mandatory=True, desc='image that the scan was aligned to')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
+    onward = File(exists=True, desc="JSON with the matrix from the registration's reference to `reference`")
 
 
 class _WriteTransformsOutputSpec(TraitedSpec):
     scan_to_reference = File(desc='ITK transform that moves images from the scan to the reference')
     reference_to_scan = File(desc='ITK transform that moves images from the reference to the scan')
+    scan_to_reference_lta = File(desc='the first one as FreeSurfer reads it')
 
 
 class WriteTransforms(SimpleInterface):
-    """Write both directions of the affine as ITK reads them.
+    """Write both directions of the affine as ITK reads them, and the first one as FreeSurfer does.
 
     Notes
     -----
     ITK and ANTs pull: the transform that moves an *image* from the scan to the reference maps *points*
-    of the reference to points of the scan. The second direction is the inverse of the same matrix.
+    of the reference to points of the scan. The second direction is the inverse of the same matrix. An LTA
+    holds the matrix the other way round, and both grids.
+
+    With `onward`, the scan and `reference` (a template) were both aligned to a third image, and the affine
+    between the two is the one through it.
     """
 
     input_spec = _WriteTransformsInputSpec
@@ -87,7 +96,15 @@ class WriteTransforms(SimpleInterface):
 
     def _run_interface(self, runtime):
         matrix = read_matrix(self.inputs.registration)
-        for name, points in (('scan_to_reference', matrix), ('reference_to_scan', invert(matrix))):
-            self._results[name] = str(Path(runtime.cwd) / f'{name}.txt')
-            save_itk_affine(points, self._results[name])
+        if isdefined(self.inputs.onward):
+            matrix = matrix @ invert(read_matrix(self.inputs.onward))
+        inverse, folder = invert(matrix), Path(runtime.cwd)
+        scan, reference = load_grid(self.inputs.in_file), load_grid(self.inputs.reference)
+        grids = ((image.data.shape, image.affine) for image in (scan, reference))
+        written = {
+            'scan_to_reference': save_itk_affine(matrix, folder / 'scan_to_reference.txt'),
+            'reference_to_scan': save_itk_affine(inverse, folder / 'reference_to_scan.txt'),
+            'scan_to_reference_lta': save_lta(inverse, *grids, folder / 'scan_to_reference.lta'),
+        }
+        self._results.update({name: str(path) for name, path in written.items()})
         return runtime

@@ -136,21 +136,21 @@ def _predict(args) -> None:
     begun = time.perf_counter()
     bundle = load_bundle(args.bundle)
     image = load_image(args.image)
-    posterior, seconds = predict_samples(image.data, bundle, mc_samples=args.mc_samples, seed=args.seed)
+    prediction, seconds = predict_samples(image.data, bundle, mc_samples=args.mc_samples, seed=args.seed)
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    np.save(args.out_dir / 'posterior.npy', posterior.mean())
-    save_like(posterior.entropy(), image, args.out_dir / 'uncertainty.nii.gz', np.float32)
-    overlap = posterior.intersection_over_union()
+    np.save(args.out_dir / 'posterior.npy', prediction.mean)
+    save_like(prediction.entropy, image, args.out_dir / 'uncertainty.nii.gz', np.float32)
+    overlap = prediction.labels.intersection_over_union()
     seconds['total'] = time.perf_counter() - begun
     samples = {
-        'counts': [[int(n) for n in row] for row in posterior.counts],
+        'counts': [[int(n) for n in row] for row in prediction.labels.counts],
         'voxel_mm3_grid': float(abs(np.linalg.det(np.asarray(bundle.grid_affine)[:3, :3]))),
         'mc_samples': args.mc_samples,
         'seed': args.seed,
         'device': device,
         'backend': keras.backend.backend(),
         'mc_iou': [None if np.isnan(x) else float(x) for x in overlap],
-        'mutual_information_mean': float(posterior.mutual_information().mean()),
+        'mutual_information_mean': prediction.mutual_information,
         'seconds': {name: round(value, 3) for name, value in seconds.items()},
         'versions': {'bids_brainseg': __version__, 'keras': keras.__version__},
     }

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
+from keras import ops
 
 
 @keras.saving.register_keras_serializable('bids_brainseg')
@@ -59,3 +61,71 @@ class MonteCarloDropout(keras.layers.Layer):
     def get_config(self):
         """Return what rebuilds the layer."""
         return super().get_config() | {'rate': self.rate, 'channelwise': self.channelwise, 'seed': self.seed}
+
+
+class RunningSums(keras.layers.Layer):
+    """Add up the probabilities of passes, and their entropies, where they are computed.
+
+    Parameters
+    ----------
+    shape : (I, J, K) tuple of int
+        Grid.
+    classes : int
+        Number of classes C.
+
+    Notes
+    -----
+    Every call adds to the sums; with a GPU a pass of C volumes never leaves its memory.
+    """
+
+    def __init__(self, shape, classes: int, **kwargs):
+        super().__init__(**{'dtype': 'float32'} | kwargs)
+        self.total = self.add_weight(
+            shape=(1, *shape, classes), initializer='zeros', trainable=False, name='total'
+        )
+        self.entropy = self.add_weight(
+            shape=(1, *shape), initializer='zeros', trainable=False, name='entropy'
+        )
+
+    def call(self, probabilities):
+        """Add one pass and return its labels.
+
+        Parameters
+        ----------
+        probabilities : (1, I, J, K, C) tensor
+
+        Returns
+        -------
+        (1, I, J, K) uint8 tensor
+        """
+        self.total.assign_add(probabilities)
+        self.entropy.assign_add(entropy(probabilities))
+        return ops.cast(ops.argmax(probabilities, axis=-1), 'uint8')
+
+    def compute_output_spec(self, probabilities):
+        """Return shape and type of the labels."""
+        return keras.KerasTensor(probabilities.shape[:-1], dtype='uint8')
+
+    def summary(self, passes: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return mean, its entropy, and the mean mutual information after so many passes.
+
+        Returns
+        -------
+        mean : (C, I, J, K) float16 array
+        entropy : (I, J, K) float32 array in [0, 1], the unit being log(C)
+        mutual_information : float
+            In the same unit.
+        """
+        unit = float(np.log(self.total.shape[-1]))
+        mean = self.total[0] / passes
+        total = ops.clip(entropy(mean) / unit, 0, 1)
+        within = ops.mean(self.entropy) / (passes * unit)
+        # rounded before it is turned round: half the memory to move
+        mean = ops.transpose(ops.cast(mean, 'float16'), (3, 0, 1, 2))
+        information = max(float(ops.mean(total) - within), 0.0)
+        return ops.convert_to_numpy(mean), ops.convert_to_numpy(total), information
+
+
+def entropy(probabilities):
+    """Return the entropy over the last axis, in nats."""
+    return -ops.sum(probabilities * ops.log(ops.maximum(probabilities, 1e-30)), axis=-1)

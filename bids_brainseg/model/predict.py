@@ -4,22 +4,43 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from bids_brainseg.core.posterior import RunningPosterior
+from bids_brainseg.core.posterior import RunningLabels
 
 from .bundle import Bundle
-from .layers import MonteCarloDropout
+from .layers import MonteCarloDropout, RunningSums
 from .unet import build_unet, split_first_block
 from .weights import load_weights
 
 
-def predict_samples(
-    image, bundle: Bundle, *, mc_samples: int, seed: int = 0
-) -> tuple[RunningPosterior, dict]:
+class Prediction(NamedTuple):
+    """What all passes together say, on the network grid (I, J, K), for C classes.
+
+    Attributes
+    ----------
+    mean : (C, I, J, K) float16 array
+        Mean softmax.
+    entropy : (I, J, K) float32 array
+        Entropy of the mean softmax in [0, 1], the unit being log(C).
+    mutual_information : float
+        Entropy of the mean minus mean entropy, mean over the grid, in the same unit: the part of the
+        uncertainty that comes from the weights (doi 10.48550/arXiv.1112.5745).
+    labels : RunningLabels
+        Voxel counts of each pass, and how far the passes overlap.
+    """
+
+    mean: np.ndarray
+    entropy: np.ndarray
+    mutual_information: float
+    labels: RunningLabels
+
+
+def predict_samples(image, bundle: Bundle, *, mc_samples: int, seed: int = 0) -> tuple[Prediction, dict]:
     """Segment an image on the network grid.
 
     Parameters
@@ -35,8 +56,7 @@ def predict_samples(
 
     Returns
     -------
-    posterior : RunningPosterior
-        After all passes.
+    prediction : Prediction
     seconds : dict
         Time of loading, of the first pass (with compilation) and of the mean of the others.
 
@@ -53,28 +73,17 @@ def predict_samples(
         raise ValueError('Monte-Carlo samples need dropout, which this network lacks; use --mc-samples 0')
     load_weights(model, bundle.weights_path)
     first, rest = split_first_block(model)
-    sampler = _with_labels_and_entropy(rest)
+    classes = model.output_shape[-1]
+    sums = RunningSums(bundle.grid_shape, classes)
+    sampler = keras.Model(rest.input, sums(rest.output))
     seconds = {'load': time.perf_counter() - begun}
-    posterior = RunningPosterior(bundle.grid_shape, model.output_shape[-1])
-    features = first.predict_on_batch(np.asarray(image, np.float32)[None, ..., None])
+    labels = RunningLabels(bundle.grid_shape, classes)
+    features = ops.convert_to_tensor(first.predict_on_batch(np.asarray(image, np.float32)[None, ..., None]))
     durations = []
     for _ in range(max(mc_samples, 1)):
         begun = time.perf_counter()
-        probabilities, labels, entropy = sampler.predict_on_batch(features)
-        posterior.update(probabilities[0], labels[0], entropy[0])
+        labels.update(sampler.predict_on_batch(features)[0])
         durations.append(time.perf_counter() - begun)
     seconds['first_pass'] = durations[0]
     seconds['pass'] = float(np.mean(durations[1:])) if durations[1:] else durations[0]
-    return posterior, seconds
-
-
-class _Summary(keras.layers.Layer):
-    """Argmax and entropy next to the probabilities, computed where the probabilities are."""
-
-    def call(self, p):
-        entropy = -ops.sum(p * ops.log(ops.maximum(p, 1e-30)), axis=-1)
-        return p, ops.cast(ops.argmax(p, axis=-1), 'uint8'), entropy
-
-
-def _with_labels_and_entropy(model):
-    return keras.Model(model.input, _Summary()(model.output))
+    return Prediction(*sums.summary(labels.passes), labels), seconds

@@ -243,7 +243,9 @@ def test_dataset_files(dataset, tmp_path, monkeypatch):
     again = {path.name: path.read_bytes() for path in write_dataset_files(out, dataset)}
     assert written == again
     assert set(written) == {
-        'dataset_description.json', '.bidsignore', 'desc-brainseg_dseg.tsv', 'desc-brainseg_dseg.json'
+        'dataset_description.json', '.bidsignore', 'desc-brainseg_dseg.tsv', 'desc-brainseg_dseg.json',
+        'desc-brainseg_FreeSurferColorLUT.txt', 'desc-brainseg_ITKSNAPLabels.txt',
+        'desc-brainseg_Slicer.ctbl',
     }  # fmt: skip
     description = json.loads(written['dataset_description.json'])
     assert description['DatasetType'] == 'derivative'

@@ -19,6 +19,7 @@ from tiny import GRID, SPACING, head, make_tiny_bundle
 
 from bids_brainseg.bids.outputs import list_outputs
 from bids_brainseg.cli.run import main
+from bids_brainseg.transforms import load_itk_affine
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
@@ -85,8 +86,10 @@ def test_dry_run_writes_nothing(make_bids, tiny_bundle, tmp_path, capsys):
     words = f'{root} {tmp_path}/out participant -w {tmp_path}/work --dry-run --model T1w={tiny_bundle}'
     assert main(words.split()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == 'sub-01/anat/sub-01_T1w.nii.gz: model tinyT1w, 2 samples'
-    assert lines[1].startswith('sub-01/dwi/sub-01_dwi.nii.gz: failed: no bval')
+    assert lines[0] == 'sub-01/anat/sub-01_T1w.nii.gz: model tinyT1w, 2 passes'
+    assert lines[1] == '  sub-01/anat/sub-01_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
+    assert lines[-2].startswith('sub-01/dwi/sub-01_dwi.nii.gz: failed: no bval')
+    assert lines[-1] == 'page: sub-01.html'
     assert not (tmp_path / 'out').exists()
     assert not (tmp_path / 'work').exists()
 
@@ -204,6 +207,20 @@ def test_a_good_scan_has_everything(whole_run, label):
 
 
 @pytest.mark.integration
+def test_the_plan_is_what_comes_out(whole_run, capsys):
+    _, _, folder, words = whole_run
+    assert main([*words, '--participant-label', 'good', '--dry-run']) == 0
+    planned = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
+    assert planned and all(line.endswith(' (exists)') for line in planned)
+    top = folder / 'out' / 'sub-good'
+    written = [path for path in (*top.glob('anat/*'), *top.glob('figures/*')) if path.suffix != '.json']
+    written += top.glob('anat/*_qc.json')
+    assert {line.split()[0] for line in planned} == {
+        str(path.relative_to(folder / 'out')) for path in written
+    }
+
+
+@pytest.mark.integration
 def test_settings_lie_with_the_log(whole_run):
     _, _, folder, _ = whole_run
     (settings,) = (folder / 'out' / 'sub-good' / 'log').glob('*/settings.toml')
@@ -254,6 +271,50 @@ def test_pages_alone(whole_run):
     assert 'Brain Stem' in pages[0].read_text()
     assert BAD['empty'][3] in pages[1].read_text()  # the reason is read from the log of the last run
     assert BAD['nobval'][3] in pages[2].read_text()
+
+
+@pytest.mark.integration
+def test_a_template_on_this_disk(whole_run, tmp_path, monkeypatch):
+    """The template is the head of the scan, moved by 20 mm: the affine that comes out says so."""
+    _, _, folder, words = whole_run
+    scan = nib.load(folder / 'in' / 'sub-good' / 'anat' / 'sub-good_T1w.nii.gz')
+    shift = np.eye(4)
+    shift[:3, 3] = 20, -10, 5
+    template = tmp_path / 'flow' / 'tpl-Phantom' / 'tpl-Phantom_res-01_T1w.nii.gz'
+    template.parent.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(np.asanyarray(scan.dataobj), shift @ scan.affine), template)
+    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'flow'))
+    words = [words[0], str(tmp_path / 'out'), *words[2:], '--participant-label', 'good']
+    assert main([*words, '--output-spaces', 'Phantom:res-1']) == 0
+    stem = tmp_path / 'out' / 'sub-good' / 'anat' / 'sub-good'
+    dseg = nib.load(f'{stem}_space-Phantom_seg-brainseg_res-1_desc-T1w_dseg.nii.gz')
+    own = nib.load(f'{stem}_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz')
+    np.testing.assert_allclose(dseg.affine, shift @ scan.affine)
+    np.testing.assert_array_equal(own.affine, scan.affine)
+    assert np.mean(np.asarray(dseg.dataobj) == np.asarray(own.dataobj)) > 0.9
+    described = json.loads(Path(f'{stem}_space-Phantom_seg-brainseg_res-1_desc-T1w_dseg.json').read_text())
+    assert described['SpatialReference'] == template.name
+    corners = np.array([[x, y, z, 1] for x in (-60, 60) for y in (-90, 60) for z in (-50, 60)], float).T
+    for name, expected in (
+        ('from-T1w_to-Phantom', np.linalg.inv(shift)),  # pulls: from points of the template
+        ('from-Phantom_to-T1w', shift),
+    ):
+        found = load_itk_affine(f'{stem}_{name}_mode-image_xfm.txt')
+        assert np.linalg.norm((found @ corners - expected @ corners)[:3], axis=0).max() < SPACING
+    (listed,) = list_outputs(tmp_path / 'out', 'good')
+    assert listed.files['dseg'].name.startswith('sub-good_space-orig')
+
+
+def test_a_template_that_is_not_on_this_disk(make_bids, tmp_path, monkeypatch, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
+    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'flow'))
+    (tmp_path / 'flow' / 'tpl-Stub').mkdir(parents=True)
+    (tmp_path / 'flow' / 'tpl-Stub' / 'tpl-Stub_res-01_T1w.nii.gz').touch()  # not fetched
+    words = [f'{root}', f'{tmp_path}/out', 'participant', '-w', f'{tmp_path}/work', '--skip-bids-validation']
+    for space in ('Absent', 'Stub', 'Stub:res-2'):
+        assert main([*words, '--output-spaces', space]) == 2
+        assert told(capsys).startswith(f'bids_brainseg: error: the template {space} is not on this disk')
+    assert not (tmp_path / 'work').exists()
 
 
 @pytest.mark.integration

@@ -7,10 +7,12 @@ import json
 
 import numpy as np
 import pytest
+from nitransforms.linear import load as load_linear
 
 from bids_brainseg.interfaces import registration as module
 from bids_brainseg.interfaces.registration import Coregister, WriteTransforms
-from bids_brainseg.registration import Registration, load_itk_affine
+from bids_brainseg.registration import Registration
+from bids_brainseg.transforms import load_itk_affine
 
 MATRIX = np.array([[1.1, 0.1, 0, 3], [0, 0.9, 0.2, -4], [0, 0, 1, 5], [0, 0, 0, 1]])
 
@@ -47,10 +49,29 @@ def test_coregister_moves_the_scan_and_keeps_what_it_learnt(make_nifti, monkeypa
     assert (found['similarity'], found['coverage'], found['notes']) == (0.7, 0.9, ['a note'])
 
 
-def test_transforms_are_each_others_inverse(tmp_path):
+def write(tmp_path, make_nifti, **onward):
     path = tmp_path / 'registration.json'
     path.write_text(json.dumps({'reference_to_scan': MATRIX.tolist()}))
-    outputs = WriteTransforms(registration=str(path)).run().outputs
+    scan = make_nifti('scan.nii.gz', affine=np.diag([2, 2, 2, 1.0]))
+    reference = make_nifti('reference.nii.gz', affine=np.diag([3, 3, 3, 1.0]))
+    node = WriteTransforms(registration=str(path), in_file=str(scan), reference=str(reference), **onward)
+    return node.run().outputs
+
+
+def test_transforms_are_each_others_inverse(tmp_path, make_nifti):
+    outputs = write(tmp_path, make_nifti)
     # The transform that moves images from the scan to the reference maps points the other way.
     np.testing.assert_allclose(load_itk_affine(outputs.scan_to_reference), MATRIX, atol=1e-12)
     np.testing.assert_allclose(load_itk_affine(outputs.reference_to_scan), np.linalg.inv(MATRIX), atol=1e-12)
+    np.testing.assert_allclose(load_linear(outputs.scan_to_reference_lta, fmt='fs').matrix, MATRIX, atol=1e-4)
+
+
+def test_a_template_is_reached_through_the_reference(tmp_path, make_nifti):
+    to_template = np.diag([1.2, 1, 0.9, 1])
+    to_template[:3, 3] = 1, -2, 3
+    path = tmp_path / 'template.json'
+    path.write_text(json.dumps({'reference_to_scan': to_template.tolist()}))
+    outputs = write(tmp_path, make_nifti, onward=str(path))
+    in_reference = np.array([7.0, -8, 9, 1])
+    found = load_itk_affine(outputs.scan_to_reference) @ (to_template @ in_reference)
+    np.testing.assert_allclose(found, MATRIX @ in_reference)

@@ -37,14 +37,18 @@ def run_process(**options):
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
+def entropy_of(p):
+    return -(p * np.log(np.maximum(p, 1e-30))).sum(-1) / np.log(p.shape[-1])
+
+
 def test_samples_repeat_with_the_seed(bundle, image):
     one, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
     same, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
     other, _ = predict_samples(image, bundle, mc_samples=2, seed=5)
-    np.testing.assert_array_equal(one.counts, same.counts)
-    np.testing.assert_allclose(one.mean(), same.mean(), atol=1e-3)
-    assert np.abs(one.mean() - other.mean()).max() > 1e-2
-    assert not np.array_equal(one.counts[0], one.counts[1])
+    np.testing.assert_array_equal(one.labels.counts, same.labels.counts)
+    np.testing.assert_allclose(one.mean, same.mean, atol=1e-3)
+    assert np.abs(one.mean - other.mean).max() > 1e-2
+    assert not np.array_equal(one.labels.counts[0], one.labels.counts[1])
 
 
 def test_the_mean_is_that_of_the_single_passes(bundle, image):
@@ -52,16 +56,19 @@ def test_the_mean_is_that_of_the_single_passes(bundle, image):
     model = build_unet(**bundle.architecture, seed=4)
     load_weights(model, bundle.weights_path)
     passes = [model.predict_on_batch(image[None, ..., None])[0] for _ in range(3)]
-    np.testing.assert_allclose(np.moveaxis(together.mean(), 0, -1), np.mean(passes, 0), atol=2e-3)
+    np.testing.assert_allclose(np.moveaxis(together.mean, 0, -1), np.mean(passes, 0), atol=2e-3)
+    np.testing.assert_allclose(together.entropy, entropy_of(np.mean(passes, 0)), atol=1e-4)
+    within = np.mean([entropy_of(p) for p in passes])
+    assert together.mutual_information == pytest.approx(together.entropy.mean() - within, abs=1e-5)
     counts = [np.bincount(p.argmax(-1).ravel(), minlength=28) for p in passes]
-    assert np.abs(np.subtract(together.counts, counts)).max() <= 5
+    assert np.abs(np.subtract(together.labels.counts, counts)).max() <= 5
 
 
 def test_no_samples_is_one_pass_without_dropout(bundle, image):
     one, _ = predict_samples(image, bundle, mc_samples=0)
     two, _ = predict_samples(image, bundle, mc_samples=0, seed=9)
-    assert one.passes == 1
-    np.testing.assert_array_equal(one.mean(), two.mean())
+    assert one.labels.passes == 1
+    np.testing.assert_array_equal(one.mean, two.mean)
 
 
 def test_an_image_off_the_grid_is_refused(bundle):
@@ -76,7 +83,7 @@ def test_the_process_writes_what_the_next_node_reads(bundle, image, tmp_path):
     assert done.returncode == 0, done.stderr
     samples = json.loads((tmp_path / 'out' / 'samples.json').read_text())
     expected, _ = predict_samples(image, bundle, mc_samples=2, seed=4)
-    assert np.abs(np.subtract(samples['counts'], expected.counts)).max() <= 5
+    assert np.abs(np.subtract(samples['counts'], expected.labels.counts)).max() <= 5
     assert samples['voxel_mm3_grid'] == pytest.approx(64)
     assert np.load(tmp_path / 'out' / 'posterior.npy').shape == (28, *bundle.grid_shape)
 

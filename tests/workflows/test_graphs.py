@@ -18,9 +18,10 @@ from bids_brainseg.workflows.training import init_training_wf
 
 STEPS = {
     'check', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'segment', 'back', 'measure',
-    'derivatives_wf.transforms', 'derivatives_wf.ds_dseg', 'derivatives_wf.ds_uncertainty',
+    'derivatives_wf.ds_transforms_wf.transforms', 'derivatives_wf.ds_dseg', 'derivatives_wf.ds_uncertainty',
     'derivatives_wf.ds_morph', 'derivatives_wf.ds_qc',
-    'derivatives_wf.ds_xfm', 'derivatives_wf.ds_xfm_inverse',
+    'derivatives_wf.ds_transforms_wf.ds_xfm', 'derivatives_wf.ds_transforms_wf.ds_xfm_inverse',
+    'derivatives_wf.ds_transforms_wf.ds_xfm_lta',
     'figures_wf.alignment', 'figures_wf.contours', 'figures_wf.uncertainty',
     'figures_wf.ds_alignment', 'figures_wf.ds_contours', 'figures_wf.ds_uncertainty',
 }  # fmt: skip
@@ -90,19 +91,16 @@ def test_both_directions_come_from_one_registration(settings):
         'preprocessing_wf.prepare',
         'back',
         'measure',
-        'derivatives_wf.transforms',
+        'derivatives_wf.ds_transforms_wf.transforms',
         'figures_wf.alignment',
     ):
         assert wired(graph, nodes, coregister, part + step) == [('registration', 'registration')], step
-    transforms = f'{part}derivatives_wf.transforms'
-    assert wired(graph, nodes, transforms, f'{part}derivatives_wf.ds_xfm') == [
-        ('scan_to_reference', 'in_file')
-    ]
-    assert wired(graph, nodes, transforms, f'{part}derivatives_wf.ds_xfm_inverse') == [
-        ('reference_to_scan', 'in_file')
-    ]
-    assert nodes[f'{part}derivatives_wf.ds_xfm'].inputs.inverse is False
-    assert nodes[f'{part}derivatives_wf.ds_xfm_inverse'].inputs.inverse is True
+    sinks = f'{part}derivatives_wf.ds_transforms_wf.'
+    transforms = f'{sinks}transforms'
+    assert wired(graph, nodes, transforms, f'{sinks}ds_xfm') == [('scan_to_reference', 'in_file')]
+    assert wired(graph, nodes, transforms, f'{sinks}ds_xfm_inverse') == [('reference_to_scan', 'in_file')]
+    assert nodes[f'{sinks}ds_xfm'].inputs.inverse is False
+    assert nodes[f'{sinks}ds_xfm_inverse'].inputs.inverse is True
 
 
 def test_what_was_segmented_is_what_is_measured_and_written(settings):

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The segmentation of a scan in the space of a template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from ..interfaces.images import BackToScan, CheckImage
+from ..interfaces.outputs import DerivativeSink
+from ..interfaces.registration import Coregister
+from .outputs import init_ds_transforms_wf
+
+
+def init_template_wf(
+    *,
+    template,
+    record,
+    bundle,
+    output_dir: Path,
+    label_resampling: str = 'posterior',
+    threads: int = 1,
+    random_seed: int = 0,
+    mem_gb: float = 2.0,
+    name: str = 'template_wf',
+) -> pe.Workflow:
+    """Align a template to the model's reference and carry a segmentation onto its grid.
+
+    The template is aligned just as a scan is, and what the network said in the space of the reference goes to
+    the grid of the template as it goes to that of the scan: resampled once.
+
+    Parameters
+    ----------
+    template : Template
+        Name, entities and file of the template, and the reference to align it to, in its own contrast.
+    record, bundle : ImageRecord, Bundle
+        The scan, and the model that segments it.
+    output_dir : Path
+        Root of the derivatives.
+    label_resampling : str
+        ``'posterior'`` or ``'nearest'``.
+    threads, random_seed : int
+        Processor threads of one step; seed of the registration's sampler.
+    mem_gb : float
+        Memory that one step may take, GB.
+
+    Inputs
+    ------
+    in_file
+        Checked scan.
+    registration
+        JSON with the 4x4 RAS matrix from points of the reference to points of the scan.
+    posterior, uncertainty
+        Mean softmax and its entropy on the network grid.
+    provenance
+        JSON: how they were made.
+
+    Outputs
+    -------
+    dseg
+        Labels on the template's grid.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_bundle, example_record, example_template
+    >>> scan = {'record': example_record(), 'bundle': example_bundle()}
+    >>> wf = init_template_wf(template=example_template(), output_dir=Path('out'), **scan)
+    """
+    workflow = pe.Workflow(name=name)
+    fields = ['in_file', 'registration', 'posterior', 'uncertainty', 'provenance']
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['dseg']), name='outputnode')
+
+    check = pe.Node(CheckImage(), name='check', mem_gb=mem_gb)
+    check.inputs.trait_set(trait_change_notify=False, in_file=str(template.path))
+    coregister = pe.Node(
+        Coregister(
+            reference=str(template.reference_path),
+            reference_mask=str(template.reference_mask),
+            num_threads=threads,
+            random_seed=random_seed,
+        ),
+        name='coregister',
+        n_procs=threads,
+        mem_gb=mem_gb,
+    )
+    back = pe.Node(
+        BackToScan(
+            grid_affine=[list(row) for row in bundle.grid_affine],
+            method=label_resampling,
+            num_threads=threads,
+        ),
+        name='back',
+        n_procs=threads,
+        mem_gb=mem_gb,
+    )
+    ds_dseg = pe.Node(
+        DerivativeSink(
+            record=record,
+            output_dir=str(output_dir),
+            suffix='dseg',
+            space=dict(template.entities),
+            spatial_reference=template.path.name,
+        ),
+        name='ds_dseg',
+    )
+    ds_transforms_wf = init_ds_transforms_wf(
+        record=record, reference_name=template.label, reference=template.path, output_dir=output_dir
+    )
+    # fmt: off
+    workflow.connect([
+        (inputnode, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
+        (inputnode, ds_dseg, [('provenance', 'provenance')]),
+        (inputnode, ds_transforms_wf, [(field, f'inputnode.{field}')
+                                       for field in ('in_file', 'registration', 'provenance')]),
+        (check, coregister, [('out_file', 'in_file')]),
+        (check, back, [('out_file', 'in_file')]),
+        (coregister, back, [('registration', 'registration')]),
+        (coregister, ds_transforms_wf, [('registration', 'inputnode.onward')]),
+        (back, ds_dseg, [('dseg', 'in_file')]),
+        (ds_dseg, outputnode, [('out_file', 'dseg')]),
+    ])
+    # fmt: on
+    return workflow
