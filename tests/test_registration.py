@@ -284,3 +284,33 @@ def from_itk(image):
     shape = [int(n) for n in image.GetBufferedRegion().GetSize()][::-1]
     view = itkPyBufferPython.itkPyBufferIF3._GetArrayViewFromImage(image)
     return np.frombuffer(view, np.float32).reshape(shape).transpose(2, 1, 0).copy()
+
+
+# === Scans of one person ===
+
+
+def test_a_known_rotation_and_shift_comes_back():
+    fixed, affine, mask = reference()
+    for expected, grid in ((truth(3, 2, shift=(2, -1, 3)), (affine, SHAPE)), (FAR, far_away_grid())):
+        moving = scan(expected, *grid)
+        moving = np.where(moving > 10, 130 - moving, 0)  # another contrast
+        found = registration.register_rigid(moving, grid[0], fixed, affine, fixed_mask=mask)
+        assert found.model == 'rigid', found.notes
+        assert error_mm(found.matrix, expected, mask, affine) < 0.5
+        np.testing.assert_allclose(found.matrix[:3, :3] @ found.matrix[:3, :3].T, np.eye(3), atol=1e-9)
+        assert found.similarity > 0.6 and found.scales == (1, 1, 1)
+
+
+FAR = truth(20, 15, shift=(300, -250, 400))
+
+
+def test_labels_that_do_not_fit_score_low():
+    fixed, affine, mask = reference()
+    labels = np.digitize(fixed, [17, 40, 60, 80]) * mask
+    numbers = []
+    for shift in (0, 1, 2, 4):  # voxels of 3 mm
+        numbers.append(registration.label_agreement(np.roll(fixed, shift, 1), labels, affine))
+    assert numbers[0] > 0.9
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[-1] < 0.4
+    assert registration.label_agreement(fixed, np.zeros_like(labels), affine) == 0

@@ -75,3 +75,29 @@ def head(shape, affine, *, hounsfield: bool = False):
     for r, value in zip(radius, values, strict=True):
         image[r < 1] = value
     return image, radius[2] < 1
+
+
+def make_label_map(path: Path, shift: float = 0) -> Path:
+    """Write a skull full of fluid, in it a ball for every structure; `shift` mm to the right."""
+    import nibabel as nib
+
+    from bids_brainseg.model.reference import MNI_CENTRES
+
+    labels = np.zeros((56, 64, 56), np.int16)
+    labels[4:52, 4:60, 4:52] = 515
+    labels[6:50, 6:58, 6:50] = 24
+    affine = np.array([[-3.5, 0, 0, 98 + shift], [0, 3.5, 0, -130], [0, 0, 3.5, -100], [0, 0, 0, 1]])
+    index = np.indices(labels.shape).reshape(3, -1).T
+    points = (index @ affine[:3, :3].T + affine[:3, 3]).reshape(*labels.shape, 3)
+    extra = {
+        4: (-12, -10, 18),
+        43: (12, -10, 18),
+        7: (-15, -58, -34),
+        46: (15, -58, -34),
+        14: (0, -12, 0),
+        15: (0, -45, -30),
+    }
+    for number, centre in {**MNI_CENTRES, **extra}.items():
+        labels[np.linalg.norm(points - np.array(centre) - [shift, 0, 0], axis=-1) < 5] = number
+    nib.Nifti1Image(labels, affine).to_filename(path)
+    return path

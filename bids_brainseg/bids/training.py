@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import BidsError, InputError
 from .derivatives import figure_path, output_path, scan_label
+from .files import write_json, write_tsv
 from .names import sort_key, split_name, strip_prefix
 from .records import ImageRecord
 
@@ -22,6 +23,29 @@ COLUMNS = {
     'participant_id': ('participant_id', 'participant', 'subject', 'sub'),
     'session_id': ('session_id', 'session', 'ses'),
     'reason': ('reason', 'reasons'),
+}
+
+
+#: Columns of the table of cases, as its data dictionary describes them.
+CASE_COLUMNS = {
+    'participant_id': {'Description': 'Participant.'},
+    'session_id': {'Description': 'Session, n/a without one.'},
+    'scan': {'Description': 'Path of the scan in the dataset.'},
+    'status': {
+        'Description': 'What the scan is used for.',
+        'Levels': {
+            'train': 'learnt from',
+            'validate': 'held out: decides when to stop, and gives the scores of the card',
+            'rejected': 'left out, the reason is given',
+            'failed': 'could not be prepared, the reason is given',
+        },
+    },
+    'agreement': {
+        'Description': 'How well the labels fit the scan: about 0.9 for a T1w with its own labels, half '
+        'of that when they are 5 mm off.',
+        'Units': 'share of local structure that agrees, [0, 1]',
+    },
+    'reason': {'Description': 'Why the scan is left out, n/a otherwise.'},
 }
 
 
@@ -266,3 +290,20 @@ def _joined(word: str, record: ImageRecord) -> str:
     """Keep apart what differs only in entities that the output names use themselves."""
     label = scan_label(record)
     return word if label == record.suffix else f'{word}{label[:1].upper()}{label[1:]}'
+
+
+def write_case_table(rows: Sequence[Mapping], path: Path) -> None:
+    """Write what became of each case, with the data dictionary beside it.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        With the names of ``CASE_COLUMNS``.
+    path : Path
+        ``*.tsv``.
+    """
+    import pandas as pd
+
+    columns = list(CASE_COLUMNS)
+    write_tsv(pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns), path)
+    write_json(CASE_COLUMNS, path.with_suffix('.json'))

@@ -502,13 +502,14 @@ def _training(parser, words, values: dict) -> dict:
         parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
     if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
         parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
-    found['ranges'] = _ranges(parser, found['ranges'])
+    found['ranges'] = _ranges(parser, found['ranges']) or None
     found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
     found['validation_label'] = _labels(found['validation_label'], 'sub-')
     for name in ('exclude', 'init'):
         found[name] = found[name] and found[name].resolve()
     found['recipe'] = {name: value for name, value in recipe.items() if value is not None}
-    return {name: value for name, value in found.items() if value not in (None, (), False)}
+    given = (item for item in found.items() if item[1] is not None and item[1] is not False)
+    return {name: value for name, value in given if value != ()}
 
 
 def _ranges(parser, words: list[str]) -> dict:

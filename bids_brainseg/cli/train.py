@@ -21,6 +21,7 @@ from ..bids.training import (
     read_exclusions,
     split_subjects,
     subject_of,
+    write_case_table,
 )
 from ..data import label_table_hash, training_defaults
 from ..errors import InputError, ModelError, explain
@@ -227,14 +228,9 @@ def judged(case: Case, files: dict, status: str, reason: str | None, limit: floa
 
 def write_cases(folder: Path, rows: Sequence[dict]) -> None:
     """Write the table of cases, what its columns mean, and the page with the figures."""
-    import pandas as pd
+    from ..reports.training import write_training_page
 
-    from ..bids.files import write_json, write_tsv
-    from ..reports.training import COLUMNS, write_training_page
-
-    write_tsv(pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows], columns=list(COLUMNS)),
-              folder / 'cases.tsv')  # fmt: skip
-    write_json(COLUMNS, folder / 'cases.json')
+    write_case_table(rows, folder / 'cases.tsv')
     write_training_page(folder / 'cases.html', rows)
 
 

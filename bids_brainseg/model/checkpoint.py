@@ -29,7 +29,8 @@ def save_checkpoint(model, state: Mapping, path: Path) -> None:
         ``*.safetensors``.
     """
     tensors = {
-        name: np.ascontiguousarray(ops.convert_to_numpy(variable))
+        # not ascontiguousarray, which makes a scalar an array of one
+        name: np.array(ops.convert_to_numpy(variable), order='C')
         for name, variable in _variables(model).items()
     }
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -78,6 +79,6 @@ def _variables(model) -> dict:
     """Name every variable that the next step depends on; the metrics of Keras do not."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    layers = [v for layer in model.layers for v in layer.variables]
-    named = {f'model/{i:04d}/{v.path}': v for i, v in enumerate(layers)}
-    return named | {f'optimizer/{i:04d}/{v.path}': v for i, v in enumerate(model.optimizer.variables)}
+    # not by path: Keras numbers the seeds and optimizers of a process, and a resumed one counts anew
+    named = {f'model/{x.name}/{i}': v for x in model.layers for i, v in enumerate(x.variables)}
+    return named | {f'optimizer/{i:04d}': v for i, v in enumerate(model.optimizer.variables)}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -265,11 +266,10 @@ def _tensorboard(folder: Path):
     if importlib.util.find_spec('tensorboard') is None:
         return None
     callback = keras.callbacks.TensorBoard(folder, write_graph=False)
+    callback.set_model(SimpleNamespace(optimizer=None))  # of a model it would want more than there is
 
     def write(progress: Progress, model) -> None:
         row = progress.rows[-1]
-        if callback.model is not model:
-            callback.set_model(model)
         callback.on_epoch_end(row['epoch'], {k: v for k, v in row.items() if k not in ('epoch', 'step')})
 
     return write

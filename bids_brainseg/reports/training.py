@@ -10,30 +10,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from ..bids.training import CASE_COLUMNS
 from ..data import resource
 from .svg import write_whole
-
-#: Columns of the table of cases, as its data dictionary describes them.
-COLUMNS = {
-    'participant_id': {'Description': 'Participant.'},
-    'session_id': {'Description': 'Session, n/a without one.'},
-    'scan': {'Description': 'Path of the scan in the dataset.'},
-    'status': {
-        'Description': 'What the scan is used for.',
-        'Levels': {
-            'train': 'learnt from',
-            'validate': 'held out: decides when to stop, and gives the scores of the card',
-            'rejected': 'left out, the reason is given',
-            'failed': 'could not be prepared, the reason is given',
-        },
-    },
-    'agreement': {
-        'Description': 'How well the labels fit the scan: about 0.9 for a T1w with its own labels, half '
-        'of that when they are 5 mm off.',
-        'Units': 'share of local structure that agrees, [0, 1]',
-    },
-    'reason': {'Description': 'Why the scan is left out, n/a otherwise.'},
-}
 
 
 def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
@@ -44,12 +23,12 @@ def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
     path : Path
         HTML file; figures are linked, not copied.
     rows : sequence of dict
-        One for each case, with the names of ``COLUMNS`` and ``files``, whose ``figure`` may be missing.
+        One for each case, with the names of ``CASE_COLUMNS`` and ``files``, whose ``figure`` may be missing.
     """
     ordered = sorted(rows, key=lambda row: (row['agreement'] is not None, row['agreement'] or 0))
-    head = ''.join(f'<th>{name}</th>' for name in COLUMNS)
+    head = ''.join(f'<th>{name}</th>' for name in CASE_COLUMNS)
     body = ''.join(
-        '<tr>' + ''.join(f'<td>{_cell(row[name])}</td>' for name in COLUMNS) + '</tr>' for row in ordered
+        '<tr>' + ''.join(f'<td>{_cell(row[name])}</td>' for name in CASE_COLUMNS) + '</tr>' for row in ordered
     )
     table = f'<table class="overview"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     about = (

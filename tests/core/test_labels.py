@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.labels import remap, split_midline, to_classes
+from bids_brainseg.core.labels import freesurfer_classes, remap, split_midline, split_nearest, to_classes
+from bids_brainseg.data import freesurfer_rules
 
 
 def test_remap_and_unknown_labels():
@@ -58,3 +59,61 @@ def test_unknown_labels_are_named_or_take_the_default():
     with pytest.raises(ValueError, match=r'unknown labels \[999\]'):
         to_classes(labels, np.eye(4), {2: 1})
     assert to_classes(labels, np.eye(4), {2: 1}, default=0).tolist() == [[[1, 0]]]
+
+
+# === FreeSurfer ===
+
+
+def brain(cortex, white, *, unpaired=True):
+    """A strip from left to right: what a segmentation calls cortex and white matter, and what has no side."""
+    left, right = np.array([[cortex[0], white[0]], [cortex[1], white[1]]])
+    strip = [left[0], left[1], left[1], 77, 251, 253, 77, right[1], right[1], right[0]]
+    labels = np.zeros((12, 3, 3), int)
+    labels[1:11] = np.array(strip)[:, None, None]
+    labels[4, 2, 2] = 80
+    labels[5:7, 0] = 14
+    return labels if unpaired else np.where(np.isin(labels, (77, 80, 251, 253)), 14, labels)
+
+
+VARIANTS = {
+    'aseg': ((3, 42), (2, 41)),
+    'aparc+aseg': ((1012, 2035), (2, 41)),
+    'aparc.DKTatlas+aseg': ((1002, 2000), (2, 41)),
+    'wmparc': ((1012, 2035), (3012, 5002)),
+    'aparc.a2009s+aseg': ((11103, 12175), (2, 41)),
+}
+
+
+@pytest.mark.parametrize('flip', [1, -1])
+def test_the_segmentations_of_freesurfer_give_the_same_classes(flip):
+    affine = np.diag([flip * 2.0, 1, 1, 1])
+    found = {name: brain(*numbers)[::flip] for name, numbers in VARIANTS.items()}
+    found = {
+        name: freesurfer_classes(labels, affine, **freesurfer_rules())[::flip]
+        for name, labels in found.items()
+    }
+    expected = found['aseg']
+    # cortex, white matter with the hypointensity at its side and its half of the corpus callosum; mirrored
+    assert expected[1:11, 1, 1].tolist() == [2, 1, 1, 1, 1, 3, 3, 3, 3, 4]
+    assert expected[4, 2, 2] == 1 and (expected[5:7, 0] == 12).all()
+    for name, classes in found.items():
+        np.testing.assert_array_equal(classes, expected, err_msg=name)
+
+
+def test_a_number_that_freesurfer_does_not_have_is_named():
+    labels = brain((3, 42), (2, 41))
+    labels[0, 0, :2] = 777, 9999
+    with pytest.raises(ValueError, match=r'\[777, 9999\]'):
+        freesurfer_classes(labels, np.eye(4), **freesurfer_rules())
+
+
+def test_hypointensities_go_to_the_nearest_white_matter_in_millimetres():
+    labels = np.zeros((9, 9, 1), int)
+    labels[4, 4], labels[4, 1], labels[6, 4] = 77, 2, 41
+    split = {'split': [77], 'left': 2, 'right': 41}
+    assert split_nearest(labels, np.eye(4), **split)[4, 4, 0] == 41  # 3 against 2 voxels
+    assert split_nearest(labels, np.diag([2.0, 1, 1, 1]), **split)[4, 4, 0] == 2  # 3 against 4 mm
+    labels[labels == 2] = 0
+    assert split_nearest(labels, np.diag([2.0, 1, 1, 1]), **split)[4, 4, 0] == 41
+    with pytest.raises(ValueError, match='belong to no side'):
+        split_nearest(np.full((2, 2, 2), 77), np.eye(4), **split)

@@ -218,3 +218,30 @@ def test_a_map_is_interpolated_and_not_blurred():
 def test_what_is_no_posterior_is_refused(posterior, message):
     with pytest.raises(ValueError, match=message):
         resampling.resample_posterior(posterior, np.eye(4), (2, 2, 2), np.eye(4), np.eye(4))
+
+
+def test_majority_keeps_volumes_and_the_largest_share(phantom27):
+    affine = np.diag([3.0, 3, 3, 1])
+    affine[:3, 3] = phantom27.affine[:3, 3] + 0.5
+    shape = tuple(int(n * 2 / 3) + 1 for n in phantom27.labels.shape)
+    found = resampling.resample_labels_majority(phantom27.labels, phantom27.affine, shape, affine, np.eye(4))
+    measured = np.bincount(found.ravel(), minlength=28)[1:] * 27.0
+    np.testing.assert_allclose(measured, phantom27.volumes_mm3[1:], rtol=0.45)  # corners are rounded off
+    assert measured.sum() == pytest.approx(phantom27.volumes_mm3[1:].sum(), rel=0.15)
+    for index in range(1, 28):
+        middle = np.argwhere(found == index).mean(0) * 3 + affine[:3, 3]
+        assert np.abs(middle - phantom27.centre(index)).max() < 1.5
+
+
+def test_majority_on_the_same_grid_changes_nothing(phantom27):
+    same = resampling.resample_labels_majority(
+        phantom27.labels, phantom27.affine, phantom27.labels.shape, phantom27.affine, np.eye(4)
+    )
+    np.testing.assert_array_equal(same, phantom27.labels)
+    shift = np.eye(4)
+    shift[0, 3] = 4.0  # target points to source points: two voxels
+    moved = resampling.resample_labels_majority(
+        phantom27.labels, phantom27.affine, phantom27.labels.shape, phantom27.affine, shift
+    )
+    np.testing.assert_array_equal(moved[:-2], phantom27.labels[2:])
+    assert not moved[-2:].any()

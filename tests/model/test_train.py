@@ -14,46 +14,24 @@ import keras
 import nibabel as nib
 import numpy as np
 import pytest
+from tiny import make_label_map
 
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError, ModelError
 from bids_brainseg.model.build import defaults, grid_affine, held_out_pairs, load_heads, prepare, synthesizer
 from bids_brainseg.model.bundle import load_bundle
-from bids_brainseg.model.reference import MNI_CENTRES
 from bids_brainseg.model.synthesis import Ranges
-from bids_brainseg.model.train import averaged, score, stream, train
+from bids_brainseg.model.train import BEST, CHECKPOINT, LOG, Recipe, averaged, fit, score, stream
 from bids_brainseg.model.unet import build_unet
 from bids_brainseg.model.weights import load_weights
 
 GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
 
 
-def label_map(path, shift):
-    """A skull full of fluid, in it a ball for every structure."""
-    labels = np.zeros((56, 64, 56), np.int16)
-    labels[4:52, 4:60, 4:52] = 515
-    labels[6:50, 6:58, 6:50] = 24
-    affine = np.array([[-3.5, 0, 0, 98 + shift], [0, 3.5, 0, -130], [0, 0, 3.5, -100], [0, 0, 0, 1]])
-    index = np.indices(labels.shape).reshape(3, -1).T
-    points = (index @ affine[:3, :3].T + affine[:3, 3]).reshape(*labels.shape, 3)
-    extra = {
-        4: (-12, -10, 18),
-        43: (12, -10, 18),
-        7: (-15, -58, -34),
-        46: (15, -58, -34),
-        14: (0, -12, 0),
-        15: (0, -45, -30),
-    }
-    for number, centre in {**MNI_CENTRES, **extra}.items():
-        labels[np.linalg.norm(points - np.array(centre) - [shift, 0, 0], axis=-1) < 5] = number
-    nib.Nifti1Image(labels, affine).to_filename(path)
-    return path
-
-
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp('maps')
-    maps = [label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20, -60))]
+    maps = [make_label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20, -60))]
     prepare(maps[:2], maps[2:], folder / 'prepared')
     return folder / 'prepared'
 
@@ -94,33 +72,124 @@ def test_the_stream_is_in_order_for_any_number_of_threads(prepared):
         np.testing.assert_array_equal(a[1][0], source.pair(4 + number)[1])
 
 
-def test_training_learns_and_leaves_the_averaged_weights(prepared, tmp_path):
-    keras.utils.set_random_seed(0)
+def recipe(**changes):
+    usual = {'epochs': 3, 'patience': 0, 'steps_per_epoch': 3, 'learning_rate': 5e-3, 'seed': 0}
+    return Recipe.from_defaults(**{**usual, **changes})
+
+
+EASY = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+
+
+def small(prepared, **changes):
     heads = load_heads(prepared, 'train')
-    easy = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
-    source = synthesizer(heads, ['T1w'], **GRID, ranges=easy, seed=5)
-    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)
-    model = build_unet(filters=4, depth=2, dropout=0.1, seed=0)
-    train(model, source, tmp_path, steps=60, check_every=20, learning_rate=5e-3, balance=1.0,
-          average=0.8, validation=held_out, validate_every=60)  # fmt: skip
-    log = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
-    assert [entry['step'] for entry in log] == [20, 40, 60]
-    assert log[-1]['loss'] < log[0]['loss'] - 0.5
-    twin = build_unet(filters=4, depth=2, stochastic=False)
-    load_weights(twin, tmp_path / 'last.safetensors')
-    assert not np.array_equal(twin.get_weights()[0], model.get_weights()[0])
+    return synthesizer(heads, ['T1w'], **{**GRID, 'ranges': EASY, 'seed': 5, **changes})
+
+
+def networks(filters=4, **changes):
+    keras.utils.set_random_seed(0)
+    build = {'filters': filters, 'depth': 2, **changes}
+    return build_unet(**build, dropout=0.1, seed=0), build_unet(**build, stochastic=False)
+
+
+def test_the_published_recipe_is_the_default():
+    found = Recipe.from_defaults(steps_per_epoch=1)
+    assert (found.epochs, found.patience, found.learning_rate) == (400, 100, 1e-3)
+    assert (found.schedule, found.average, found.balance) == ('constant', 0, 0)
+    assert isinstance(found.optimizer(), keras.optimizers.Adam)
+    assert float(found.optimizer().learning_rate) == pytest.approx(1e-3)
+
+
+def test_training_learns_and_keeps_the_averaged_weights(prepared, tmp_path):
+    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+    model, twin = networks()
+    seen = []
+    progress = fit(
+        model, small(prepared), tmp_path,
+        recipe(steps_per_epoch=20, balance=1.0, average=0.8, schedule='cosine'),
+        twin=twin, validation=held_out, on_epoch=lambda p, m: seen.append(m) or {'extra': p.epoch},
+    )  # fmt: skip
+    assert [row['step'] for row in progress.rows] == [20, 40, 60]
+    assert [row['extra'] for row in progress.rows] == [1, 2, 3] and seen == [twin] * 3
+    assert progress.rows[-1]['loss'] < progress.rows[0]['loss'] - 0.5
+    assert progress.rows[-1]['val_loss'] < progress.rows[0]['val_loss']
+    assert progress.best_epoch == 3 and progress.finished == 'epochs'
+    kept = build_unet(filters=4, depth=2, stochastic=False)
+    load_weights(kept, tmp_path / BEST)
+    assert not np.array_equal(kept.get_weights()[0], model.get_weights()[0])
     with averaged(model):
-        np.testing.assert_allclose(twin.get_weights()[0], model.get_weights()[0], atol=1e-6)
-    assert 'dice_T1w' in log[-1]
-    assert score(twin, held_out['T1w']).shape == (27,)
+        np.testing.assert_allclose(kept.get_weights()[0], model.get_weights()[0], atol=1e-6)
+    assert score(kept, held_out).shape == (27,)
+    lines = (tmp_path / LOG).read_text().splitlines()
+    assert lines[0] == 'epoch,step,seconds,loss,val_loss,val_dice,extra' and len(lines) == 4
+
+
+class Noise:
+    """Small pairs that depend on their number alone, until someone pulls the plug."""
+
+    def __init__(self, last=1000):
+        self.last = last
+
+    def pair(self, number):
+        if number > self.last:
+            raise InterruptedError
+        rng = np.random.default_rng(number)
+        return rng.uniform(0, 100, (8, 8, 8)).astype(np.float32), rng.integers(0, 28, (8, 8, 8), np.uint8)
+
+
+def train_on_noise(folder, rules, source=None, **changes):
+    keras.utils.set_random_seed(0)
+    model = build_unet(filters=1, depth=1, dropout=0.1, normalization='batch', seed=0)
+    twin = build_unet(filters=1, depth=1, normalization='batch', stochastic=False)
+    progress = fit(
+        model, source or Noise(), folder, rules, twin=twin, validation=[Noise().pair(2000)], **changes
+    )
+    return progress, [*(v for x in model.layers for v in x.variables), *model.optimizer.variables]
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
+    """In the middle of an epoch, with dropout, moving statistics, average, schedule and batches of two."""
+    rules = recipe(average=0.9, schedule='cosine', batch_size=2, checkpoint_seconds=0)
+    whole, expected = train_on_noise(tmp_path / 'whole', rules)
+    with pytest.raises(InterruptedError):
+        train_on_noise(tmp_path / 'parts', rules, Noise(9))
+    assert (tmp_path / 'parts' / CHECKPOINT).is_file()
+    resumed, found = train_on_noise(tmp_path / 'parts', rules)
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert (tmp_path / 'whole' / BEST).read_bytes() == (tmp_path / 'parts' / BEST).read_bytes()
+    assert [{**row, 'seconds': 0} for row in whole.rows] == [{**row, 'seconds': 0} for row in resumed.rows]
+    again, _ = train_on_noise(tmp_path / 'parts', rules, Noise(-1))  # nothing is left to do
+    assert again.step == whole.step
+
+
+def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path):
+    rules = {'epochs': 50, 'steps_per_epoch': 1, 'learning_rate': 0.0}
+    keras.utils.set_random_seed(0)
+    model, twin = networks(filters=1)
+    pairs = [Noise().pair(2000)]
+    progress = fit(model, Noise(), tmp_path, recipe(**rules, patience=2), twin=twin, validation=pairs)
+    assert (progress.best_epoch, progress.epoch, progress.finished) == (1, 3, 'patience')
+    more = fit(model, Noise(), tmp_path, recipe(**rules, patience=4), twin=twin, validation=pairs)
+    assert (more.epoch, more.finished) == (5, 'patience')
+
+
+def test_a_checkpoint_of_other_options_is_not_gone_on_from(tmp_path):
+    model = build_unet(filters=1, depth=1)
+    fit(model, Noise(), tmp_path, recipe(epochs=1), facts={'data': 'a'})
+    with pytest.raises(ModelError, match=r"begun with learning_rate 0\.005 \(now 0\.1\), data 'a'"):
+        fit(model, Noise(), tmp_path, recipe(learning_rate=0.1), facts={'data': 'b'})
+    with pytest.raises(ModelError, match='another network'):
+        fit(build_unet(filters=2, depth=1), Noise(), tmp_path, recipe(), facts={'data': 'a'})
+    (tmp_path / CHECKPOINT).write_bytes(b'damaged')
+    with pytest.raises(ModelError, match='cannot be read'):
+        fit(model, Noise(), tmp_path, recipe(), facts={'data': 'a'})
 
 
 def test_divergence_is_an_error(prepared, tmp_path):
-    source = synthesizer(load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5)
     model = build_unet(filters=2, depth=1)
     model.get_layer('logits').bias.assign(np.full(28, np.nan, np.float32))
     with pytest.raises(ModelError, match='diverged'):
-        train(model, source, tmp_path, steps=2)
+        fit(model, small(prepared), tmp_path, recipe())
 
 
 def test_the_commands_end_with_a_bundle(prepared, tmp_path):
@@ -131,7 +200,7 @@ def test_the_commands_end_with_a_bundle(prepared, tmp_path):
     card = tmp_path / 'card.json'
     card.write_text(json.dumps({'training': 'a test', 'limits': 'good for nothing'}))
     run('train', '--prepared', prepared, '--out-dir', tmp_path / 'run',
-        '--shape', 32, 32, 32, '--spacing', 6, '--steps', 2,
+        '--shape', 32, 32, 32, '--spacing', 6, '--steps', 2, '--check-every', 1,
         '--filters', 1, '--contrasts', 'ct', '--range', 'free=0', 'rotation=1')  # fmt: skip
     run('pack', '--prepared', prepared, '--trained', tmp_path / 'run', '--modality', 'ct',
         '--model-version', '7', '--card', card, '--pairs', 1, '--out-dir', tmp_path / 'bundle')  # fmt: skip
@@ -139,3 +208,4 @@ def test_the_commands_end_with_a_bundle(prepared, tmp_path):
     assert (bundle.modality, bundle.version, bundle.card['training']) == ('ct', '7', 'a test')
     assert 0 <= bundle.card['dice']['held_out_label_maps']['average'] <= 1
     assert bundle.architecture['filters'] == 1
+    assert 'dice_ct' in (tmp_path / 'run' / 'log.csv').read_text().splitlines()[0]

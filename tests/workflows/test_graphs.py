@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from itertools import product
+from pathlib import Path
 
 import networkx as nx
 import pytest
@@ -12,7 +13,8 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_brainseg.settings import Settings
 from bids_brainseg.workflows.base import init_brainseg_wf, subject_wf_name
-from bids_brainseg.workflows.examples import example_bundle, example_labels, example_record
+from bids_brainseg.workflows.examples import example_bundle, example_case, example_labels, example_record
+from bids_brainseg.workflows.training import init_training_wf
 
 STEPS = {
     'check', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'segment', 'back', 'measure',
@@ -233,3 +235,41 @@ def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
         'agreement_wf.figure', 'figures_wf.contours',
     }  # fmt: skip
     assert nodes['spoil'].inputs.severity == 0.5
+
+
+# === Training ===
+
+PAIR = {'check', 'classes', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'carry', 'agreement',
+        'figure', 'ds_pair'}  # fmt: skip
+
+
+def training_graph(settings, cases):
+    workflow = init_training_wf(
+        settings=settings, cases=cases, origins={cases[0].record.path: {'scan': 'x'}}, base=BUNDLES['FLAIR']
+    )
+    graph = generate_expanded_graph(workflow._create_flat_graph())
+    return {node.fullname.removeprefix('training_wf.'): node for node in graph.nodes()}, graph
+
+
+def test_training_prepares_scans_as_inference_does(settings):
+    record = scan('FLAIR')
+    nodes, graph = training_graph(settings, [example_case(record=record)])
+    part = 'sub_01_wf.FLAIR_wf.'
+    assert set(nodes) == {part + step for step in PAIR}
+    inferred, _ = expanded(settings, [record])
+    for step in ('coregister', 'prepare'):  # the same node: the same inputs
+        name = f'{part}preprocessing_wf.{step}'
+        assert nodes[name].inputs.get_hashval()[1] == inferred[name].inputs.get_hashval()[1]
+    both = wired(graph, nodes, f'{part}carry', f'{part}ds_pair')
+    assert both == [('out_file', 'labels')]
+    assert nodes[f'{part}ds_pair'].inputs.origin == {'scan': 'x'}
+
+
+def test_labels_are_carried_where_the_scan_is_not_the_t1w(settings):
+    case = example_case(record=scan('FLAIR'), t1w=Path('/data/sub-01/anat/sub-01_T1w.nii.gz'))
+    nodes, graph = training_graph(settings, [case])
+    part = 'sub_01_wf.FLAIR_wf.'
+    assert set(nodes) == {part + step for step in PAIR | {'check_t1w', 'align'}}
+    assert wired(graph, nodes, f'{part}align', f'{part}carry') == [('rigid', 'rigid')]
+    assert wired(graph, nodes, f'{part}classes', f'{part}align') == [('out_file', 'classes')]
+    assert nodes[f'{part}check_t1w'].inputs.in_file.endswith('sub-01_T1w.nii.gz')
