@@ -190,9 +190,9 @@ def score_bundle(bundle: Bundle, validation: Sequence, mc_samples: int | None, s
     count = bundle.mc_samples if mc_samples is None else mc_samples
     rows, spread = [], []
     for image, labels in validation:
-        posterior, _ = predict_samples(image, bundle, mc_samples=count, seed=seed)
-        rows.append(dice(posterior.mean().argmax(0), labels))
-        spread.append(mean_cv(mc_statistics(np.array(posterior.counts, float)).cv))
+        prediction, _ = predict_samples(image, bundle, mc_samples=count, seed=seed)
+        rows.append(dice(prediction.mean.argmax(0), labels))
+        spread.append(mean_cv(mc_statistics(np.array(prediction.labels.counts, float)).cv))
     names = [label.name for label in label_table()]
     averages = [dice_average(row) for row in rows]
     by_structure = {
