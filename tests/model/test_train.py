@@ -126,7 +126,7 @@ def test_training_learns_and_keeps_the_averaged_weights(prepared, tmp_path):
 class Noise:
     """Small pairs that depend on their number alone, until someone pulls the plug."""
 
-    def __init__(self, last=1000):
+    def __init__(self, last=1_000_000):
         self.last = last
 
     def pair(self, number):
