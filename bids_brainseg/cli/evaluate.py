@@ -275,6 +275,6 @@ def write_results(
         summary,
         figures=figures,
         failures=[outcome.as_failure() for outcome in outcomes if outcome.status != 'done'],
-        methods=methods_of(settings.output_dir),
+        methods=methods_of(settings.output_dir)[0],
     )
     print(f'evaluation: {page}')
