@@ -73,8 +73,7 @@ def init_template_wf(
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg']), name='outputnode')
 
-    check = pe.Node(CheckImage(), name='check', mem_gb=mem_gb)
-    check.inputs.trait_set(trait_change_notify=False, in_file=str(template.path))
+    check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)
     coregister = pe.Node(
         Coregister(
             reference=str(template.reference_path),

@@ -48,11 +48,7 @@ def comparison_figure(
     ValueError
         If the arrays differ in shape.
     """
-    if not np.shape(image) == np.shape(found) == np.shape(reference):
-        raise ValueError(
-            f'figures need arrays of one shape, found {np.shape(image)}, {np.shape(found)} and '
-            f'{np.shape(reference)}'
-        )
+    svg.same_shape(image=image, found=found, reference=reference)
     grid = svg.canonical(affine, np.shape(image))
     image, found, reference = (grid.view(np.asarray(array)) for array in (image, found, reference))
     layout = svg.plan(np.where(reference > 0, reference, found), grid, counts=PANELS)
