@@ -2,15 +2,21 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const $ = (id) => document.getElementById(id);
 // Okabe and Ito's colours, which most people can tell apart, without black and yellow, so both themes can show them.
-const palette = () => (dark.matches ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLOURS.slice(3)] : COLOURS);
+const palette = () => (isDark() ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLOURS.slice(3)] : COLOURS);
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#a6761d',
   '#66a61e', '#e7298a', '#1b9e77', '#7f7f7f'];
 const BUTTONS = ['toImage', 'zoom2d', 'pan2d', 'zoomIn2d', 'zoomOut2d', 'resetScale2d'];
 const CONTROLS = ['structure', 'measure', 'modality', 'colour', 'against', 'pair'];
 const dark = window.matchMedia('(prefers-color-scheme: dark)');
+// On paper colours are light, charts have a size that fits, and short tables are shown whole.
+const PAPER = { width: 940, height: 340 };
+const PAPER_ROWS = 200;
+const root = document.documentElement;
+const onPaper = () => root.classList.contains('paper');
+const isDark = () => dark.matches && !onPaper();
 const reasons = new Map(data.outliers.map(([scan, structure, why]) => [`${scan} ${structure}`, why]));
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 const escape = (text) => String(text ?? '').replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const number = (value) => (value === null ? 'n/a' : value.toLocaleString('en', { maximumSignificantDigits: 5 }).replace('-', '−'));
 const digits = { 'Brain, ml': 1, 'Ventricles, ml': 1, 'eTIV, ml': 1, 'Mean CV, %': 2, Alignment: 2 };
@@ -54,7 +60,7 @@ const layout = (more) => ({
   paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', margin: { l: 80, r: 20, t: 20, b: 60 },
   hovermode: 'closest', hoverlabel: { bgcolor: css('--card'), bordercolor: css('--line'), font: { color: css('--ink') }, align: 'left' },
   modebar: { bgcolor: 'rgba(0,0,0,0)', color: css('--line'), activecolor: css('--soft') },
-  legend: { orientation: 'h', y: 1.02, yanchor: 'bottom' }, ...more,
+  legend: { orientation: 'h', y: 1.02, yanchor: 'bottom' }, ...(onPaper() ? PAPER : {}), ...more,
 });
 const axis = (title, more) => ({ title: { text: title }, gridcolor: css('--line'), zerolinecolor: css('--line'), linecolor: css('--line'), automargin: true, ...more });
 
@@ -210,7 +216,7 @@ function refresh(ids) {
   for (const id of ids) if (stale.delete(id)) charts[id]();
 }
 function show() {
-  document.documentElement.classList.toggle('dark', dark.matches);
+  root.classList.toggle('dark', isDark());
   Object.keys(charts).forEach((id) => stale.add(id));
   refresh(visible);
 }
@@ -218,7 +224,7 @@ function show() {
 restore();
 show();
 drawTables();
-document.documentElement.dataset.ready = Math.round(performance.now());
+root.dataset.ready = Math.round(performance.now());
 const observer = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (isIntersecting) visible.add(target.id); else visible.delete(target.id);
@@ -226,7 +232,27 @@ const observer = new IntersectionObserver((entries) => {
   refresh(visible);
 }, { rootMargin: '100px' });
 Object.keys(charts).forEach((id) => observer.observe($(id)));
-window.addEventListener('beforeprint', () => refresh(Object.keys(charts)));
+
+// === Paper ===
+
+const chosenText = (id) => $(id).selectedOptions[0]?.text;
+let lengths = [];
+function toPaper() {
+  root.classList.add('paper');
+  $('chosen').textContent = [['Structure', 'structure'], ['Measure', 'measure'], ['Modality', 'modality'], ['Colour', 'colour']]
+    .filter(([, id]) => chosenText(id)).map(([name, id]) => `${name}: ${chosenText(id)}.`).join(' ');
+  lengths = [...document.querySelectorAll('table.dataTable')].map((node) => jQuery(node).DataTable()).map((table) => [table, table.page.info()]);
+  for (const [table, info] of lengths) if (info.recordsDisplay <= PAPER_ROWS) table.page.len(-1).draw(false);
+  show();
+  refresh(Object.keys(charts));
+}
+function fromPaper() {
+  root.classList.remove('paper');
+  for (const [table, info] of lengths) table.page.len(info.length).page(info.page).draw(false);
+  show();
+}
+window.addEventListener('beforeprint', toPaper);
+window.addEventListener('afterprint', fromPaper);
 for (const id of CONTROLS) $(id).addEventListener('change', () => { keep(); show(); });
 dark.addEventListener('change', show);
 window.addEventListener('hashchange', () => { if (location.hash.includes('=')) { restore(); show(); } });

@@ -239,7 +239,7 @@ def scan_parts(
     if 'viewer' in scan.figures:
         parts['viewer'] = _viewer(scan.figures['viewer'], room)
     if scan.rows:
-        parts['chart'] = volumes_chart(scan.rows, cv_threshold=threshold)
+        parts['chart'] = f'<div class="wide">{volumes_chart(scan.rows, cv_threshold=threshold)}</div>'
         parts['volumes'] = fragments.volumes_html(scan.rows, cv_threshold=threshold)
     parts['facts'] = fragments.facts_html(scan.qc, remarks(scan.qc))
     parts['numbers'] = fragments.numbers_html(scan.qc)

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..data import label_table
 from . import svg
-from .figures import HALO, STROKE, legible
+from .figures import STROKE, draw, group, pictures, structures
 
 #: Slices across x, y and z: few and large, since two outlines are to be told apart.
 PANELS = (3, 4, 4)
 REFERENCE_INK = '#ffffff'
+KEY = 'White: reference labels. Coloured, below them: found, one colour per structure.'
 WIDE = '.bb-figure .bb-under path{stroke-width:2.4px}'
 
 
@@ -48,40 +49,21 @@ def comparison_figure(
     ValueError
         If the arrays differ in shape.
     """
-    svg.same_shape(image=image, found=found, reference=reference)
-    grid = svg.canonical(affine, np.shape(image))
-    image, found, reference = (grid.view(np.asarray(array)) for array in (image, found, reference))
+    grid, (image, found, reference) = svg.oriented(affine, image=image, found=found, reference=reference)
     layout = svg.plan(np.where(reference > 0, reference, found), grid, counts=PANELS)
-    window = svg.display_window(image, reference > 0)
-    pictures, under, over = [], [], []
-    for panel in layout.panels:
-        pictures.append(svg.raster(svg.gray(svg.crop(image, panel, window[0]), window), panel))
-        under.append(svg.placed(_outlines(svg.crop(found, panel)), panel))
-        over.append(svg.placed(_outlines(svg.crop(reference, panel), REFERENCE_INK), panel))
-    keys = svg.text(
-        8,
-        layout.height + 16,
-        'White: reference labels. Coloured, below them: found, one colour per structure.',
-    )
-    body = [
-        f'<g class="bb-scan">{"".join(pictures)}</g>',
-        f'<g class="bb-lines bb-under">{"".join(under)}</g>',
-        f'<g class="bb-lines">{"".join(over)}</g>',
-        f'<g class="bb-marks" {HALO}>{"".join(svg.marks(panel) for panel in layout.panels)}</g>',
-        keys,
+    table = label_table()
+    layers = [
+        group(pictures(image, layout, svg.display_window(image, reference > 0)), 'bb-scan'),
+        group(structures(found, layout, table), 'bb-lines bb-under'),
+        group(structures(reference, layout, table, ink=REFERENCE_INK), 'bb-lines'),
     ]
-    document = svg.document(
-        body, layout.height + 28, title='Found against reference', kind='comparison', style=STROKE + WIDE
-    )
-    return svg.write_whole(document, out_file)
-
-
-def _outlines(plane: np.ndarray, color: str | None = None) -> str:
-    """Trace every structure of a slice, in its own colour or in one."""
-    present = np.flatnonzero(np.bincount(plane.ravel(), minlength=len(label_table())))
-    return ''.join(
-        f'<path class="bb-{label.index}" stroke="{color or legible(label.color)}" '
-        f'd="{svg.outline(plane == label.index)}"/>'
-        for label in label_table()[1:]
-        if label.index in present
+    legend = svg.text(8, layout.height + 16, KEY), layout.height + 28
+    return draw(
+        layers,
+        layout,
+        legend,
+        out_file,
+        title='Found against reference',
+        kind='comparison',
+        style=STROKE + WIDE,
     )

@@ -61,43 +61,36 @@ def alignment_figure(
     ValueError
         If the three arrays differ in shape.
     """
-    svg.same_shape(scan=scan, reference=reference, mask=mask)
-    grid = svg.canonical(affine, np.shape(scan))
-    scan, reference, mask = (
-        grid.view(np.asarray(array)) for array in (scan, reference, np.asarray(mask) > 0)
+    grid, (scan, reference, mask) = svg.oriented(
+        affine, scan=scan, reference=reference, mask=np.asarray(mask) > 0
     )
     layout = svg.plan(mask, grid, margin=16)
-    images = {'scan': scan, 'reference': reference}
-    windows = {name: svg.display_window(image, mask) for name, image in images.items()}
-    layers: dict[str, list[str]] = {'scan': [], 'reference': [], 'edges': [], 'mask': [], 'marks': []}
+    window = svg.display_window(reference, mask)
+    edges, outlines = [], []
     for panel in layout.panels:
-        for name, image in images.items():
-            window = windows[name]
-            layers[name].append(svg.raster(svg.gray(svg.crop(image, panel, window[0]), window), panel))
         inside = svg.crop(mask, panel)
-        edges = svg.edges(svg.crop(reference, panel).astype(float), inside, windows['reference'])
-        layers['edges'].append(svg.placed(f'<path d="{edges}"/>', panel))
-        layers['mask'].append(svg.placed(f'<path d="{svg.outline(inside)}"/>', panel))
-        layers['marks'].append(svg.marks(panel))
-    body = [
-        _group(layers['scan'], 'bb-scan'),
-        _group(layers['reference'], 'bb-reference'),
-        _group(layers['edges'], 'bb-lines bb-edges', f'stroke="{EDGE_INK}" stroke-opacity=".85"'),
-        _group(layers['mask'], 'bb-lines', f'stroke="{MASK_INK}"'),
-        _group(layers['marks'], 'bb-marks', HALO),
+        lines = svg.edges(svg.crop(reference, panel).astype(float), inside, window)
+        edges.append(svg.placed(f'<path d="{lines}"/>', panel))
+        outlines.append(svg.placed(f'<path d="{svg.outline(inside)}"/>', panel))
+    layers = [
+        group(pictures(scan, layout, svg.display_window(scan, mask)), 'bb-scan'),
+        group(pictures(reference, layout, window), 'bb-reference'),
+        group(edges, 'bb-lines bb-edges', f'stroke="{EDGE_INK}" stroke-opacity=".85"'),
+        group(outlines, 'bb-lines', f'stroke="{MASK_INK}"'),
     ]
     keys = [('brain of the reference', MASK_INK), ('edges of the reference', EDGE_INK)]
     legend, height = _legend(keys, layout.height)
     if quality is not None and np.isfinite(quality):
         legend += svg.text(svg.WIDTH - 8, height - 9, f'alignment {quality:.2f}', anchor='end')
-    document = svg.document(
-        [*body, legend],
-        height,
+    return draw(
+        layers,
+        layout,
+        (legend, height),
+        out_file,
         title='Alignment to the reference',
         kind='alignment',
         style=STROKE + EDGES + FLIP,
     )
-    return svg.write_whole(document, out_file)
 
 
 def contours_figure(
@@ -133,34 +126,16 @@ def contours_figure(
     ValueError
         If the arrays differ in shape.
     """
-    svg.same_shape(image=image, labels=labels)
     table = label_table() if table is None else table
-    grid = svg.canonical(affine, np.shape(image))
-    image, labels = grid.view(np.asarray(image)), grid.view(np.asarray(labels))
+    grid, (image, labels) = svg.oriented(affine, image=image, labels=labels)
     layout = svg.plan(labels, grid)
-    window = svg.display_window(image, labels > 0)
-    pictures, outlines = [], []
-    for panel in layout.panels:
-        pictures.append(svg.raster(svg.gray(svg.crop(image, panel, window[0]), window), panel))
-        plane = svg.crop(labels, panel)
-        present = np.flatnonzero(np.bincount(plane.ravel(), minlength=len(table)))
-        shown = [label for label in table if label.index in present and label.index > 0]
-        traced = [(label, svg.outline(plane == label.index)) for label in shown]
-        paths = [
-            f'<path class="bb-{label.index}" stroke="{legible(label.color)}" d="{path}"/>'
-            for label, path in traced
-        ]
-        outlines.append(svg.placed(''.join(paths), panel))
-    legend, height = _legend(_structures(table), layout.height)
-    body = [
-        _group(pictures, 'bb-scan'),
-        _group(outlines, 'bb-lines'),
-        _group([svg.marks(panel) for panel in layout.panels], 'bb-marks', HALO),
-        legend,
+    layers = [
+        group(pictures(image, layout, svg.display_window(image, labels > 0)), 'bb-scan'),
+        group(structures(labels, layout, table), 'bb-lines'),
     ]
-    return svg.write_whole(
-        svg.document(body, height, title='Outlines of the structures', kind='contours', style=STROKE),
-        out_file,
+    legend = _legend(_names(table), layout.height)
+    return draw(
+        layers, layout, legend, out_file, title='Outlines of the structures', kind='contours', style=STROKE
     )
 
 
@@ -192,23 +167,66 @@ def uncertainty_figure(
     ValueError
         If the arrays differ in shape.
     """
-    svg.same_shape(image=image, entropy=entropy, labels=labels)
-    grid = svg.canonical(affine, np.shape(image))
-    image, entropy, labels = (grid.view(np.asarray(array)) for array in (image, entropy, labels))
+    grid, (image, entropy, labels) = svg.oriented(affine, image=image, entropy=entropy, labels=labels)
     layout = svg.plan(labels, grid)
     window = svg.display_window(image, labels > 0)
-    pictures = []
-    for panel in layout.panels:
-        base = svg.gray(svg.crop(image, panel, window[0]), window)
-        pixels = blend(base, svg.crop(entropy, panel))
-        pictures.append(svg.raster(pixels, panel, density=1.3, quality=78))
-    legend, height = _colour_bar(layout.height)
-    body = [
-        _group(pictures, 'bb-scan'),
-        _group([svg.marks(panel) for panel in layout.panels], 'bb-marks', HALO),
-        legend,
+    rasters = [
+        svg.raster(
+            blend(gray(image, panel, window), svg.crop(entropy, panel)), panel, density=1.3, quality=78
+        )
+        for panel in layout.panels
     ]
-    return svg.write_whole(svg.document(body, height, title='Uncertainty', kind='uncertainty'), out_file)
+    layers, legend = [group(rasters, 'bb-scan')], _colour_bar(layout.height)
+    return draw(layers, layout, legend, out_file, title='Uncertainty', kind='uncertainty')
+
+
+def gray(image: np.ndarray, panel: svg.Panel, window: tuple[float, float]) -> np.ndarray:
+    """Return the gray pixels of a panel, (across, up) uint8; black outside the volume."""
+    return svg.gray(svg.crop(image, panel, window[0]), window)
+
+
+def pictures(image: np.ndarray, layout: svg.Layout, window: tuple[float, float]) -> list[str]:
+    """Draw the slices of a canonical volume, one to a panel."""
+    return [svg.raster(gray(image, panel, window), panel) for panel in layout.panels]
+
+
+def structures(
+    labels: np.ndarray, layout: svg.Layout, table: Sequence[Label], ink: str | None = None
+) -> list[str]:
+    """Outline every structure of a canonical label volume in every panel, in its own colour or in one."""
+    outlines = []
+    for panel in layout.panels:
+        plane = svg.crop(labels, panel)
+        present = np.flatnonzero(np.bincount(plane.ravel(), minlength=len(table)))
+        paths = [
+            f'<path class="bb-{label.index}" stroke="{ink or legible(label.color)}" '
+            f'd="{svg.outline(plane == label.index)}"/>'
+            for label in table
+            if label.index > 0 and label.index in present
+        ]
+        outlines.append(svg.placed(''.join(paths), panel))
+    return outlines
+
+
+def draw(
+    layers: list[str],
+    layout: svg.Layout,
+    legend: tuple[str, float],
+    out_file: str | os.PathLike,
+    *,
+    title: str,
+    kind: str,
+    style: str = '',
+) -> Path:
+    """Write a figure: its layers, what marks the panels, and the legend with the height it ends at."""
+    marks = group([svg.marks(panel) for panel in layout.panels], 'bb-marks', HALO)
+    document = svg.document([*layers, marks, legend[0]], legend[1], title=title, kind=kind, style=style)
+    return svg.write_whole(document, out_file)
+
+
+def group(parts: list[str], kind: str, attributes: str = '') -> str:
+    """Put the parts of a layer into one element with a class."""
+    return f'<g class="{kind}" {attributes}>' + '\n'.join(parts) + '</g>'
 
 
 def blend(base: np.ndarray, entropy: np.ndarray) -> np.ndarray:
@@ -232,11 +250,7 @@ def colours(entropy: np.ndarray) -> np.ndarray:
     return colormaps[ENTROPY_MAP](ENTROPY_FROM + (1 - ENTROPY_FROM) * share)[..., :3]
 
 
-def _group(parts: list[str], kind: str, attributes: str = '') -> str:
-    return f'<g class="{kind}" {attributes}>' + '\n'.join(parts) + '</g>'
-
-
-def _structures(table: Sequence[Label]) -> list[tuple[str, str]]:
+def _names(table: Sequence[Label]) -> list[tuple[str, str]]:
     """Name and colour once for each pair of sides."""
     keys = {}
     for label in table:
@@ -256,7 +270,7 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
             f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{color}"/>'
             + svg.text(x + 15, y, name)
         )
-    return _group(parts, 'bb-legend'), y + 12.0
+    return group(parts, 'bb-legend'), y + 12.0
 
 
 def _colour_bar(top: float) -> tuple[str, float]:
@@ -274,4 +288,4 @@ def _colour_bar(top: float) -> tuple[str, float]:
     meaning = '0: certain. 0.21: two structures equally likely. 0.33: three. Uncoloured: below 0.02.'
     parts.append(svg.text(x + width + 34, y + 9, 'entropy of the mean softmax / log 28'))
     parts.append(svg.text(x + width + 34, y + 23, meaning, fill=svg.FAINT))
-    return _group(parts, 'bb-bar'), y + 34
+    return group(parts, 'bb-bar'), y + 34

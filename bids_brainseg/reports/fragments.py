@@ -112,9 +112,10 @@ def overview_html(scans: Iterable[tuple[str, str, Mapping]]) -> str:
             f'<td class="n">{number(numbers.get("alignment"), 2)}</td></tr>'
         )
     return (
-        '<table class="overview"><thead><tr><th>Scan</th><th>Verdict</th><th class="n">Brain</th>'
+        '<div class="wide"><table class="overview"><thead><tr><th>Scan</th><th>Verdict</th>'
+        '<th class="n">Brain</th>'
         '<th class="n">Ventricles</th><th class="n">Mean CV</th><th class="n">Alignment</th></tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table>'
+        f'<tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 

@@ -81,6 +81,15 @@ def canonical(affine: np.ndarray, shape: tuple[int, ...]) -> Canonical:
     return Canonical(tuple(order), reverse, spacing[order], np.asarray(affine, float) @ to_input)
 
 
+def oriented(affine: np.ndarray, **arrays: np.ndarray) -> tuple[Canonical, list[np.ndarray]]:
+    """Return the canonical grid of three-dimensional arrays and their views on it; refuse others."""
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 3 for shape in shapes.values()):
+        raise ValueError(f'figures need 3D arrays of one shape, found {shapes}')
+    grid = canonical(affine, next(iter(shapes.values())))
+    return grid, [grid.view(np.asarray(array)) for array in arrays.values()]
+
+
 def bounding_box(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
     """Return [start, stop) per axis around the true voxels, or the whole array where there are none."""
     box = []
@@ -282,13 +291,6 @@ def document(body: list[str], height: float, *, title: str, kind: str, style: st
         + '\n'.join(body)
         + '\n</svg>\n'
     )
-
-
-def same_shape(**arrays: np.ndarray) -> None:
-    """Refuse arrays that are not on one three-dimensional grid."""
-    shapes = {name: np.shape(array) for name, array in arrays.items()}
-    if len(set(shapes.values())) != 1 or any(len(shape) != 3 for shape in shapes.values()):
-        raise ValueError(f'figures need 3D arrays of one shape, found {shapes}')
 
 
 def write_whole(text: str, path: str | os.PathLike) -> Path:

@@ -61,9 +61,7 @@ def viewer_figure(
     ValueError
         If the arrays differ in shape.
     """
-    svg.same_shape(image=image, labels=labels, entropy=entropy)
-    grid = svg.canonical(affine, np.shape(image))
-    image, labels, entropy = (grid.view(np.asarray(array)) for array in (image, labels, entropy))
+    grid, (image, labels, entropy) = svg.oriented(affine, image=image, labels=labels, entropy=entropy)
     window = svg.display_window(image, labels > 0)
     shape, target = viewer_grid(grid, head_box(image, labels, window))
     place = (grid.affine, shape, target, np.eye(4))

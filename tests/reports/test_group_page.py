@@ -99,11 +99,11 @@ def test_a_column_of_many_values_is_no_legend(tmp_path):
 # === In a browser ===
 
 
-def browse(address: str, profile: Path) -> tuple[str, list[str]]:
+def browse(address: str, profile: Path, *options: str, act: str = '--dump-dom') -> tuple[str, list[str]]:
     """Return the page as drawn, and what the console said."""
     run = subprocess.run(
         [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--window-size=1400,4000',
-         f'--user-data-dir={profile}', '--enable-logging=stderr', '--virtual-time-budget=5000', '--dump-dom',
+         f'--user-data-dir={profile}', '--enable-logging=stderr', '--virtual-time-budget=5000', act, *options,
          address],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
@@ -164,3 +164,44 @@ def test_the_browser_tells_of_errors(tmp_path):
     """The two tests above would pass with a browser that keeps quiet."""
     (tmp_path / 'bad.html').write_text('<script>throw new Error("seen")</script>')
     assert 'seen' in browse((tmp_path / 'bad.html').as_uri(), tmp_path / 'profile')[1][0]
+
+
+@pytest.mark.integration
+@needs_chromium
+def test_on_paper_it_is_light_whole_and_as_before_afterwards(page, tmp_path):
+    probe = """
+    <script>addEventListener('load', () => setTimeout(() => {
+      const look = () => ({
+        ink: document.querySelector('#trend').layout.font.color,
+        width: document.querySelector('#trend').layout.width ?? null,
+        rows: document.querySelectorAll('#scan-table tbody tr').length,
+        chosen: document.getElementById('chosen').textContent,
+      });
+      const told = [look()];
+      for (const kind of ['beforeprint', 'afterprint']) { dispatchEvent(new Event(kind)); told.push(look()); }
+      document.body.dataset.told = JSON.stringify(told);
+    }, 2000));</script></body>"""
+    printed = page.with_name('printed.html')
+    printed.write_text(page.read_text().replace('</body>', probe))
+    dom, complaints = browse(
+        f'{printed.as_uri()}#modality=T1w', tmp_path, '--blink-settings=preferredColorScheme=0'
+    )
+    assert complaints == []
+    before, paper, after = json.loads(html.unescape(re.search(r'data-told="([^"]*)"', dom)[1]))
+    scans = len(data_of(page)['rows']['rows'])
+    assert (before['rows'], paper['rows'], after['rows']) == (25, scans, 25)
+    assert before['ink'] == after['ink'] == '#e3e6e9'  # the browser is dark
+    assert paper['ink'] == '#1d2126'
+    assert 600 < paper['width'] < 960  # across, a letter's width less the margins
+    assert after['width'] is None
+    assert 'Modality: T1w.' in paper['chosen']
+
+
+@pytest.mark.integration
+@needs_chromium
+def test_it_prints_across(page, tmp_path):
+    target = tmp_path / 'group.pdf'
+    browse(page.as_uri(), tmp_path / 'profile', act=f'--print-to-pdf={target}')
+    boxes = re.findall(rb'/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]', target.read_bytes())
+    assert 3 <= len(boxes) <= 12
+    assert all(float(width) > float(height) for width, height in boxes)
