@@ -275,6 +275,36 @@ def voxel_map(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLike) ->
     return np.round(composed, 10)
 
 
+def occupied_box(array: ArrayLike) -> tuple[slice, ...]:
+    """Find the smallest box that holds all that is not 0.
+
+    Parameters
+    ----------
+    array : (I, J, K) array_like
+        Not negative: a mask, or labels.
+
+    Returns
+    -------
+    tuple of three slices
+        The whole array where everything is 0.
+
+    Examples
+    --------
+    >>> occupied_box(np.pad(np.ones((1, 2, 3), bool), ((2, 0), (0, 1), (1, 1))))
+    (slice(2, 3, None), slice(0, 2, None), slice(1, 4, None))
+    """
+    array = np.asarray(array)
+    # The maximum of whole planes runs at the speed of memory, in either order of the axes.
+    front, side = array.max(axis=0), array.max(axis=2)
+    box = []
+    for size, found in zip(
+        array.shape, (side.max(axis=1), front.max(axis=1), front.max(axis=0)), strict=True
+    ):
+        hit = np.flatnonzero(found)
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, size))
+    return tuple(box)
+
+
 def covering_box(
     mapping: NDArray[np.float64], lower: ArrayLike, upper: ArrayLike, shape: Sequence[int]
 ) -> tuple[slice, slice, slice]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from .geometry import occupied_box
 from .volumes import N_CLASSES
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
@@ -46,6 +47,7 @@ def largest_pieces(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]
     [nan, 0.75, 1.0]
     """
     labels = np.asarray(labels)
+    labels = labels[occupied_box(labels)]
     shares = np.full(n, np.nan)
     for index, box in enumerate(ndimage.find_objects(labels, n - 1), 1):
         if box is not None:
@@ -61,7 +63,7 @@ def cut_share(mask: ArrayLike) -> float:
     Parameters
     ----------
     mask : (I, J, K) array_like
-        Not zero inside.
+        Above zero inside, zero elsewhere.
 
     Returns
     -------
@@ -77,13 +79,15 @@ def cut_share(mask: ArrayLike) -> float:
     >>> cut_share(mask), cut_share(mask[:, :, 1:])
     (0.0, 1.0)
     """
-    mask = np.asarray(mask) != 0
-    shares = []
-    for axis in range(mask.ndim):
-        areas = np.count_nonzero(mask, axis=tuple(i for i in range(mask.ndim) if i != axis))
-        if not areas.max():
-            return float('nan')
-        shares += [areas[0] / areas.max(), areas[-1] / areas.max()]
+    mask = np.asarray(mask)
+    box = occupied_box(mask)
+    inside, shares = mask[box] != 0, [0.0]
+    if not inside.any():
+        return float('nan')
+    for axis, piece in enumerate(box):
+        areas = np.count_nonzero(inside, axis=tuple(i for i in range(mask.ndim) if i != axis))
+        shares += [areas[0] / areas.max()] * (piece.start == 0)
+        shares += [areas[-1] / areas.max()] * (piece.stop == mask.shape[axis])
     return float(max(shares))
 
 
@@ -116,6 +120,8 @@ def tissue_signal(
     doi:10.1007/s10278-006-0264-x, without the noise of air, which CT and skull-stripped scans do not have.
     """
     image, labels = np.asarray(image), np.asarray(labels)
+    box = occupied_box(labels)
+    image, labels = image[box], labels[box]
     (bright, spread), (other, other_spread) = (
         _centre_and_spread(image[np.isin(labels, classes)]) for classes in (white, grey)
     )
@@ -150,8 +156,9 @@ def saturated_share(image: ArrayLike, inside: ArrayLike) -> float:
         inside.
     """
     image, inside = np.asarray(image), np.asarray(inside, bool)
-    count = np.count_nonzero(inside)
-    return float(np.count_nonzero(image[inside] >= image.max()) / count) if count else float('nan')
+    box = occupied_box(inside)
+    values = image[box][inside[box]]
+    return float(np.mean(values >= image.max())) if values.size else float('nan')
 
 
 def population_scores(

@@ -182,11 +182,9 @@ def resample_labels_nearest(
         raise ValueError(f'Expected a label map of three dimensions, got shape {np.shape(labels)}')
     out = np.zeros([int(n) for n in target_shape], dtype=np.uint8)
     mapping = geometry.voxel_map(affine, target_affine, matrix)
-    found = ndimage.find_objects((labels != 0).view(np.uint8))
-    if not found:
-        return out
-    source, local = labels[found[0]], mapping.copy()
-    local[:3, 3] -= [piece.start for piece in found[0]]
+    found = geometry.occupied_box(labels)
+    source, local = np.asarray(labels)[found], mapping.copy()
+    local[:3, 3] -= [piece.start for piece in found]
     box = geometry.covering_box(geometry.invert(local), [-0.5] * 3, np.array(source.shape) - 0.5, out.shape)
     if box[0].stop:
         out[box] = geometry.sample_box(source.astype(np.uint8), local, box, order=0, mode='grid-constant')

@@ -14,6 +14,8 @@ from bids_brainseg.core import geometry
 N_CLASSES = 28
 #: Class indices of the lateral (left, right), third and fourth ventricles.
 VENTRICLES = (5, 12, 13, 18)
+#: Voxels that are counted at a time.
+PIECE = 1 << 20
 
 
 class MCStatistics(NamedTuple):
@@ -58,11 +60,11 @@ def label_volumes(labels: NDArray, voxel_mm3: float, n: int = N_CLASSES) -> NDAr
     >>> label_volumes(np.array([[[0, 1, 1, 2]]]), 2.0, n=4).tolist()
     [2.0, 4.0, 2.0, 0.0]
     """
-    labels = np.asarray(labels)
+    flat = np.ravel(labels, order='K')
     counts = np.zeros(n, dtype=np.int64)
-    # Slab by slab: bincount converts to 64-bit integers, eight times the size of the scan.
-    for slab in labels:
-        found = np.bincount(slab.ravel(), minlength=n)
+    # Piece by piece: bincount converts to 64-bit integers, eight times the size of the scan.
+    for start in range(0, flat.size, PIECE):
+        found = np.bincount(flat[start : start + PIECE], minlength=n)
         if len(found) > n:
             raise ValueError(f'Expected labels from 0 to {n - 1}, found {len(found) - 1}')
         counts += found

@@ -171,11 +171,12 @@ def of_passes(samples: dict, cv: np.ndarray, entropy: np.ndarray, labels: np.nda
     """Measure how sure the network is; nothing but the entropy if there was a single pass."""
     overlap = [value for value in samples['mc_iou'][1:] if value is not None]
     many = len(samples['counts']) > 1
-    inside = labels > 0
+    box = geometry.occupied_box(labels)
+    inside = labels[box] > 0
     return {
         'cv_mean': volumes.mean_cv(cv),
         'mc_iou_mean': float(np.mean(overlap)) if overlap and many else float('nan'),
-        'entropy_mean': float(entropy[inside].mean()) if inside.any() else float('nan'),
+        'entropy_mean': float(entropy[box][inside].mean(dtype=float)) if inside.any() else float('nan'),
         'mutual_information_mean': samples['mutual_information_mean'] if many else float('nan'),
     }
 

@@ -100,7 +100,9 @@ class RunningSums(keras.layers.Layer):
         """
         self.total.assign_add(probabilities)
         self.entropy.assign_add(entropy(probabilities))
-        return ops.cast(ops.argmax(probabilities, axis=-1), 'uint8')
+        # TensorFlow's argmax takes four times as long on a processor.
+        _, winner = ops.top_k(probabilities, 1, sorted=False)
+        return ops.cast(ops.squeeze(winner, -1), 'uint8')
 
     def compute_output_spec(self, probabilities):
         """Return shape and type of the labels."""

@@ -18,6 +18,8 @@ import contourpy
 import numpy as np
 from PIL import Image
 
+from ..core.geometry import occupied_box
+
 WIDTH = 1200.0  # user units, near CSS pixels on a page
 GAP = 6.0
 PANELS = (5, 6, 6)  # how many slices across x (sagittal), y (coronal), z (axial)
@@ -90,13 +92,9 @@ def oriented(affine: np.ndarray, **arrays: np.ndarray) -> tuple[Canonical, list[
     return grid, [grid.view(np.asarray(array)) for array in arrays.values()]
 
 
-def bounding_box(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """Return [start, stop) per axis around the true voxels, or the whole array where there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        hit = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
-        box.append((int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, mask.shape[axis]))
-    return tuple(box)
+def bounding_box(labels: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return [start, stop) per axis around what is labelled, or the whole array where nothing is."""
+    return tuple((piece.start, piece.stop) for piece in occupied_box(labels))
 
 
 def choose_slices(labels: np.ndarray, axis: int, box, n: int) -> list[int]:
@@ -126,7 +124,7 @@ def plan(
     labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labelled; counts of
     slices across x, y and z.
     """
-    box = bounding_box(labels > 0)
+    box = bounding_box(labels)
     rows = [(axis, choose_slices(labels, axis, box, counts[axis])) for axis in (2, 1, 0)]
     grown = [
         (start - round(margin / step), stop + round(margin / step))

@@ -89,7 +89,7 @@ def head_box(image: np.ndarray, labels: np.ndarray, window: tuple[float, float])
     """
     bright = image > window[0] + 0.1 * (window[1] - window[0])
     box = []
-    for axis, (start, stop) in enumerate(svg.bounding_box(labels > 0)):
+    for axis, (start, stop) in enumerate(svg.bounding_box(labels)):
         share = bright.mean(axis=tuple(i for i in range(3) if i != axis))
         hit = np.flatnonzero(share > 0.01)
         box.append((min(start, *hit[:1]), max(stop, *(hit[-1:] + 1))) if hit.size else (start, stop))

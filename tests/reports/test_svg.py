@@ -52,7 +52,7 @@ def test_bounding_box():
     mask = np.zeros((5, 6, 7), bool)
     mask[1:3, 2, 4:7] = True
     assert svg.bounding_box(mask) == ((1, 3), (2, 3), (4, 7))
-    assert svg.bounding_box(np.zeros((5, 6), bool)) == ((0, 5), (0, 6))
+    assert svg.bounding_box(np.zeros((5, 6, 7), bool)) == ((0, 5), (0, 6), (0, 7))
 
 
 def test_slices_go_where_the_structures_are():
@@ -60,7 +60,7 @@ def test_slices_go_where_the_structures_are():
     labels[..., 20:180] = 1
     for structure in range(2, 12):  # ten small ones close together
         labels[structure - 2, 0, 100:110] = structure
-    chosen = svg.choose_slices(labels, 2, svg.bounding_box(labels > 0), 6)
+    chosen = svg.choose_slices(labels, 2, svg.bounding_box(labels), 6)
     assert len(chosen) == 6
     assert all(20 <= index < 180 for index in chosen)
     assert (
@@ -70,7 +70,7 @@ def test_slices_go_where_the_structures_are():
 
 def test_slices_are_never_more_than_there_are():
     labels = np.ones((8, 8, 3), np.uint8)
-    assert svg.choose_slices(labels, 2, svg.bounding_box(labels > 0), 6) == [0, 1, 2]
+    assert svg.choose_slices(labels, 2, svg.bounding_box(labels), 6) == [0, 1, 2]
 
 
 @pytest.mark.parametrize('zooms', [(1, 1, 1), (0.7, 0.7, 0.7), (1, 1, 5)])
