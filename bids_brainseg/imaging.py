@@ -420,7 +420,8 @@ def _forms_disagreement(header, shape: Sequence[int]) -> float | None:
 def _stored_values(array: NDArray, dtype: np.dtype, slope: float | None) -> NDArray:
     """Convert to the type on disk, and refuse to do so where numbers would change."""
     if slope is not None:
-        array = np.round(array / slope)
+        array = array * np.array(1 / slope, np.result_type(array, np.float32))
+        np.rint(array, out=array)
     if array.dtype == dtype:
         return array
     if dtype.kind in 'iu':
@@ -428,7 +429,7 @@ def _stored_values(array: NDArray, dtype: np.dtype, slope: float | None) -> NDAr
         if not (array.min() >= limits.min and array.max() <= limits.max):  # also if there is a nan
             raise ValueError(f'Values from {array.min()} to {array.max()} do not fit {dtype}')
     stored = array.astype(dtype)
-    if dtype.kind in 'iu' and not np.array_equal(stored, array):
+    if dtype.kind in 'iu' and slope is None and not np.array_equal(stored, array):
         raise ValueError(f'Values are not whole numbers and would be cut to {dtype}')
     return stored
 

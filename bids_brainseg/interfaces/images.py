@@ -134,7 +134,7 @@ class BackToScan(SimpleInterface):
         if self.inputs.method == 'nearest':
             labels = resample_labels_nearest(posterior.argmax(axis=0), *to_scan, scan_to_reference)
         else:
-            labels = resample_posterior(posterior, *to_scan, scan_to_reference, threads=threads).labels
+            labels = resample_posterior(posterior, *to_scan, scan_to_reference, threads=threads)
         # Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
         step = 1 / 255
         entropy = resample_map(
