@@ -28,12 +28,13 @@ from bids_brainseg.bids.query import find_images
 from bids_brainseg.core.geometry import invert
 from bids_brainseg.imaging import load_image
 from bids_brainseg.model.bundle import find_bundle, load_bundle
+from bids_brainseg.registration.search import similarity
 
 
 def displacement(rng) -> np.ndarray:
     """Draw a rigid motion: up to 30 degrees about each axis, up to 300 mm along each."""
     vector = np.array([*rng.uniform(-300, 300, 3), *rng.uniform(-30, 30, 3), 0.0])
-    return registration._similarity(vector, np.zeros(3), np.zeros(3))
+    return similarity(vector, np.zeros(3), np.zeros(3))
 
 
 def distance(found, expected, points) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from heads import SHAPE, far_away_grid, reference, scan, truth
 from nitransforms.linear import load as load_linear
+from scipy import ndimage
 
 from bids_brainseg import transforms
 from bids_brainseg.core import geometry
@@ -52,3 +54,65 @@ def test_other_transforms_are_refused(tmp_path):
     )
     with pytest.raises(RegistrationError, match='Euler3DTransform'):
         transforms.load_itk_affine(path)
+
+
+def test_itk_reads_and_applies_the_transform(tmp_path):
+    """ITK, given the file, resamples the scan to the same image as our own resampling."""
+    # Wrapping modules by name: asking `itk` for a filter loads every library it could ever need.
+    from itk import (
+        itkAffineTransformPython,
+        itkResampleImageFilterPython,
+        itkTransformFileReaderPython,
+        itkTxtTransformIOPython,
+    )
+
+    matrix = truth(17, -9, (1.1, 0.95, 1.02), (12, -7, 20))
+    path = transforms.save_itk_affine(matrix, tmp_path / 'xfm.txt')
+    np.testing.assert_allclose(transforms.load_itk_affine(path), matrix, atol=1e-12)
+
+    affine, shape = far_away_grid()
+    affine[:3, 3] -= (300, -250, 400)
+    moving = scan(truth(), affine, shape)
+    fixed, fixed_affine, _ = reference()
+    ours = geometry.resample(moving, affine, SHAPE, fixed_affine, matrix, order=1, antialias=False)
+
+    reader = itkTransformFileReaderPython.itkTransformFileReaderTemplateD.New()
+    reader.SetFileName(str(path))
+    reader.SetTransformIO(itkTxtTransformIOPython.itkTxtTransformIOTemplateD.New())
+    reader.Update()
+    resampler = itkResampleImageFilterPython.itkResampleImageFilterIF3IF3.New()
+    source, target = to_itk(moving, affine), to_itk(fixed, fixed_affine)  # named: they look at our memory
+    resampler.SetInput(source)
+    resampler.SetReferenceImage(target)
+    resampler.UseReferenceImageOn()
+    found = itkAffineTransformPython.itkAffineTransformD3.cast(reader.GetTransformList().front())
+    resampler.SetTransform(found)
+    resampler.Update()
+    theirs = from_itk(resampler.GetOutput())
+    inner = ndimage.binary_erosion(
+        ours != 0, iterations=2
+    )  # what lies beyond the scan is each one's own business
+    assert inner.sum() > 0.3 * inner.size
+    np.testing.assert_allclose(ours[inner], theirs[inner], atol=1e-2)
+
+
+def to_itk(array, affine):
+    from itk import itkPyBufferPython
+
+    array = np.ascontiguousarray(array.transpose(2, 1, 0), dtype=np.float32)
+    image = itkPyBufferPython.itkPyBufferIF3._GetImageViewFromArray(array, list(array.shape[::-1]), 1)
+    image.array = array  # the image looks at this memory
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    sizes = geometry.voxel_sizes(affine)
+    image.SetSpacing(sizes.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection(lps[:3, :3] / sizes)
+    return image
+
+
+def from_itk(image):
+    from itk import itkPyBufferPython
+
+    shape = [int(n) for n in image.GetBufferedRegion().GetSize()][::-1]
+    view = itkPyBufferPython.itkPyBufferIF3._GetArrayViewFromImage(image)
+    return np.frombuffer(view, np.float32).reshape(shape).transpose(2, 1, 0).copy()

@@ -7,7 +7,7 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from ..interfaces.images import Prepare
-from ..interfaces.registration import Coregister
+from .steps import coregister_node
 
 
 def init_preprocessing_wf(
@@ -52,17 +52,13 @@ def init_preprocessing_wf(
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['registration', 'prepared']), name='outputnode')
 
-    coregister = pe.Node(
-        Coregister(
-            reference=str(bundle.reference_path),
-            reference_mask=str(bundle.mask_path),
-            num_threads=threads,
-            random_seed=random_seed,
-            **registration_window(bundle.intensity),
-        ),
-        name='coregister',
-        n_procs=threads,
+    coregister = coregister_node(
+        reference=bundle.reference_path,
+        mask=bundle.mask_path,
+        threads=threads,
+        random_seed=random_seed,
         mem_gb=mem_gb,
+        **registration_window(bundle.intensity),
     )
     prepare = pe.Node(
         Prepare(

@@ -9,13 +9,14 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from ..interfaces.images import BackToScan, CheckImage
+from ..interfaces.images import CheckImage
 from ..interfaces.measure import Measure
 from ..interfaces.segment import Segment
 from ..interfaces.spoil import Spoil
 from .agreement import init_agreement_wf
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
+from .steps import back_node
 from .templates import init_template_wf
 
 
@@ -105,15 +106,8 @@ def init_scan_wf(
         n_procs=1 if use_gpu else threads,  # nipype reads it as GPU slots on a GPU node
         mem_gb=heavy_gb or 5.0,
     )
-    back = pe.Node(
-        BackToScan(
-            grid_affine=[list(row) for row in bundle.grid_affine],
-            method=label_resampling,
-            num_threads=threads,
-        ),
-        name='back',
-        n_procs=threads,
-        mem_gb=heavy_gb or 2.0,
+    back = back_node(
+        bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=heavy_gb or 2.0
     )
     measure = pe.Node(
         Measure(record=record, model=model_facts(bundle), label_resampling=label_resampling), name='measure'
@@ -184,7 +178,7 @@ def init_scan_wf(
         workflow.connect([
             (scan, template_wf, [('out_file', 'inputnode.in_file')]),
             (preprocessing_wf, template_wf, [('outputnode.registration', 'inputnode.registration')]),
-            (segment, template_wf, [(field, f'inputnode.{field}') for field in ('posterior', 'uncertainty')]),
+            (segment, template_wf, [('posterior', 'inputnode.posterior')]),
             (measure, template_wf, [('provenance', 'inputnode.provenance')]),
         ])
         # fmt: on

@@ -8,10 +8,10 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from ..interfaces.images import BackToScan, CheckImage
+from ..interfaces.images import CheckImage
 from ..interfaces.outputs import DerivativeSink
-from ..interfaces.registration import Coregister
 from .outputs import init_ds_transforms_wf
+from .steps import back_node, coregister_node
 
 
 def init_template_wf(
@@ -52,8 +52,8 @@ def init_template_wf(
         Checked scan.
     registration
         JSON with the 4x4 RAS matrix from points of the reference to points of the scan.
-    posterior, uncertainty
-        Mean softmax and its entropy on the network grid.
+    posterior
+        Mean softmax on the network grid.
     provenance
         JSON: how they were made.
 
@@ -69,32 +69,19 @@ def init_template_wf(
     >>> wf = init_template_wf(template=example_template(), output_dir=Path('out'), **scan)
     """
     workflow = pe.Workflow(name=name)
-    fields = ['in_file', 'registration', 'posterior', 'uncertainty', 'provenance']
+    fields = ['in_file', 'registration', 'posterior', 'provenance']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg']), name='outputnode')
 
     check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)
-    coregister = pe.Node(
-        Coregister(
-            reference=str(template.reference_path),
-            reference_mask=str(template.reference_mask),
-            num_threads=threads,
-            random_seed=random_seed,
-        ),
-        name='coregister',
-        n_procs=threads,
+    coregister = coregister_node(
+        reference=template.reference_path,
+        mask=template.reference_mask,
+        threads=threads,
+        random_seed=random_seed,
         mem_gb=mem_gb,
     )
-    back = pe.Node(
-        BackToScan(
-            grid_affine=[list(row) for row in bundle.grid_affine],
-            method=label_resampling,
-            num_threads=threads,
-        ),
-        name='back',
-        n_procs=threads,
-        mem_gb=mem_gb,
-    )
+    back = back_node(bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=mem_gb)
     ds_dseg = pe.Node(
         DerivativeSink(
             record=record,
@@ -110,7 +97,7 @@ def init_template_wf(
     )
     # fmt: off
     workflow.connect([
-        (inputnode, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
+        (inputnode, back, [('posterior', 'posterior')]),  # no uncertainty: nobody writes it there
         (inputnode, ds_dseg, [('provenance', 'provenance')]),
         (inputnode, ds_transforms_wf, [(field, f'inputnode.{field}')
                                        for field in ('in_file', 'registration', 'provenance')]),

@@ -114,7 +114,7 @@ def _qc(path: Path) -> dict:
     except ValueError as error:
         raise ValueError(f'{path.name} cannot be read as JSON: {error}') from error
     kinds = {'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict,
-             'Model': dict, 'Versions': dict, 'Scanner': dict}  # fmt: skip
+             'Meaning': dict, 'Model': dict, 'Versions': dict, 'Scanner': dict}  # fmt: skip
     if not isinstance(content, dict) or 'numbers' not in content:
         raise ValueError(f'{path.name} holds no numbers')
     for key, kind in kinds.items():

@@ -257,16 +257,21 @@ def qc_document(
         'modality': record.modality,
         'numbers': dict(numbers),
         'Units': dict(units or {name: _unit(entry) for name, entry in (dictionary or {}).items()}),
-        'Meaning': {
-            name: {'Description': entry['description'], 'Units': _unit(entry), 'Range': entry['range']}
-            for name, entry in (dictionary or {}).items()
-        },
+        'Meaning': meanings(dictionary or {}),
         'header': dict(header or {}),
         'Scanner': scanner(record.metadata),
     }
     if provenance is not None:
         content |= provenance.to_json()
     return content | extra
+
+
+def meanings(dictionary: Mapping[str, Mapping]) -> dict[str, dict]:
+    """Describe numbers as a sidecar does: name to ``Description``, ``Units`` and ``Range``."""
+    return {
+        name: {'Description': entry['description'], 'Units': _unit(entry), 'Range': entry['range']}
+        for name, entry in dictionary.items()
+    }
 
 
 def _unit(entry: Mapping) -> str:

@@ -22,12 +22,14 @@ from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
 from ..imaging import check_hounsfield, header_facts, image_on_grid, load_grid, load_image, save_like
 
+# Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
+ENTROPY_STEP = 1 / 255
 GRID_SHAPE = traits.Tuple(traits.Int, traits.Int, traits.Int)
 
 
-def read_matrix(path: str) -> np.ndarray:
-    """Read the 4x4 RAS matrix, reference to scan, that the registration node left."""
-    return np.array(json.loads(Path(path).read_text())['reference_to_scan'], float)
+def read_matrix(path: str, name: str = 'reference_to_scan') -> np.ndarray:
+    """Read the 4x4 RAS matrix that a registration node left."""
+    return np.array(json.loads(Path(path).read_text())[name], float)
 
 
 def read_array(path: str) -> np.ndarray:
@@ -113,7 +115,7 @@ class _BackToScanInputSpec(BaseInterfaceInputSpec):
     posterior = File(
         exists=True, mandatory=True, desc='mean softmax on the network grid, (28, I, J, K), .npy'
     )
-    uncertainty = File(exists=True, mandatory=True, desc='normalised entropy on the network grid, [0, 1]')
+    uncertainty = File(exists=True, desc='normalised entropy on the network grid, [0, 1], if wanted')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
     method = traits.Enum('posterior', 'nearest', usedefault=True, desc='how labels are carried over')
@@ -135,22 +137,17 @@ class BackToScan(SimpleInterface):
         image = load_grid(self.inputs.in_file)
         posterior = np.load(self.inputs.posterior)
         threads = self.inputs.num_threads
-        to_scan = self.inputs.grid_affine, image.data.shape, image.affine
         scan_to_reference = invert(read_matrix(self.inputs.registration))
+        place = (self.inputs.grid_affine, image.data.shape, image.affine, scan_to_reference)
         if self.inputs.method == 'nearest':
-            labels = resample_labels_nearest(posterior.argmax(axis=0), *to_scan, scan_to_reference)
+            labels = resample_labels_nearest(posterior.argmax(axis=0), *place)
         else:
-            labels = resample_posterior(posterior, *to_scan, scan_to_reference, threads=threads)
-        # Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
-        step = 1 / 255
-        entropy = resample_map(
-            read_array(self.inputs.uncertainty),
-            *to_scan,
-            scan_to_reference,
-            negligible=step / 2,
-            threads=threads,
-        )
-        for name, array, slope in (('dseg', labels, None), ('uncertainty', entropy, step)):
-            self._results[name] = str(Path(runtime.cwd) / f'{name}.nii.gz')
-            save_like(array, image, self._results[name], np.uint8, slope=slope)
+            labels = resample_posterior(posterior, *place, threads=threads)
+        self._results['dseg'] = str(Path(runtime.cwd) / 'dseg.nii.gz')
+        save_like(labels, image, self._results['dseg'], np.uint8)
+        if isdefined(self.inputs.uncertainty):
+            entropy = read_array(self.inputs.uncertainty)
+            entropy = resample_map(entropy, *place, negligible=ENTROPY_STEP / 2, threads=threads)
+            self._results['uncertainty'] = str(Path(runtime.cwd) / 'uncertainty.nii.gz')
+            save_like(entropy, image, self._results['uncertainty'], np.uint8, slope=ENTROPY_STEP)
         return runtime

@@ -23,14 +23,33 @@ from ..transforms import save_itk_affine, save_lta
 from .images import read_matrix
 
 
-class _CoregisterInputSpec(BaseInterfaceInputSpec):
+class RegisterInputSpec(BaseInterfaceInputSpec):
+    """What every registration of a scan takes."""
+
     in_file = File(exists=True, mandatory=True, desc='checked scan')
-    reference = File(mandatory=True, desc="the bundle's reference: a head in the scan's contrast")
-    reference_mask = File(desc='brain mask on the grid of the reference')
-    window = traits.Tuple(traits.Float, traits.Float, desc='clip both images to this range (CT: HU)')
+    window = traits.Tuple(traits.Float, traits.Float, desc='clip intensities to this range (CT: HU)')
     random_seed = traits.Int(0, usedefault=True, desc='seed of the sampler')
     # Hashed: another number of threads sums in another order, and the last digits of the matrix change.
     num_threads = traits.Int(1, usedefault=True, desc='processor threads')
+
+
+def register_options(inputs) -> dict:
+    """Return the keyword arguments that all functions of :mod:`bids_brainseg.registration` share."""
+    window = inputs.window if isdefined(inputs.window) else None
+    return {'threads': inputs.num_threads, 'seed': inputs.random_seed, 'window': window}
+
+
+def write_registration(found, name: str, path: Path) -> str:
+    """Write what a registration found as JSON, its matrix under a name that says from where to where."""
+    facts = asdict(found)
+    facts[name] = facts.pop('matrix').tolist()
+    path.write_text(json.dumps(facts, indent=2))
+    return str(path)
+
+
+class _CoregisterInputSpec(RegisterInputSpec):
+    reference = File(mandatory=True, desc="the bundle's reference: a head in the scan's contrast")
+    reference_mask = File(desc='brain mask on the grid of the reference')
 
 
 class _CoregisterOutputSpec(TraitedSpec):
@@ -54,14 +73,10 @@ class Coregister(SimpleInterface):
             fixed.data,
             fixed.affine,
             fixed_mask=load_image(mask).data > 0.5 if isdefined(mask) else None,
-            threads=self.inputs.num_threads,
-            seed=self.inputs.random_seed,
-            window=self.inputs.window if isdefined(self.inputs.window) else None,
+            **register_options(self.inputs),
         )
-        facts = asdict(found)
-        facts['reference_to_scan'] = facts.pop('matrix').tolist()
-        self._results['registration'] = str(Path(runtime.cwd) / 'registration.json')
-        Path(self._results['registration']).write_text(json.dumps(facts, indent=2))
+        path = Path(runtime.cwd) / 'registration.json'
+        self._results['registration'] = write_registration(found, 'reference_to_scan', path)
         return runtime
 
 

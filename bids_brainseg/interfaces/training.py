@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from ..imaging import image_on_grid, load_image, save_like
 from ..registration import label_agreement, register_rigid
 from .images import GRID_SHAPE, read_array, read_matrix
 from .outputs import put
+from .registration import RegisterInputSpec, register_options, write_registration
 
 
 class _FreeSurferClassesInputSpec(BaseInterfaceInputSpec):
@@ -59,13 +59,9 @@ class FreeSurferClasses(SimpleInterface):
         return runtime
 
 
-class _AlignInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='checked scan')
+class _AlignInputSpec(RegisterInputSpec):
     t1w = File(exists=True, mandatory=True, desc='checked T1w of the same person')
     classes = File(exists=True, mandatory=True, desc='class indices in the scanner coordinates of the T1w')
-    window = traits.Tuple(traits.Float, traits.Float, desc='clip the scan to this range (CT: HU)')
-    random_seed = traits.Int(0, usedefault=True, desc='seed of the sampler')
-    num_threads = traits.Int(1, usedefault=True, desc='processor threads')
 
 
 class _AlignOutputSpec(TraitedSpec):
@@ -90,14 +86,10 @@ class Align(SimpleInterface):
             t1w.data,
             t1w.affine,
             fixed_mask=mask,
-            threads=self.inputs.num_threads,
-            seed=self.inputs.random_seed,
-            window=self.inputs.window if isdefined(self.inputs.window) else None,
+            **register_options(self.inputs),
         )
-        facts = asdict(found)
-        facts['t1w_to_scan'] = facts.pop('matrix').tolist()
-        self._results['rigid'] = str(Path(runtime.cwd) / 'rigid.json')
-        Path(self._results['rigid']).write_text(json.dumps(facts, indent=2))
+        path = Path(runtime.cwd) / 'rigid.json'
+        self._results['rigid'] = write_registration(found, 't1w_to_scan', path)
         return runtime
 
 
@@ -123,8 +115,7 @@ class CarryLabels(SimpleInterface):
         labels, grid = load_image(self.inputs.in_file), np.array(self.inputs.grid_affine)
         matrix = read_matrix(self.inputs.registration)
         if isdefined(self.inputs.rigid):
-            to_scan = np.array(json.loads(Path(self.inputs.rigid).read_text())['t1w_to_scan'], float)
-            matrix = invert(to_scan) @ matrix
+            matrix = invert(read_matrix(self.inputs.rigid, 't1w_to_scan')) @ matrix
         carried = resample_labels_majority(
             labels.data.astype(np.uint8), labels.affine, self.inputs.grid_shape, grid, matrix
         )

@@ -26,7 +26,7 @@ from ..bids.group_scans import GroupScan
 from ..core.group import LIMIT, MINIMUM
 from ..data import modalities, resource
 from .group_measures import NAMES, Measures, scan_pairs
-from .group_tables import Table, covariate_columns, scanner_of
+from .group_tables import Table, covariate_columns, scanners_of
 
 MEASURES = {
     'volume': ('Volume', 'volume', 'mm³'),
@@ -182,20 +182,13 @@ def page_of(scan: GroupScan, group: Group) -> str:
     return f'sub-{scan.subject}.html' if scan.subject in group.pages else ''
 
 
-def scanner_name(scan: GroupScan) -> str:
-    """Name the scanner of a scan in one line."""
-    told = scanner_of(scan)
-    name = ' '.join(str(told[key]) for key in ('manufacturer', 'scanner_model') if told[key])
-    strength = f'{told["field_strength"]} T' if told['field_strength'] else ''
-    return ', '.join(part for part in (name, strength) if part)
-
-
 def levels_of(group: Group, scans: Sequence[GroupScan]) -> dict[str, dict]:
     """Return what may colour the points: name -> its levels, and the level of each scan (-1: unknown)."""
     known = [group.covariates.of(scan.subject, scan.session) for scan in scans]
+    scanners = scanners_of(group)
     columns = {
         'verdict': [str(scan.qc.get('verdict') or '') for scan in scans],
-        'scanner': [scanner_name(scan) for scan in scans],
+        'scanner': [scanners[scan.name] for scan in scans],
         'session': [f'ses-{scan.session}' if scan.session is not None else '' for scan in scans],
         **{name: [row.get(column, '') for row in known] for column, name in covariate_columns(group).items()},
     }
@@ -238,7 +231,7 @@ def table_rows(group: Group, measures: Measures) -> dict:
     """Return titles and rows of the table of all scans, those without a result included."""
     outlying = (measures.outlier != '').sum(axis=1)
     place_of = {scan.name: place for place, scan in enumerate(measures.scans)}
-    names = covariate_columns(group)
+    names, scanners = covariate_columns(group), scanners_of(group)
     rows = []
     for scan in group.scans:
         place = place_of.get(scan.name)
@@ -257,7 +250,7 @@ def table_rows(group: Group, measures: Measures) -> dict:
             str(scan.qc.get('verdict') or '') if place is not None else scan.status,
             *volumes, number_or_none(numbers.get('cv_mean'), 2), number_or_none(numbers.get('alignment'), 2),
             int(outlying[place]) if judged else None,
-            *(known.get(column, '') for column in names), scanner_name(scan), page_of(scan, group),
+            *(known.get(column, '') for column in names), scanners[scan.name], page_of(scan, group),
         ])  # fmt: skip
     titles = ['Participant', 'Session', 'Scan', 'Modality', 'Verdict', 'Brain, ml', 'Ventricles, ml',
               'eTIV, ml', 'Mean CV, %', 'Alignment', 'Outliers', *names.values(), 'Scanner']  # fmt: skip

@@ -16,10 +16,12 @@ from .. import __version__
 from ..bids.files import write_json, write_tsv
 from ..bids.group import Group
 from ..bids.group_scans import MEASURES, GroupScan
-from ..bids.sidecars import output_rules
+from ..bids.sidecars import meanings, output_rules
 from ..core.group import LIMIT, MINIMUM
 from ..data import resource
+from ..data.quality import qc_numbers
 from .group_measures import LABELS, NAMES, Measures, compare_pairs, pairs
+from .scanners import scanner_names
 
 ALWAYS = ('acq', 'rec', 'run')
 SCANNER = {
@@ -27,6 +29,8 @@ SCANNER = {
     'scanner_model': 'ManufacturersModelName',
     'field_strength': 'MagneticFieldStrength',
 }
+SCANNER_COLUMNS = ('scanner', *SCANNER)
+UNKNOWN = {'Description': 'Quality number of the scan, as in its qc.json.', 'Units': 'n/a'}
 
 
 class Table(NamedTuple):
@@ -97,22 +101,29 @@ def covariate_columns(group: Group) -> dict[str, str]:
 
 
 def scanner_of(scan: GroupScan) -> dict:
-    """Return which scanner a scan comes from, as far as its sidecar says."""
+    """Return which scanner a scan comes from, as its sidecar spells it."""
     told = scan.qc.get('Scanner', {})
     return {column: one_line(str(told.get(key, ''))) for column, key in SCANNER.items()}
 
 
+def scanners_of(group: Group) -> dict[str, str]:
+    """Return scan -> its scanner, under one name for all spellings."""
+    names = scanner_names([scanner_of(scan) for scan in group.scans])
+    return {scan.name: name for scan, name in zip(group.scans, names, strict=True)}
+
+
 def _frame(group: Group, scans: list[GroupScan], extra) -> pd.DataFrame:
     """One row per scan: who, then `extra(place, scan)`, then scanner and covariates."""
-    entities, names = entity_columns(group), covariate_columns(group)
+    entities, names, scanners = entity_columns(group), covariate_columns(group), scanners_of(group)
     rows = []
     for place, scan in enumerate(scans):
         known = group.covariates.of(scan.subject, scan.session)
         about = {name: known.get(column, '') for column, name in names.items()}
-        rows.append({**identity(scan, entities), **extra(place, scan), **scanner_of(scan), **about})
+        scanner = {'scanner': scanners[scan.name], **scanner_of(scan)}
+        rows.append({**identity(scan, entities), **extra(place, scan), **scanner, **about})
     if rows:
         return pd.DataFrame(rows)
-    head = ['participant_id', 'session_id', *entities, 'scan', 'modality', *SCANNER, *names.values()]
+    head = ['participant_id', 'session_id', *entities, 'scan', 'modality', *SCANNER_COLUMNS, *names.values()]
     return pd.DataFrame(columns=head)
 
 
@@ -138,7 +149,7 @@ def long_volumes(group: Group, measures: Measures) -> pd.DataFrame:
         'n_reference': measures.count.ravel(),
         'outlier': measures.outlier.ravel(),
     }
-    front = [name for name in about if name not in (*SCANNER, *covariate_columns(group).values())]
+    front = [name for name in about if name not in (*SCANNER_COLUMNS, *covariate_columns(group).values())]
     last = [name for name in about if name not in front]
     return pd.concat([about[front], pd.DataFrame(own), about[last]], axis=1)
 
@@ -231,12 +242,22 @@ def _number(value):
     return value if isinstance(value, (int, float)) else ''
 
 
+def _number_meanings(group: Group) -> dict[str, dict]:
+    """Describe the quality numbers: as the scans' own files do, else as they are packaged."""
+    own: dict[str, dict] = {}
+    units: dict[str, str] = {}
+    for scan in group.scans:
+        own = {**scan.qc.get('Meaning', {}), **own}
+        units = {**scan.qc.get('Units', {}), **units}
+    known = meanings(qc_numbers())
+    known |= {key: {**known.get(key, UNKNOWN), 'Units': unit} for key, unit in units.items()}
+    return known | {key: meaning for key, meaning in own.items() if isinstance(meaning, dict)}
+
+
 def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
     known = {**output_rules()['morph_columns'], **rules()['columns']}
     renamed = {new: old for old, new in covariate_columns(group).items()}
-    units: dict[str, str] = {}
-    for scan in group.scans:
-        units = {**scan.qc.get('Units', {}), **units}
+    numbers = _number_meanings(group)
     columns = {}
     for column in table:
         structure, _, kind = column.rpartition('_asymmetry_')
@@ -257,10 +278,7 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
         elif column in output_rules()['entity_order']:
             columns[column] = {'Description': f'{column}, as in the file name.', 'Units': 'n/a'}
         else:
-            columns[column] = {
-                'Description': f'Quality number {column} of the scan, as in its qc.json.',
-                'Units': units.get(column, 'n/a'),
-            }
+            columns[column] = numbers.get(column, UNKNOWN)
     return {
         'Description': rules()['descriptions'][name],
         **columns,

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.base import isdefined
 
 from bids_brainseg.core.resampling import resample_labels_nearest
 from bids_brainseg.errors import InputError
@@ -120,6 +122,14 @@ def test_back_puts_every_structure_where_it_lies(phantom27, shift, predicted, re
     )
     assert entropy.get_fdata()[inside > 0].mean() == pytest.approx(0.5, abs=0.05)
     assert entropy.get_fdata().max() == pytest.approx(0.5, abs=1 / 255)
+
+
+def test_back_carries_no_uncertainty_unless_given(phantom27, predicted, registration):
+    del predicted['uncertainty']
+    node = BackToScan(**predicted, registration=registration, grid_affine=phantom27.affine.tolist())
+    outputs = node.run().outputs
+    assert not isdefined(outputs.uncertainty)
+    assert not Path(outputs.dseg).with_name('uncertainty.nii.gz').exists()
 
 
 def test_probabilities_sum_to_one(phantom27, predicted, registration):

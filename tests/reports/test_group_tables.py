@@ -10,7 +10,10 @@ from simulated import LABELS, TOTALS, describe, simulate, write_scan
 
 from bids_brainseg.bids.group import collect_group
 from bids_brainseg.bids.outcomes import write_outcomes
+from bids_brainseg.bids.sidecars import meanings
+from bids_brainseg.data.quality import qc_numbers
 from bids_brainseg.reports.group_measures import measure_group
+from bids_brainseg.reports.group_page import levels_of
 from bids_brainseg.reports.group_tables import make_tables, write_tables
 
 VOLUMES = [1000.0 + label.index for label in LABELS]
@@ -85,6 +88,36 @@ def test_every_column_is_described_with_a_unit(crowd):
             assert described[column]['Units'], column
     qc = json.loads((out / 'group_qc.json').read_text())
     assert qc['alignment']['Units'] == 'share of local structure that agrees, [0, 1]'
+
+
+def test_numbers_mean_what_the_scans_say_or_what_is_packaged(tmp_path):
+    describe(tmp_path)
+    mine = {'Description': 'How dark it is.', 'Units': 'lx', 'Range': [0, None]}
+    numbers = {'cv_mean': 1.0, 'rotation': 3.0, 'darkness': 2.0, 'odd': 1.0}
+    write_scan(tmp_path, '01', None, 'T1w', VOLUMES, 1.5e6, numbers=numbers, Units={'odd': 'furlong'})
+    write_scan(tmp_path, '02', None, 'T1w', VOLUMES, 1.5e6, numbers=numbers, Meaning={'darkness': mine})
+    group = collect_group(tmp_path)
+    described = make_tables(group, measure_group(group.scans))['qc'].dictionary
+    assert described['darkness'] == mine
+    assert described['rotation'] == meanings(qc_numbers())['rotation']
+    assert described['rotation']['Range'] == [0, 180]
+    assert described['odd']['Units'] == 'furlong'
+
+
+def test_a_scanner_has_one_name_and_its_spellings_are_kept(tmp_path):
+    describe(tmp_path)
+    keys = ('Manufacturer', 'ManufacturersModelName', 'MagneticFieldStrength')
+    told = [('SIEMENS', 'MAGNETOM Prisma', 2.89), ('Siemens', 'Prisma', 3)]
+    for subject, one in zip(('01', '02'), told, strict=True):
+        scanner = dict(zip(keys, one, strict=True))
+        write_scan(tmp_path, subject, None, 'T1w', VOLUMES, 1.5e6, Scanner=scanner)
+    group = collect_group(tmp_path)
+    tables = make_tables(group, measure_group(group.scans))
+    for name in ('qc', 'volumes', 'volumes_wide'):
+        assert set(tables[name].data['scanner']) == {'Siemens Prisma, 3 T'}
+        assert set(tables[name].data['manufacturer']) == {'SIEMENS', 'Siemens'}
+        assert set(tables[name].data['field_strength']) == {'2.89', '3'}
+    assert levels_of(group, group.scans)['scanner'] == {'levels': ['Siemens Prisma, 3 T'], 'of': [0, 0]}
 
 
 def test_every_scan_has_a_row_of_quality_also_without_a_result(tmp_path):

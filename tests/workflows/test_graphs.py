@@ -13,7 +13,13 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_brainseg.settings import Settings
 from bids_brainseg.workflows.base import init_brainseg_wf, subject_wf_name
-from bids_brainseg.workflows.examples import example_bundle, example_case, example_labels, example_record
+from bids_brainseg.workflows.examples import (
+    example_bundle,
+    example_case,
+    example_labels,
+    example_record,
+    example_template,
+)
 from bids_brainseg.workflows.training import init_training_wf
 
 STEPS = {
@@ -50,9 +56,9 @@ def scan(name: str, subject: str = '01', session: str | None = None):
     return example_record(subject=subject, session=session, suffix=name, key=key, **SCANS[name])
 
 
-def expanded(settings, records) -> dict:
+def expanded(settings, records, **more) -> dict:
     """Nodes of the graph that would run, by name below the run's workflow, and the graph itself."""
-    workflow = init_brainseg_wf(settings=settings, records=records, bundles=BUNDLES)
+    workflow = init_brainseg_wf(settings=settings, records=records, bundles=BUNDLES, **more)
     graph = generate_expanded_graph(workflow._create_flat_graph())
     nodes = {node.fullname.removeprefix('brainseg_wf.'): node for node in graph.nodes()}
     return nodes, graph
@@ -127,6 +133,16 @@ def test_probabilities_only_on_request(settings):
     assert wired(graph, nodes, f'{part}segment', f'{part}ds_probseg_wf.probabilities') == [
         ('posterior', 'posterior')
     ]
+
+
+def test_a_template_gets_labels_and_no_uncertainty_that_nobody_writes(settings):
+    nodes, graph = expanded(settings, [scan('T1w')], templates={'T1w': [example_template()]})
+    part = 'sub_01_wf.T1w_wf.'
+    added = {name.removeprefix(part) for name in nodes} - STEPS
+    (own,) = {name.partition('.')[0] for name in added}
+    assert {f'{own}.check', f'{own}.coregister', f'{own}.back', f'{own}.ds_dseg'} <= added
+    assert wired(graph, nodes, f'{part}segment', f'{part}{own}.back') == [('posterior', 'posterior')]
+    assert wired(graph, nodes, f'{part}{own}.back', f'{part}{own}.ds_dseg') == [('dseg', 'in_file')]
 
 
 def test_bundle_and_settings_reach_the_nodes(settings):

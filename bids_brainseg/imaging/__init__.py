@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open and check an image (NIfTI, MGH); save one on exactly another's grid."""
+
+from __future__ import annotations
+
+from .checks import check_hounsfield
+from .headers import Image, header_facts, image_on_grid
+from .reading import load_grid, load_image
+from .writing import save_like
+
+__all__ = [
+    'Image',
+    'check_hounsfield',
+    'header_facts',
+    'image_on_grid',
+    'load_grid',
+    'load_image',
+    'save_like',
+]

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image, what its header says of the grid, and what is doubtful about that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..core import geometry
+
+#: Disagreement of qform and sform, in mm at a corner of the image, that is worth a note.
+FORMS_TOLERANCE = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One volume with what is known about its grid.
+
+    Attributes
+    ----------
+    data : (I, J, K) float32 array
+        Scaled values, all finite.
+    affine : (4, 4) float64 array
+        Voxel indices to RAS mm.
+    header : nibabel header
+        As read.
+    path : Path or None
+    notes : tuple of str
+        What a reader of the report should know about the input.
+    """
+
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    header: nib.spatialimages.SpatialHeader
+    path: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def image_on_grid(data: ArrayLike, affine: ArrayLike, code: int = 2) -> Image:
+    """Make an image of an array and an affine, for instance on the grid of a reference.
+
+    Parameters
+    ----------
+    data : (I, J, K) array_like
+    affine : (4, 4) array_like
+        Voxel indices to RAS mm.
+    code : int
+        NIfTI code of the space for qform and sform (1 scanner, 2 aligned to another scan, 4 MNI).
+
+    Returns
+    -------
+    Image
+    """
+    data = np.asarray(data, dtype=np.float32)
+    header = fresh_header(geometry.as_affine(affine), data.shape, code)
+    return Image(data, header.get_best_affine(), header)
+
+
+def header_facts(image: Image) -> dict:
+    """Collect what a report says about an image's grid; every value can be written as JSON.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    dict
+        shape; voxel_size_mm; orientation (such as 'LPS': where each axis points); obliquity_degrees;
+        shear_degrees (of the axes away from right angles); value_range (lowest, highest); anisotropy
+        (longest edge over shortest); voxel_volume_mm3; datatype; spatial_units; qform_code and sform_code
+        (None for MGH); forms_disagreement_mm (None unless both forms are set).
+    """
+    sizes = geometry.voxel_sizes(image.affine)
+    header = image.header
+    is_nifti = isinstance(header, nib.Nifti1Header)
+    return {
+        'shape': [int(n) for n in image.data.shape],
+        'voxel_size_mm': [round(float(s), 4) for s in sizes],
+        'orientation': ''.join(nib.aff2axcodes(image.affine)),
+        'obliquity_degrees': round(geometry.obliquity(image.affine), 2),
+        'shear_degrees': round(geometry.shear_angle(image.affine), 2),
+        'value_range': [float(f'{value:.6g}') for value in (image.data.min(), image.data.max())],
+        'anisotropy': round(float(sizes.max() / sizes.min()), 2),
+        'voxel_volume_mm3': round(geometry.voxel_volume(image.affine), 5),
+        'datatype': np.dtype(header.get_data_dtype()).name,
+        'spatial_units': header.get_xyzt_units()[0] if is_nifti else 'mm',
+        'qform_code': int(header['qform_code']) if is_nifti else None,
+        'sform_code': int(header['sform_code']) if is_nifti else None,
+        'forms_disagreement_mm': _forms_disagreement(header, image.data.shape),
+    }
+
+
+def check_orientation(header, affine: NDArray, shape: Sequence[int]) -> list[str]:
+    """Note what makes the position of the head, or its left and right, doubtful."""
+    if not isinstance(header, nib.Nifti1Header):
+        return []
+    notes = []
+    if not int(header['qform_code']) and not int(header['sform_code']):
+        axes = ''.join(nib.aff2axcodes(affine))
+        notes.append(
+            f'No orientation in the header (qform and sform codes 0): {axes} is assumed, check left.'
+        )
+    apart = _forms_disagreement(header, shape)
+    if apart is not None and apart > FORMS_TOLERANCE:
+        notes.append(f'qform and sform disagree by up to {apart:.1f} mm; the sform is used.')
+    units = header.get_xyzt_units()[0]
+    if units not in ('mm', 'unknown'):
+        notes.append(f'The header gives its lengths in {units}; they are read as mm.')
+    return notes
+
+
+def _forms_disagreement(header, shape: Sequence[int]) -> float | None:
+    """Measure, in mm, how far apart qform and sform put a corner of the image."""
+    if not isinstance(header, nib.Nifti1Header) or not (header['qform_code'] and header['sform_code']):
+        return None
+    try:
+        qform = header.get_qform()
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        return float('inf')
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+    apart = (qform - header.get_sform()) @ np.vstack([corners, np.ones(8)])
+    return round(float(np.linalg.norm(apart[:3], axis=0).max()), 3)
+
+
+def fresh_header(affine: NDArray, shape: Sequence[int], code: int) -> nib.Nifti1Header:
+    """Make a NIfTI header of an affine."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_xyzt_units('mm', 'sec')
+    header.set_qform(affine, code)
+    header.set_sform(affine, code)
+    return header

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read an image (NIfTI, MGH) and refuse what cannot be segmented."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import geometry
+from ..errors import GeometryError, InputError
+from .checks import check_values
+from .headers import Image, check_orientation
+
+FETCH_AGAIN = 'Copy or download the file again.'
+
+
+def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) -> Image:
+    """Read an image and refuse what cannot be segmented.
+
+    Parameters
+    ----------
+    path : path-like
+        NIfTI (.nii, .nii.gz) or MGH (.mgh, .mgz).
+    volumes : sequence of int, optional
+        Indices of the volumes of a series to average. Without it the image has to be a single volume.
+
+    Returns
+    -------
+    Image
+        Voxels that were not finite are set to 0, or to the least value if that is negative (air, in CT).
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, truncated, not an image, not a single 3D volume, RGB or complex, or has
+        no usable values.
+    GeometryError
+        If the affine is singular.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with _open(path) as stream:
+            header, affine = _read_header(stream, path)
+            shape, chosen = _check_series(header, volumes, path)
+            data = _read_mean(stream, header, shape, chosen, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f'Truncated or damaged image, {error}: {path}. {FETCH_AGAIN}') from error
+    except OSError as error:
+        raise InputError(f'Image cannot be read, {error}: {path}. Check the file.') from error
+    if geometry.is_singular(affine):
+        raise GeometryError(
+            f'Singular affine, found {np.round(affine[:3], 4).tolist()}: {path}. '
+            'Convert the scan again from DICOM; its voxels have no volume in space.'
+        )
+    notes = check_orientation(header, affine, shape) + check_values(data, path)
+    return Image(data, np.asarray(affine, dtype=np.float64), header, path, tuple(notes))
+
+
+def load_grid(path: str | os.PathLike) -> Image:
+    """Read what an image says about its grid, without its values.
+
+    Parameters
+    ----------
+    path : path-like
+        A single volume that :func:`load_image` has accepted.
+
+    Returns
+    -------
+    Image
+        `data` is 0 everywhere and takes no memory.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or not a single 3D volume.
+    """
+    path = Path(path)
+    _check_file(path)
+    with _open(path) as stream:
+        header, affine = _read_header(stream, path)
+    shape, _ = _check_series(header, None, path)
+    return Image(np.broadcast_to(np.float32(0), shape), np.asarray(affine, np.float64), header, path)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a path without readable content."""
+    if path.is_symlink() and not path.exists():
+        raise InputError(f'Image not found, its link leads nowhere: {path}. Fetch its content (datalad get).')
+    if not path.is_file():
+        raise InputError(f'Image not found: {path}. Check the path.')
+    if path.stat().st_size == 0:
+        raise InputError(f'Empty file, found 0 bytes: {path}. {FETCH_AGAIN}')
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file for reading, through gzip if its content (whatever its name) is compressed."""
+    with open(path, 'rb') as raw:
+        compressed = raw.read(2) == b'\x1f\x8b'
+    return gzip.open(path, 'rb') if compressed else open(path, 'rb')
+
+
+def _read_header(stream: BinaryIO, path: Path) -> tuple[nib.spatialimages.SpatialHeader, NDArray]:
+    """Read the header and the affine, told by their magic numbers; MGH has none and goes by its name."""
+    start = stream.read(nib.Nifti2Header.sizeof_hdr)
+    stream.seek(0)
+    if start[344:348] == b'n+1\0':
+        kind = nib.Nifti1Header
+    elif start[4:8] == b'n+2\0':
+        kind = nib.Nifti2Header
+    elif path.name.lower().endswith(('.mgz', '.mgh')):
+        kind = nib.freesurfer.mghformat.MGHHeader
+    else:
+        raise InputError(f'Not an image, no NIfTI header found: {path}. Give a NIfTI or MGH file.')
+    try:
+        header = kind.from_fileobj(stream)
+        affine = header.get_best_affine() if isinstance(header, nib.Nifti1Header) else header.get_affine()
+        header.get_data_dtype(), header.get_slope_inter()
+    except (EOFError, OSError, zlib.error):
+        raise
+    except Exception as error:  # nibabel answers a damaged header with half a dozen kinds of exceptions
+        raise InputError(f'Damaged header, {error}: {path}. Convert or download the scan again.') from error
+    return header, affine
+
+
+def _check_series(
+    header, volumes: Sequence[int] | None, path: Path
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the shape of one volume and the indices of those to average."""
+    full = tuple(int(n) for n in header.get_data_shape())
+    dtype = header.get_data_dtype()
+    if dtype.names or dtype.kind not in 'iuf':
+        what = 'complex' if dtype.kind == 'c' else 'RGB' if dtype.names else str(dtype)
+        raise InputError(f'Image is not of plain numbers, found {what}: {path}. Give a grey-scale one.')
+    if any(n < 1 for n in full):
+        raise InputError(f'Image has no voxels, found shape {full}: {path}. Convert the scan again.')
+    shape = full[:3]
+    if len(shape) < 3 or min(shape) < 2:
+        raise InputError(f'Image is not three-dimensional, found shape {full}: {path}. Give a whole volume.')
+    count = int(np.prod(full[3:], dtype=np.int64))
+    if volumes is None and count > 1:
+        raise InputError(
+            f'Image has {count} volumes where one is expected, found shape {full}: {path}. '
+            'Give a 3D image (one volume, or the mean of the series).'
+        )
+    chosen = tuple(int(v) for v in volumes) if volumes is not None else (0,)
+    if not chosen or min(chosen) < 0 or max(chosen) >= count:
+        raise InputError(
+            f'Volumes {list(chosen)} were asked for, found {count} in the image: {path}. '
+            'Check that the bval file belongs to it.'
+        )
+    return shape, chosen
+
+
+def _read_mean(
+    stream: BinaryIO, header, shape: tuple, chosen: tuple[int, ...], path: Path
+) -> NDArray[np.float32]:
+    """Read the chosen volumes one after the other and average them; read on to the end to verify the file."""
+    dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    count = int(np.prod(header.get_data_shape()[3:], dtype=np.int64))
+    stream.seek(header.get_data_offset())
+    total = None
+    for index in range(count):
+        block = stream.read(size)
+        found = index * size + len(block)
+        if len(block) < size:
+            raise InputError(f'Truncated image, found {found} of {count * size} bytes: {path}. {FETCH_AGAIN}')
+        if index in chosen:
+            with np.errstate(over='ignore', invalid='ignore'):
+                volume = np.frombuffer(block, dtype).reshape(shape, order='F').astype(np.float32)
+                # In place, and where there is nothing to add, with no second volume in memory.
+                total = volume if total is None else np.add(total, volume, out=total)
+    # The checksum of a compressed file is verified only when its end is reached.
+    while stream.read(1 << 20):
+        pass
+    scale = (1.0 if slope is None else slope) / len(set(chosen))
+    with np.errstate(over='ignore', invalid='ignore'):
+        if scale != 1:
+            total *= np.float32(scale)
+        if inter:
+            total += np.float32(inter)
+    return total
