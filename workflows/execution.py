@@ -38,7 +38,10 @@ class LocalPlugin(MultiProcPlugin):
         )
 
     def _sort_jobs(self, jobids, scheduler=None):
-        """Finish scans one after the other, instead of running the first step of the whole dataset first."""
+        """Finish scans one after the other, instead of running the first step of the whole dataset first.
+
+        Within a scan, what takes all processors goes before the figures, which fit in beside other work.
+        """
         if self._scan_of is None:
             names = ['.'.join(node.fullname.split('.')[:3]) for node in self.procs]
             order = {name: index for index, name in enumerate(dict.fromkeys(names))}
@@ -47,7 +50,7 @@ class LocalPlugin(MultiProcPlugin):
         unfinished = sorted({scan for scan, submitted, running in state if running or not submitted})
         current = set(unfinished[: self.processors + 1])
         chosen = [job for job in jobids if self._scan_of[job] in current]
-        return sorted(chosen, key=lambda job: self._scan_of[job])
+        return sorted(chosen, key=lambda job: (self._scan_of[job], -(self.procs[job].n_procs or 1)))
 
     def _async_callback(self, args):
         if not isinstance(args.exception(), BrokenProcessPool):

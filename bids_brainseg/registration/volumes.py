@@ -106,7 +106,15 @@ def _spacing(volume) -> float:
 
 def dilate(mask, millimetres, affine):
     """Grow a mask by a distance."""
-    return ndimage.distance_transform_edt(~mask, sampling=geometry.voxel_sizes(affine)) <= millimetres
+    sizes = geometry.voxel_sizes(affine)
+    reach = np.ceil(millimetres / sizes).astype(int)
+    box = tuple(
+        slice(max(piece.start - margin, 0), piece.stop + margin)
+        for piece, margin in zip(geometry.occupied_box(mask), reach, strict=True)
+    )
+    grown = np.zeros_like(mask)
+    grown[box] = ndimage.distance_transform_edt(~mask[box], sampling=sizes) <= millimetres
+    return grown
 
 
 def smooth(volume, fwhm):
