@@ -163,7 +163,9 @@ def write_evaluation(structures, scans, units: Mapping[str, str], summary: Mappi
     return [*written, write_json(summary, output_dir / 'evaluation.json')]
 
 
-def write_study_table(study: str, runs: Sequence[Mapping], failed: Sequence[Mapping], output_dir: Path) -> list:
+def write_study_table(
+    study: str, runs: Sequence[Mapping], failed: Sequence[Mapping], output_dir: Path
+) -> list:
     """Write what the networks of a study score on each test scan, and over all of them.
 
     Parameters

@@ -53,7 +53,7 @@ def evaluate(settings: Settings, records: list) -> int:
     if not todo:
         reasons = '; '.join(dict.fromkeys(outcome.reason for outcome in outcomes[:3]))
         raise BidsError(
-            f'no scan can be evaluated: {reasons}; see what was found with --dry-run, or name another dataset '
+            f'no scan can be evaluated: {reasons}; list what was found with --dry-run, or name other labels '
             'with --derivatives labels=DIR',
             18,
         )

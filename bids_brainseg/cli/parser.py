@@ -310,6 +310,7 @@ def _add_training(group):
         'balance': (_share, 'weight of small structures in the cross-entropy, 0 to 1'),
         'average': (_share, 'decay of a running average of the weights; 0: none'),
         'workers': (_positive, 'threads that draw pairs'),
+        'checkpoint_seconds': (_count, 'time between checkpoints; 0: after every step'),
     }
     for name, (kind, text) in numbers.items():
         default = '' if recipe[name] is None else f' (default: {recipe[name]:g})'
@@ -337,7 +338,9 @@ def _add_training(group):
         choices=('auto', 'float32', 'mixed_bfloat16'),
         help='of the arithmetic in training (default: auto, which is mixed_bfloat16 on a GPU, else float32)',
     )
-    group.add_argument('--bundle-name', type=_name, metavar='NAME', help='letters and digits (default: own and modality)')
+    group.add_argument(
+        '--bundle-name', type=_name, metavar='NAME', help='letters and digits (default: own and modality)'
+    )
     group.add_argument('--licence', help='of the weights, for the card')
 
 
@@ -507,7 +510,8 @@ def _derivatives(parser, words: list[str]) -> dict[str, Path]:
 #: Options of the train level that are no part of the recipe.
 TRAINING = (
     'modality', 'label_maps', 'synthetic_share', 'exclude', 'agreement_threshold', 'validation_share',
-    'validation_label', 'init', 'filters', 'grid_spacing', 'ranges', 'no_augmentation', 'bundle_name', 'licence',
+    'validation_label', 'init', 'filters', 'grid_spacing', 'ranges', 'no_augmentation', 'bundle_name',
+    'licence',
 )  # fmt: skip
 
 

@@ -98,10 +98,9 @@ def study(
             bundle = train_on(settings, network, folder)
             runs.append(score(settings, bundle, own, plans, folder) | {'people': len(network.subjects)})
         except BrainsegError as error:
-            print(f'study: {network.modality}, {len(network.subjects)} people: failed: {error}', file=sys.stderr)
-            failed.append(
-                {'modality': network.modality, 'people': len(network.subjects), 'reason': str(error)}
-            )
+            people = len(network.subjects)
+            print(f'study: {network.modality}, {people} people: failed: {error}', file=sys.stderr)
+            failed.append({'modality': network.modality, 'people': people, 'reason': str(error)})
     return runs, failed
 
 
@@ -117,8 +116,8 @@ def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tup
     if least <= VALIDATE:
         raise BidsError(
             f'--study {settings.study}: {least} subjects are left to train on after the test scans are taken '
-            f'out, {VALIDATE + 1} are needed; select fewer test participants with --participant-label, or give '
-            'label maps or FreeSurfer labels of more people',
+            f'out, {VALIDATE + 1} are needed; select fewer test participants with --participant-label, or '
+            'give label maps or FreeSurfer labels of more people',
             2,
         )
     if settings.study == 'equal-size':

@@ -290,8 +290,8 @@ def make_plan(settings: Settings, base: Bundle, rows: list[dict], maps: Sequence
     kept = [row for row in rows if row['status'] == 'kept']
     train, validate = split_subjects((row['subject'] for row in kept), **rule)
     drawn = {path: subject_of(path) for path in maps}
-    if not kept:
-        train, validate = split_subjects(drawn.values(), **rule)
+    if not validate:  # a label map can stand in, but not one of somebody whose scans are trained on
+        _, validate = split_subjects(set(drawn.values()) - set(train), **rule)
     for row in kept:
         row['status'] = 'validate' if row['subject'] in validate else 'train'
     scans = {
@@ -299,11 +299,12 @@ def make_plan(settings: Settings, base: Bundle, rows: list[dict], maps: Sequence
     }
     label_maps = {
         'train': [str(path) for path, subject in drawn.items() if subject not in validate],
-        'validate': [] if kept else [str(path) for path, subject in drawn.items() if subject in validate],
+        'validate': [str(path) for path, subject in drawn.items() if subject in validate],
     }
+    if scans['validate']:
+        label_maps['validate'] = []
     if (kept or drawn) and not validate:
-        why = 'there is one subject only' if len(train) == 1 else 'nobody was chosen for it'
-        LOGGER.warning('Nobody validates, since %s: all epochs are run, and nothing is scored', why)
+        LOGGER.warning('Nobody validates: all epochs are run, and nothing is scored')
     share = asked.get('synthetic_share', known['synthetic']['share'])
     share = 0.0 if not drawn else 1.0 if not kept else share
     architecture = dict(base.architecture) if 'init' in asked else dict(known['architecture'])

@@ -39,10 +39,11 @@ def run(plan: Mapping, work_dir: Path, *, device: str) -> Bundle:
     Parameters
     ----------
     plan : mapping
-        Written by the train level: ``base`` (folder of the bundle whose reference is used), ``grid_spacing`` (mm,
-        null: as that bundle has it), ``init`` (begin with its weights), ``modality``, ``architecture``, ``recipe``, ``augmentation``, ``ranges``,
-        ``scans`` and ``label_maps`` (each with ``train`` and ``validate``), ``share`` (of synthetic pairs),
-        ``mc_samples``, ``bundle_dir``, ``name``, ``licence``, ``card``.
+        Written by the train level: ``base`` (folder of the bundle whose reference is used), ``grid_spacing``
+        (mm, null: as that bundle has it), ``init`` (begin with its weights), ``modality``, ``architecture``,
+        ``recipe``, ``augmentation``, ``ranges``, ``scans`` and ``label_maps`` (each with ``train`` and
+        ``validate``), ``share`` (of synthetic pairs), ``mc_samples``, ``bundle_dir``, ``name``, ``licence``,
+        ``card``.
     work_dir : Path
         Gets the checkpoint, the log and the aligned label maps.
     device : {'cpu', 'gpu'}
