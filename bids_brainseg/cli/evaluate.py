@@ -241,7 +241,8 @@ def write_study(settings: Settings, networks: Sequence, records: Sequence, plans
     from .study import study
 
     runs, failed = study(settings, networks, records, plans)
-    write_study_table(settings.study, runs, failed, settings.output_dir)
+    if runs:  # what an earlier study found is worth more than nothing
+        write_study_table(settings.study, runs, failed, settings.output_dir)
     return failed
 
 

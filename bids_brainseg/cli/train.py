@@ -55,6 +55,8 @@ def train(settings: Settings) -> int:
     rows = prepare(settings, cases, base)
     plan = make_plan(settings, base, rows, maps)
     folder = settings.output_dir / f'training_{base.modality}'
+    if not settings.clean_workdir:
+        check_unlike(plan, folder)
     write_cases(folder, rows)
     if not plan['scans']['train'] and not plan['label_maps']['train']:
         reasons = '; '.join(dict.fromkeys(row['reason'] for row in rows if row['reason'] != 'n/a'))
@@ -376,6 +378,49 @@ def card(settings: Settings, base: Bundle, rows, scans: dict, label_maps: dict) 
             'For research. Not a medical device.',
         ],
     }
+
+
+def check_unlike(plan: dict, folder: Path) -> None:
+    """Keep a bundle that was trained in another way from being overwritten.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2; says what differs.
+    """
+    if not (folder / 'bundle' / 'model.json').is_file() or not (folder / 'plan.json').is_file():
+        return
+    before, now = (
+        identity(json.loads(text)) for text in ((folder / 'plan.json').read_text(), json.dumps(plan))
+    )
+    differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differs:
+        said = ', '.join(f'{name} {shortened(before.get(name))}' for name in differs[:3])
+        raise BidsError(
+            f'{folder / "bundle"} was trained with other options: {said}, and would be overwritten; choose '
+            'another OUTPUT_DIR and --work-dir, or begin anew with --clean-workdir',
+            2,
+        )
+
+
+def identity(plan: dict) -> dict:
+    """Pick what decides which weights come out."""
+    free = training_defaults()['may_change']
+    names = ('base', 'init', 'grid_spacing', 'architecture', 'augmentation', 'ranges', 'share', 'scans')
+    return {
+        **{name: plan.get(name) for name in (*names, 'label_maps')},
+        **{name: value for name, value in plan['recipe'].items() if name not in free},
+    }
+
+
+def shortened(value) -> str:
+    """Spell a value of a plan in an error.
+
+    >>> shortened(8), shortened({'train': list(range(90))})
+    ('8', "{'train': [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, ...")
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 # === The network ===

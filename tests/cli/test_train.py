@@ -118,6 +118,23 @@ def test_from_scans_to_a_bundle_and_again(people, tiny_bundle, tmp_path, capfd):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert load_bundle(bundle.path).weights_sha256 == bundle.weights_sha256
 
+    # a bundle that was trained in another way is not overwritten, with whatever work folder
+    plan = (out / 'training_T1w' / 'plan.json').read_bytes()
+    capfd.readouterr()
+    again = [
+        *words,
+        '--learning-rate',
+        '0.002',
+        '-w',
+        f'{tmp_path}/elsewhere',
+        '--participant-label',
+        '01',
+        '02',
+    ]
+    assert main(again) == 2
+    assert 'was trained with other options: learning_rate 0.001, and would be' in capfd.readouterr().err
+    assert (out / 'training_T1w' / 'plan.json').read_bytes() == plan
+
 
 @pytest.mark.integration
 def test_dry_run_lists_the_cases(people, tmp_path, capsys):
