@@ -54,6 +54,8 @@ def explain(code: int, output: str) -> str:
     'the network process was killed (SIGKILL), usually for want of memory; give it more, or fewer --nprocs'
     >>> explain(1, 'warning\\nbids_brainseg.errors.ModelError: weights do not match\\n')
     'weights do not match'
+    >>> explain(1, "  File ...\\nKeyError: 'grid'\\n")
+    "the network process ended with code 1: KeyError: 'grid'"
     """
     if code < 0 or code > 128:
         number = -code if code < 0 else code - 128
@@ -62,5 +64,8 @@ def explain(code: int, output: str) -> str:
         return f'the network process was killed ({name}){cure}'
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     last = lines[-1] if lines else 'it said nothing'
-    kind, colon, message = last.partition('Error: ')
-    return message if colon and ' ' not in kind else f'the network process ended with code {code}: {last}'
+    kind, colon, message = last.partition(': ')
+    # what was not foreseen keeps its name: "'grid'" alone would tell nobody anything
+    ours = {error.__name__ for error in (BrainsegError, *BrainsegError.__subclasses__(), GeometryError)}
+    told = colon and kind.rpartition('.')[2] in {*ours, 'ValueError'}
+    return message if told else f'the network process ended with code {code}: {last}'

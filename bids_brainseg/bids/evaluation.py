@@ -31,6 +31,15 @@ SCAN_COLUMNS = {
 }
 
 
+#: Columns of the table of a study; what they share with the other tables is described there.
+STUDY_COLUMNS = {
+    'modality': SCAN_COLUMNS['modality'],
+    'people': {'Description': 'People that the network was given, the one who validates included.'},
+    'training_scans': {'Description': 'Scans and label maps that the network was trained on.'},
+    'scan': {'Description': 'Name of the test scan.'},
+}
+
+
 def agreement_table(
     dice: Sequence[float], assd: Sequence[float], volume: Sequence[float], reference: Sequence[float]
 ):
@@ -152,6 +161,47 @@ def write_evaluation(structures, scans, units: Mapping[str, str], summary: Mappi
         columns = {column: known.get(column, {'Description': 'n/a'}) for column in table.columns}
         written += [write_tsv(table, path), write_json(columns, path.with_suffix('.json'))]
     return [*written, write_json(summary, output_dir / 'evaluation.json')]
+
+
+def write_study_table(
+    study: str, runs: Sequence[Mapping], failed: Sequence[Mapping], output_dir: Path
+) -> list:
+    """Write what the networks of a study score on each test scan, and over all of them.
+
+    Parameters
+    ----------
+    study : str
+        Its kind.
+    runs, failed : sequence of mapping
+        Of :func:`bids_brainseg.cli.study.study`.
+    output_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    list of Path
+        ``evaluation_study.tsv``, a row for each network and test scan; its JSON holds the averages too.
+    """
+    import pandas as pd
+
+    measures = ('D_A', 'D_V', 'ASSD_mm')
+    rows = [
+        {**{name: run[name] for name in ('modality', 'people', 'training_scans')}, **scan}
+        for run in runs
+        for scan in run['test_scans']
+    ]
+    table = pd.DataFrame(rows, columns=[*STUDY_COLUMNS, *measures])
+    about = 'What networks trained on subsets score on the test scans; "runs" holds the averages.'
+    content = {
+        'Description': about,
+        'study': study,
+        'runs': list(runs),
+        'failed': list(failed),
+        **STUDY_COLUMNS,
+        **{name: output_rules()['agreement_averages'][name] for name in measures},
+    }
+    path = Path(output_dir) / 'evaluation_study.tsv'
+    return [write_tsv(table, path), write_json(content, path.with_suffix('.json'))]
 
 
 def _path(record: ImageRecord, output_dir: Path, extension: str) -> Path:

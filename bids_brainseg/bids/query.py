@@ -17,7 +17,6 @@ from .inheritance import Sidecars
 from .layout import check_dataset, find_niftis
 from .names import sort_key, split_name, strip_prefix
 from .records import ImageRecord, record_from_path
-from .validation import log_findings, validation_findings
 
 LOGGER = logging.getLogger('bids_brainseg')
 # Labels in which people write what an image is, beside its suffix.
@@ -32,7 +31,6 @@ def find_images(
     session_label: Sequence[str] = (),
     bids_filters: Mapping | Path | str | None = None,
     database_dir: Path | None = None,
-    validate: bool = False,
 ) -> list[ImageRecord]:
     """Find the scans to segment.
 
@@ -48,8 +46,6 @@ def find_images(
         See :func:`bids_brainseg.bids.filters.load_filters`.
     database_dir : Path, optional
         Folder for an index that later runs read.
-    validate : bool
-        Run the BIDS validator first, if it is installed, and log what it finds.
 
     Returns
     -------
@@ -70,8 +66,6 @@ def find_images(
     if ignored := unknown_filters(bids_filters):
         LOGGER.warning('BIDS filters for %s are not used; there are filters for %s',
                        ', '.join(ignored), ', '.join(modality_rules()))  # fmt: skip
-    if validate:
-        log_findings(validation_findings(bids_dir))
 
     everyone = _candidates(find_niftis(bids_dir, subjects=participants, database_dir=database_dir))
     selected = [

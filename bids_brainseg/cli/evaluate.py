@@ -20,6 +20,7 @@ from .run import (
     prepare_work,
     resolve_device,
     sort_out,
+    validate,
 )
 
 #: Severities that spoiled scans are drawn from; below, a scan is hardly spoiled at all.
@@ -37,9 +38,10 @@ def evaluate(settings: Settings, records: list) -> int:
     Raises
     ------
     BidsError
-        If no dataset of labels is named, or no scan has labels.
+        If no dataset of labels is named, no scan has labels, or too few are left for a study.
     """
     from .outcome import summary
+    from .study import plan_study
 
     began = time.monotonic()
     root = labels_folder(settings)
@@ -50,10 +52,16 @@ def evaluate(settings: Settings, records: list) -> int:
     todo = [record for record in todo if (record.subject, record.key) in plans]
     if not todo:
         reasons = '; '.join(dict.fromkeys(outcome.reason for outcome in outcomes[:3]))
-        raise BidsError(f'no scan can be evaluated: {reasons}', 18)
+        raise BidsError(
+            f'no scan can be evaluated: {reasons}; list what was found with --dry-run, or name other labels '
+            'with --derivatives labels=DIR',
+            18,
+        )
+    networks = plan_study(settings, todo) if settings.study and not settings.reports_only else []
     if settings.dry_run:
-        return tell_plans(settings, todo, plans, outcomes)
+        return tell_plans(settings, todo, plans, outcomes, networks)
     prepare_output(settings, root)
+    validate(settings)
     compared = (
         remembered(todo, settings.output_dir)
         if settings.reports_only
@@ -61,13 +69,12 @@ def evaluate(settings: Settings, records: list) -> int:
     )
     outcomes += compared
     done = [outcome.record for outcome in compared if outcome.status == 'done']
-    if settings.study and done and not settings.reports_only:
-        write_study(settings, done, plans)
+    failed = write_study(settings, networks, done, plans) if networks and done else []
     spoiled, about = calibration(settings, done, bundles, plans, outcomes)
     if done:
         write_results(settings, bundles, done, spoiled, about, outcomes)
     print(summary(outcomes, settings.output_dir, time.monotonic() - began))
-    return 0 if done and all(outcome.status != 'failed' for outcome in outcomes) else 1
+    return 0 if done and not failed and all(outcome.status != 'failed' for outcome in outcomes) else 1
 
 
 def labels_folder(settings: Settings) -> Path:
@@ -104,7 +111,9 @@ def find_plans(settings: Settings, records: Sequence, root: Path) -> tuple[dict,
     return plans, outcomes
 
 
-def tell_plans(settings: Settings, todo: Sequence, plans: Mapping, outcomes: Sequence) -> int:
+def tell_plans(
+    settings: Settings, todo: Sequence, plans: Mapping, outcomes: Sequence, networks: Sequence
+) -> int:
     """List what would run."""
     for record in todo:
         labels = plans[record.subject, record.key]['labels']
@@ -112,6 +121,8 @@ def tell_plans(settings: Settings, todo: Sequence, plans: Mapping, outcomes: Seq
         print(f'{record.relative_path}: labels {labels.path} ({labels.table.name}){more}')
     for outcome in outcomes:
         print(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
+    for network in networks:
+        print(f'study: {network}')
     return 0
 
 
@@ -224,17 +235,15 @@ def spoiled_copies(records: Sequence, plans: Mapping, count: int, seed: int) -> 
     return copies, found
 
 
-def write_study(settings: Settings, records: Sequence, plans: Mapping) -> None:
-    """Train and score the networks of a study, and leave what came out for the page."""
-    from ..bids.files import write_json
+def write_study(settings: Settings, networks: Sequence, records: Sequence, plans: Mapping) -> list:
+    """Train and score the networks of a study, leave what came out for the page; return what failed."""
+    from ..bids.evaluation import write_study_table
     from .study import study
 
-    runs = study(settings, records, plans)
-    about = (
-        'D_A, D_V (fractions) and ASSD (mm) of networks over the test scans, by number of training subjects.'
-    )
-    content = {'Description': about, 'study': settings.study, 'runs': runs}
-    write_json(content, settings.output_dir / 'evaluation_study.json')
+    runs, failed = study(settings, networks, records, plans)
+    if runs:  # what an earlier study found is worth more than nothing
+        write_study_table(settings.study, runs, failed, settings.output_dir)
+    return failed
 
 
 def write_results(

@@ -87,8 +87,7 @@ def run_participants(settings: Settings, records: list) -> int:
     if settings.dry_run:
         return dry_run(settings, records)
     prepare_output(settings)
-    if not (settings.skip_bids_validation or settings.reports_only):
-        validate(settings)
+    validate(settings)
     if settings.reports_only:
         return write_reports(
             settings, by_subject(records, [remember(record, settings) for record in records], settings)
@@ -101,6 +100,8 @@ def validate(settings: Settings) -> None:
     from ..bids.files import write_json
     from ..bids.validation import log_findings, validation_findings
 
+    if settings.skip_bids_validation or settings.reports_only:
+        return
     findings = validation_findings(settings.bids_dir)
     log_findings(findings)
     if findings is not None:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from ..errors import BidsError
+from ..errors import BidsError, BrainsegError
 from ..model.bundle import load_bundle
 from ..settings import Settings
 
@@ -17,8 +20,18 @@ FIRST_SIZE = 4
 VALIDATE = 1  # subjects of each training set that only validate
 
 
-def study(settings: Settings, records: Sequence, plans: Mapping) -> list[dict]:
-    """Train on subsets and score every network on the test scans.
+class Network(NamedTuple):
+    """One network of a study: its modality, and whom it learns from, the one who validates included."""
+
+    modality: str
+    subjects: list[str]
+
+    def __str__(self) -> str:
+        return f'{self.modality}, {len(self.subjects)} people: {" ".join(self.subjects)}'
+
+
+def plan_study(settings: Settings, records: Sequence) -> list[Network]:
+    """Decide which networks are trained, on whom.
 
     Parameters
     ----------
@@ -26,32 +39,69 @@ def study(settings: Settings, records: Sequence, plans: Mapping) -> list[dict]:
         With the options of the train level in ``training``.
     records : sequence of ImageRecord
         Test scans that have reference labels.
-    plans : mapping
-        Of :func:`bids_brainseg.cli.evaluate.find_plans`.
-
-    Returns
-    -------
-    list of dict
-        One for each network: modality, number of training subjects, D_A and ASSD over the test scans.
 
     Raises
     ------
     BidsError
         If there is too little to train on.
     """
+    if settings.training.get('label_maps') and 'freesurfer' in settings.derivatives:
+        raise BidsError(
+            f'--study {settings.study} counts people, of scans or of label maps, and was given both; leave '
+            '--label-maps or --derivatives freesurfer out',
+            2,
+        )
     tested = {record.subject for record in records}
     material = {
         modality: [name for name in training_material(settings, modality) if name not in tested]
         for modality in dict.fromkeys(record.modality for record in records)
     }
-    runs = []
-    for modality, size in sizes(settings, material):
-        own = [record for record in records if record.modality == modality]
-        folder = settings.work_dir / 'study' / f'{modality}-{size}'
-        chosen = subset(material[modality], size, settings.random_seed)
-        print(f'study: {modality}, {size} training subjects: {" ".join(chosen)}', flush=True)
-        runs.append(score(settings, train_on(settings, modality, chosen, folder), own, plans, folder, size))
-    return runs
+    return [
+        Network(modality, subset(material[modality], size, settings.random_seed))
+        for modality, size in sizes(settings, material)
+    ]
+
+
+def study(
+    settings: Settings, networks: Sequence[Network], records: Sequence, plans: Mapping
+) -> tuple[list[dict], list[dict]]:
+    """Train every network and score it on the test scans; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    settings : Settings
+        As for :func:`plan_study`.
+    networks : sequence of Network
+    records : sequence of ImageRecord
+        Test scans.
+    plans : mapping
+        Of :func:`bids_brainseg.cli.evaluate.find_plans`.
+
+    Returns
+    -------
+    runs : list of dict
+        One for each network: what it was trained on, D_A, D_V and ASSD over the test scans and of each.
+    failed : list of dict
+        ``modality``, ``people`` and ``reason``.
+    """
+    top = settings.work_dir / 'study'
+    if settings.clean_workdir:
+        shutil.rmtree(top, ignore_errors=True)
+    # each network is trained as asked for once, and the dataset is not validated again for each
+    settings = replace(settings, clean_workdir=False, skip_bids_validation=True)
+    runs, failed = [], []
+    for network in networks:
+        own = [record for record in records if record.modality == network.modality]
+        folder = top / f'{network.modality}-{len(network.subjects)}'
+        print(f'study: {network}', flush=True)
+        try:
+            bundle = train_on(settings, network, folder)
+            runs.append(score(settings, bundle, own, plans, folder) | {'people': len(network.subjects)})
+        except BrainsegError as error:
+            people = len(network.subjects)
+            print(f'study: {network.modality}, {people} people: failed: {error}', file=sys.stderr)
+            failed.append({'modality': network.modality, 'people': people, 'reason': str(error)})
+    return runs, failed
 
 
 def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tuple[str, int]]:
@@ -66,7 +116,8 @@ def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tup
     if least <= VALIDATE:
         raise BidsError(
             f'--study {settings.study}: {least} subjects are left to train on after the test scans are taken '
-            'out; select fewer test participants, or give label maps or FreeSurfer labels of more people',
+            f'out, {VALIDATE + 1} are needed; select fewer test participants with --participant-label, or '
+            'give label maps or FreeSurfer labels of more people',
             2,
         )
     if settings.study == 'equal-size':
@@ -123,11 +174,12 @@ def training_material(settings: Settings, modality: str) -> list[str]:
     return list(dict.fromkeys(case.record.subject for case in cases if case.skip is None))
 
 
-def train_on(settings: Settings, modality: str, subjects: Sequence[str], folder: Path) -> Path:
+def train_on(settings: Settings, network: Network, folder: Path) -> Path:
     """Train on some subjects as the train level does; return the folder of the bundle."""
     from ..bids.training import find_label_maps, subject_of
     from .train import train
 
+    modality, subjects = network
     asked = {**settings.training, 'modality': modality, 'validation_label': tuple(subjects[:VALIDATE])}
     if asked.get('label_maps'):
         maps = find_label_maps(asked['label_maps'])
@@ -140,15 +192,14 @@ def train_on(settings: Settings, modality: str, subjects: Sequence[str], folder:
             work_dir=folder / 'work',
             participant_label=tuple(subjects),
             modalities=(modality,),
+            mc_samples=settings.mc_samples or 0,
             training=asked,
         )
     )
     return folder / 'training' / f'training_{modality}' / 'bundle'
 
 
-def score(
-    settings: Settings, bundle: Path, records: Sequence, plans: Mapping, folder: Path, size: int
-) -> dict:
+def score(settings: Settings, bundle: Path, records: Sequence, plans: Mapping, folder: Path) -> dict:
     """Evaluate a network on the test scans."""
     from ..bids.evaluation import gather
     from ..reports.evaluation import averages
@@ -158,7 +209,8 @@ def score(
     aside = replace(
         settings,
         output_dir=folder / 'derivatives',
-        work_dir=folder / 'work',
+        # of all networks: they share the reference, so a scan is registered once
+        work_dir=settings.work_dir / 'study' / 'work',
         mc_samples=settings.mc_samples or 0,
     )
     prepare_output(aside, settings.derivatives['labels'])
@@ -166,12 +218,15 @@ def score(
     outcomes = run_plans(aside, list(records), {modality: model}, plans)
     done = [outcome.record for outcome in outcomes if outcome.status == 'done']
     if not done:
-        raise BidsError(f'--study: no test scan could be segmented: {outcomes[0].reason}', 1)
+        raise BidsError(f'no test scan could be segmented: {outcomes[0].reason}', 1)
     _, scans, _ = gather(done, aside.output_dir)
+    learnt = model.card['training']['data']
     return {
         'modality': modality,
-        'training_scans': size - VALIDATE,
-        'validating': VALIDATE,
+        'training_scans': learnt['train']['scans'] + learnt['train']['label_maps'],
+        'validation_scans': learnt['validate']['scans'] + learnt['validate']['label_maps'],
+        'steps': model.card['training']['steps'],
         **averages(scans),
+        'test_scans': scans[['scan', 'D_A', 'D_V', 'ASSD_mm']].to_dict('records'),
         'bundle': str(bundle),
     }

@@ -24,8 +24,8 @@ from ..bids.training import (
     write_case_table,
 )
 from ..data import label_table_hash, training_defaults
-from ..errors import InputError, ModelError, explain
-from ..model.bundle import Bundle, file_sha256, find_bundle, load_bundle
+from ..errors import BidsError, InputError, ModelError, explain
+from ..model.bundle import Bundle, file_sha256, find_bundle, load_bundle, on_grid
 from ..settings import Settings
 
 LOGGER = logging.getLogger('bids_brainseg')
@@ -33,7 +33,7 @@ LOGGER = logging.getLogger('bids_brainseg')
 
 def train(settings: Settings) -> int:
     """Train a network and return the exit code."""
-    from .run import check_writable, resolve_device
+    from .run import check_writable, resolve_device, validate
 
     began = time.monotonic()
     settings = resolve_device(settings)
@@ -41,6 +41,7 @@ def train(settings: Settings) -> int:
     base = choose_base(asked)
     maps = find_label_maps(asked['label_maps']) if 'label_maps' in asked else []
     cases = query(settings)
+    check_request(asked, base, cases, maps)
     if settings.dry_run:
         return dry_run(cases, maps)
     check_writable(settings.output_dir, 'output folder')
@@ -49,12 +50,20 @@ def train(settings: Settings) -> int:
         for name in ('training_wf', f'training_{base.modality}'):
             shutil.rmtree(settings.work_dir / name, ignore_errors=True)
     describe_dataset(settings)
+    if cases:
+        validate(settings)
     rows = prepare(settings, cases, base)
     plan = make_plan(settings, base, rows, maps)
     folder = settings.output_dir / f'training_{base.modality}'
+    if not settings.clean_workdir:
+        check_unlike(plan, folder)
     write_cases(folder, rows)
     if not plan['scans']['train'] and not plan['label_maps']['train']:
-        raise InputError(f'nothing is left to train on; the reasons are in {folder / "cases.tsv"}')
+        reasons = '; '.join(dict.fromkeys(row['reason'] for row in rows if row['reason'] != 'n/a'))
+        raise InputError(
+            f'nothing is left to train on: {reasons or "everybody validates"}; the table of all cases is '
+            f'{folder / "cases.tsv"}'
+        )
     run_network(settings, plan, folder)
     failed = [row for row in rows if row['status'] == 'failed']
     print(summary(rows, maps, plan, time.monotonic() - began))
@@ -74,7 +83,40 @@ def choose_base(asked) -> Bundle:
             f'--filters {asked["filters"]} does not fit --init, whose network has '
             f'{base.architecture["filters"]}; leave one of the two out'
         )
-    return base
+    return on_grid(base, asked['grid_spacing']) if 'grid_spacing' in asked else base
+
+
+def check_request(asked, base: Bundle, cases: Sequence[Case], maps: Sequence[Path]) -> None:
+    """Refuse what cannot end well before any scan is touched.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2 for options that do not fit, 18 if nothing has labels.
+    """
+    step = 2 ** base.architecture['depth']
+    if window := asked['recipe'].get('window'):
+        pairs = zip(window, base.grid_shape, strict=True)
+        if any(n % step or n > most for n, most in pairs):
+            raise BidsError(
+                f'--window {" ".join(map(str, window))}: every side must be a multiple of {step} and at most '
+                f'that of the network grid, {" ".join(map(str, base.grid_shape))}',
+                2,
+            )
+    known = {case.record.subject for case in cases} | {subject_of(path) for path in maps}
+    if unknown := [label for label in asked.get('validation_label', ()) if label not in known]:
+        raise BidsError(
+            f'--validation-label {" ".join(unknown)}: nobody of that name; there are '
+            f'{" ".join(sorted(known)[:10])}',
+            2,
+        )
+    if not maps and all(case.skip for case in cases):
+        reasons = '; '.join(dict.fromkeys(case.skip for case in cases[:3]))
+        raise BidsError(
+            f'no scan can be trained on: {reasons or "no scan of this modality"}; --derivatives '
+            'freesurfer=DIR names the folder that holds sub-<label>/mri, --label-maps other labels',
+            18,
+        )
 
 
 def query(settings: Settings) -> list[Case]:
@@ -91,7 +133,6 @@ def query(settings: Settings) -> list[Case]:
         session_label=settings.session_label,
         bids_filters=settings.bids_filters,
         database_dir=settings.bids_database_dir,
-        validate=not (settings.skip_bids_validation or settings.dry_run),
     )
     excluded = read_exclusions(asked['exclude']) if 'exclude' in asked else []
     for row in excluded:
@@ -251,8 +292,8 @@ def make_plan(settings: Settings, base: Bundle, rows: list[dict], maps: Sequence
     kept = [row for row in rows if row['status'] == 'kept']
     train, validate = split_subjects((row['subject'] for row in kept), **rule)
     drawn = {path: subject_of(path) for path in maps}
-    if not kept:
-        train, validate = split_subjects(drawn.values(), **rule)
+    if not validate:  # a label map can stand in, but not one of somebody whose scans are trained on
+        _, validate = split_subjects(set(drawn.values()) - set(train), **rule)
     for row in kept:
         row['status'] = 'validate' if row['subject'] in validate else 'train'
     scans = {
@@ -260,10 +301,12 @@ def make_plan(settings: Settings, base: Bundle, rows: list[dict], maps: Sequence
     }
     label_maps = {
         'train': [str(path) for path, subject in drawn.items() if subject not in validate],
-        'validate': [] if kept else [str(path) for path, subject in drawn.items() if subject in validate],
+        'validate': [str(path) for path, subject in drawn.items() if subject in validate],
     }
+    if scans['validate']:
+        label_maps['validate'] = []
     if (kept or drawn) and not validate:
-        LOGGER.warning('One subject only: nothing validates, all epochs are run, and nothing is scored')
+        LOGGER.warning('Nobody validates: all epochs are run, and nothing is scored')
     share = asked.get('synthetic_share', known['synthetic']['share'])
     share = 0.0 if not drawn else 1.0 if not kept else share
     architecture = dict(base.architecture) if 'init' in asked else dict(known['architecture'])
@@ -277,6 +320,7 @@ def make_plan(settings: Settings, base: Bundle, rows: list[dict], maps: Sequence
     return {
         'modality': base.modality,
         'base': str(base.path),
+        'grid_spacing': asked.get('grid_spacing'),
         'init': 'init' in asked,
         'architecture': architecture,
         'recipe': recipe,
@@ -334,6 +378,49 @@ def card(settings: Settings, base: Bundle, rows, scans: dict, label_maps: dict) 
             'For research. Not a medical device.',
         ],
     }
+
+
+def check_unlike(plan: dict, folder: Path) -> None:
+    """Keep a bundle that was trained in another way from being overwritten.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2; says what differs.
+    """
+    if not (folder / 'bundle' / 'model.json').is_file() or not (folder / 'plan.json').is_file():
+        return
+    before, now = (
+        identity(json.loads(text)) for text in ((folder / 'plan.json').read_text(), json.dumps(plan))
+    )
+    differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differs:
+        said = ', '.join(f'{name} {shortened(before.get(name))}' for name in differs[:3])
+        raise BidsError(
+            f'{folder / "bundle"} was trained with other options: {said}, and would be overwritten; choose '
+            'another OUTPUT_DIR and --work-dir, or begin anew with --clean-workdir',
+            2,
+        )
+
+
+def identity(plan: dict) -> dict:
+    """Pick what decides which weights come out."""
+    free = training_defaults()['may_change']
+    names = ('base', 'init', 'grid_spacing', 'architecture', 'augmentation', 'ranges', 'share', 'scans')
+    return {
+        **{name: plan.get(name) for name in (*names, 'label_maps')},
+        **{name: value for name, value in plan['recipe'].items() if name not in free},
+    }
+
+
+def shortened(value) -> str:
+    """Spell a value of a plan in an error.
+
+    >>> shortened(8), shortened({'train': list(range(90))})
+    ('8', "{'train': [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, ...")
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 # === The network ===

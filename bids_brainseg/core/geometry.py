@@ -296,13 +296,55 @@ def occupied_box(array: ArrayLike) -> tuple[slice, ...]:
     array = np.asarray(array)
     # The maximum of whole planes runs at the speed of memory, in either order of the axes.
     front, side = array.max(axis=0), array.max(axis=2)
-    box = []
-    for size, found in zip(
-        array.shape, (side.max(axis=1), front.max(axis=1), front.max(axis=0)), strict=True
-    ):
+    profiles, box = (side.max(axis=1), front.max(axis=1), front.max(axis=0)), []
+    for size, found in zip(array.shape, profiles, strict=True):
         hit = np.flatnonzero(found)
         box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, size))
     return tuple(box)
+
+
+def regrid(
+    shape: Sequence[int], affine: ArrayLike, spacing: float, multiple: int = 1
+) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Cover the field of view of a grid with voxels of another size, about the same centre.
+
+    Parameters
+    ----------
+    shape : (3,) sequence of int
+    affine : (4, 4) array_like
+        Voxel indices to mm.
+    spacing : float
+        Edge of the new voxels, mm.
+    multiple : int
+        Every side of the new grid is a multiple of this, and covers at least what the old one covers.
+
+    Returns
+    -------
+    shape : tuple of int
+    affine : (4, 4) float64 array
+        Voxel indices to mm, axes along those of the old grid.
+
+    Raises
+    ------
+    ValueError
+        If `spacing` or `multiple` is not positive.
+
+    Examples
+    --------
+    >>> shape, affine = regrid((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 2.8, 16)
+    >>> shape, affine[0, 0].item()
+    ((64, 80, 64), 2.8)
+    """
+    if not spacing > 0 or multiple < 1:
+        raise ValueError(f'Spacing and multiple must be positive, got {spacing} and {multiple}')
+    old, sizes = as_affine(affine), voxel_sizes(affine)
+    # rounding errors of a quotient must not add a whole block
+    sides = np.ceil(np.asarray(shape) * sizes / spacing / multiple - 1e-9).astype(int) * multiple
+    new = old.copy()
+    new[:3, :3] = old[:3, :3] / sizes * spacing
+    centre = old[:3, :3] @ ((np.asarray(shape) - 1) / 2) + old[:3, 3]
+    new[:3, 3] = centre - new[:3, :3] @ ((sides - 1) / 2)
+    return tuple(sides.tolist()), new
 
 
 def covering_box(

@@ -9,6 +9,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 CORPUS_CALLOSUM = (251, 252, 253, 254, 255)
+#: Unknown numbers that an error lists; a scan taken for a label map has hundreds.
+NAMED = 10
 
 
 def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> np.ndarray:
@@ -50,7 +52,9 @@ def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> 
     unknown = present[table[present] < 0]
     if unknown.size:
         if default is None:
-            raise ValueError(f'unknown labels {unknown.tolist()}: not in the class table')
+            first = f'{unknown[:NAMED].tolist()}'
+            first += f' and {unknown.size - NAMED} more (is it a scan?)' if unknown.size > NAMED else ''
+            raise ValueError(f'unknown labels {first}: not in the class table')
         table[table < 0] = default
     return table.astype(np.uint8)[numbers]
 

@@ -129,7 +129,10 @@ def align_head(path: Path, cache: Path) -> Head:
     if not kept.is_file():
         image = load_image(path)
         try:
-            labels = head_labels(image.data.astype(np.int32), image.affine)
+            labels = image.data.astype(np.int32)
+            if not np.array_equal(labels, image.data):
+                raise ValueError('it holds numbers that are not whole')
+            labels = head_labels(labels, image.affine)
             centres = structure_centres(labels, image.affine, list(MNI_CENTRES))
             common = np.array([defaults()['centres'][str(number)] for number in MNI_CENTRES])
             head = Head.from_labels(labels, image.affine, fit_affine(common, centres))

@@ -15,9 +15,10 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bids_brainseg.core.geometry import regrid
 from bids_brainseg.data import label_table_hash, modalities, resource
 from bids_brainseg.errors import ModelError
 
@@ -156,6 +157,25 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
             f'model bundle has a grid of {content["grid_shape"]}: every side must be a multiple of {step}'
         )
     return Bundle(path=path, **{n: content[n] for n in names})
+
+
+def on_grid(bundle: Bundle, spacing: float) -> Bundle:
+    """Describe a bundle whose network works on other voxels, over the same field of view.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    spacing : float
+        Edge of the voxels, mm.
+
+    Returns
+    -------
+    Bundle
+        Of the same folder; nothing is written.
+    """
+    multiple = 2 ** bundle.architecture['depth']
+    shape, affine = regrid(bundle.grid_shape, bundle.grid_affine, spacing, multiple)
+    return replace(bundle, grid_shape=shape, grid_affine=tuple(map(tuple, affine.tolist())))
 
 
 def write_bundle(path: str | os.PathLike, **content) -> Bundle:

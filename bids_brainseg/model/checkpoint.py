@@ -34,6 +34,8 @@ def save_checkpoint(model, state: Mapping, path: Path) -> None:
         for name, variable in _variables(model).items()
     }
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    for left in path.parent.glob(f'.{path.name}.*'):  # by a process that was killed while it wrote
+        left.unlink(missing_ok=True)
     try:
         save_file(tensors, partial, metadata={'state': json.dumps(state)})
         partial.replace(path)

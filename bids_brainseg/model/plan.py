@@ -21,7 +21,7 @@ from bids_brainseg.data import label_table, training_defaults
 from bids_brainseg.errors import ModelError
 
 from .build import align_head, bundle_like, held_out_pairs, synthesizer
-from .bundle import Bundle, load_bundle
+from .bundle import Bundle, load_bundle, on_grid
 from .pairs import Mixture, PreparedScan, RealPairs
 from .predict import predict_samples
 from .synthesis import Ranges
@@ -39,10 +39,11 @@ def run(plan: Mapping, work_dir: Path, *, device: str) -> Bundle:
     Parameters
     ----------
     plan : mapping
-        Written by the train level: ``base`` (folder of the bundle whose reference is used), ``init`` (begin
-        with its weights), ``modality``, ``architecture``, ``recipe``, ``augmentation``, ``ranges``,
-        ``scans`` and ``label_maps`` (each with ``train`` and ``validate``), ``share`` (of synthetic pairs),
-        ``mc_samples``, ``bundle_dir``, ``name``, ``licence``, ``card``.
+        Written by the train level: ``base`` (folder of the bundle whose reference is used), ``grid_spacing``
+        (mm, null: as that bundle has it), ``init`` (begin with its weights), ``modality``, ``architecture``,
+        ``recipe``, ``augmentation``, ``ranges``, ``scans`` and ``label_maps`` (each with ``train`` and
+        ``validate``), ``share`` (of synthetic pairs), ``mc_samples``, ``bundle_dir``, ``name``, ``licence``,
+        ``card``.
     work_dir : Path
         Gets the checkpoint, the log and the aligned label maps.
     device : {'cpu', 'gpu'}
@@ -79,6 +80,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _run(plan, work_dir, device) -> Bundle:
     base = load_bundle(plan['base'])
+    if plan['grid_spacing']:
+        base = on_grid(base, plan['grid_spacing'])
     recipe = Recipe.from_defaults(**plan['recipe'])
     precision = _set_precision(plan['recipe']['precision'], device)
     keras.utils.set_random_seed(recipe.seed)
@@ -95,7 +98,7 @@ def _run(plan, work_dir, device) -> Bundle:
         twin=twin,
         validation=validation,
         facts={name: plan[name] for name in ('architecture', 'augmentation', 'ranges', 'scans', 'label_maps',
-                                             'share', 'init')}
+                                             'share', 'init', 'grid_spacing')}
         | {'window': plan['recipe']['window'], 'precision': precision, 'base': base.weights_sha256},
         on_epoch=_tensorboard(Path(plan['bundle_dir']).parent / 'tensorboard'),
     )  # fmt: skip

@@ -32,8 +32,6 @@ from .losses import DiceCrossEntropy
 from .weights import save_weights
 
 CHECKPOINT, BEST, LOG = 'checkpoint.safetensors', 'best.safetensors', 'log.csv'
-#: What may differ between a run and the checkpoint that it goes on from.
-FREE = {'workers', 'checkpoint_seconds', 'patience', 'epochs'}
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     loss = DiceCrossEntropy(recipe.balance)
     model.compile(optimizer=recipe.optimizer(), loss=loss)
-    identity = {**{k: v for k, v in asdict(recipe).items() if k not in FREE}, 'start': start, **(facts or {})}
+    free = training_defaults()['may_change']
+    identity = {**{k: v for k, v in asdict(recipe).items() if k not in free}, 'start': start, **(facts or {})}
     identity |= {'epochs': recipe.epochs} if recipe.schedule == 'cosine' else {}
     progress = _resume(model, folder, identity)
     progress.finished = _over(progress, recipe)
@@ -226,7 +225,7 @@ def _resume(model, folder, identity) -> Progress:
     if differs:
         said = ', '.join(f'{name} {before.get(name)!r} (now {wanted.get(name)!r})' for name in differs[:3])
         raise ModelError(
-            f'an unfinished training in {folder} was begun with {said}; '
+            f'the training in {folder} was begun with {said}; '
             'use the same options, or begin anew with --clean-workdir or another --work-dir'
         )
     return Progress(**state)

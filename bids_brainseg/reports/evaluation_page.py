@@ -45,7 +45,7 @@ def build_page(
 ) -> Path:
     """Write ``evaluation.html`` whole; see :func:`bids_brainseg.reports.evaluation.write_evaluation_page`."""
     study = output_dir / STUDY
-    runs = json.loads(study.read_text(encoding='utf-8'))['runs'] if study.exists() else []
+    found = json.loads(study.read_text(encoding='utf-8')) if study.exists() else {}
     parts = summary['modalities']
     clean = structures[structures['spoiled'].isna()]
     calibrations = {name: part['calibration'] for name, part in parts.items() if 'calibration' in part}
@@ -66,7 +66,7 @@ def build_page(
             'Calibration',
             {'': calibration_html(calibrations), 'ROC': _figure(roc_plot(scans, calibrations))},
         ),
-        ('study', 'Training scans', {'': _figure(study_plot(runs)) + study_html(runs)}),
+        ('study', 'Training scans', {'': study_section(found) if found else ''}),
         ('examples', 'Examples', {title_of(e): example_html(e, output_dir) for e in examples}),
         ('scans', 'Scans', {'': scans_html(scans)}),
         ('methods', 'Methods', {'': methods_html(methods)}),
@@ -190,11 +190,33 @@ def calibration_html(calibrations: Mapping) -> str:
     return ''.join(tables) + note if tables else ''
 
 
+STUDIES = {
+    'scaling': 'Networks trained on more and more people, each set within the next one, and scored on the '
+    'same test scans: medians with quartiles, a dash for each scan.',
+    'equal-size': 'Networks of different modalities trained on equally many people: quartiles over the test '
+    'scans, a point for each scan.',
+}
+
+
+def study_section(found: Mapping) -> str:
+    """Show what came out of a study: the figure, the table, and the networks that failed."""
+    runs = found['runs']
+    rows = [
+        [f'<th>{escape(run["modality"])}</th>', _cell(run['people']), f'<td>{escape(run["reason"])}</td>']
+        for run in found['failed']
+    ]
+    failed = f'<h3>Networks that failed</h3>{_table(["Modality", "#People", "Why"], rows)}' if rows else ''
+    note = f'<p class="note">{STUDIES[found["study"]]} Nobody who is tested is trained on.</p>'
+    return _figure(study_plot(runs, found['study'])) + note + study_html(runs) + failed
+
+
 def study_html(runs: Sequence[Mapping]) -> str:
     """Tabulate the networks that were trained for the study."""
     head = [
         'Modality',
+        '#People',
         '#Training scans',
+        '#Steps',
         '#Test scans',
         f'#{DA}, mean ± SD',
         '#median [quartiles]',
@@ -203,7 +225,9 @@ def study_html(runs: Sequence[Mapping]) -> str:
     rows = [
         [
             f'<th>{escape(run["modality"])}</th>',
+            _cell(run['people']),
             _cell(run['training_scans']),
+            _cell(run['steps']),
             _cell(run['D_A']['n']),
             _cell(_spread(run['D_A'], 3)),
             _cell(_quartiles(run['D_A'], 3)),

@@ -160,13 +160,17 @@ def roc_plot(scans, calibrations: Mapping) -> str:
         return _svg(figure)
 
 
-def study_plot(runs: Sequence[Mapping]) -> str:
-    """Draw D_A against the number of training scans (the publication's Figure 3), one line for each modality.
+def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
+    """Draw D_A of the networks of a study, every test scan as a point.
 
     Parameters
     ----------
     runs : sequence of mapping
-        ``modality``, ``training_scans``, ``D_A`` (mapping with median, q1 and q3).
+        ``modality``, ``training_scans``, ``D_A`` (mapping with median, q1 and q3), ``test_scans`` (mappings
+        with D_A).
+    kind : {'scaling', 'equal-size'}
+        Against the number of training scans, one line for each modality (the publication's Figure 3), or side
+        by side.
 
     Returns
     -------
@@ -178,22 +182,45 @@ def study_plot(runs: Sequence[Mapping]) -> str:
     with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'study'}):
         figure = Figure((7, 3.6), layout='constrained')
         axes = figure.add_subplot()
-        for modality in dict.fromkeys(run['modality'] for run in runs):
-            own = sorted(
-                (run for run in runs if run['modality'] == modality), key=lambda run: run['training_scans']
-            )
-            x = [run['training_scans'] for run in own]
-            middle, low, high = ([run['D_A'][key] for run in own] for key in ('median', 'q1', 'q3'))
-            color = COLORS[modality]
-            spread = np.array([np.subtract(middle, low), np.subtract(high, middle)])
-            axes.errorbar(x, middle, spread, fmt='o-', ms=5, lw=1.4, capsize=3, color=color, label=modality)
-        sizes = sorted({run['training_scans'] for run in runs})
-        axes.set_xscale('log')
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
-        axes.set(xlabel='training scans', ylabel='mean Dice $D_A$: median and quartiles')
-        axes.legend()
+        (_side_by_side if kind == 'equal-size' else _against_size)(axes, runs)
+        axes.set_ylabel('mean Dice $D_A$')
         return _svg(figure)
+
+
+def _against_size(axes, runs: Sequence[Mapping]) -> None:
+    for modality in dict.fromkeys(run['modality'] for run in runs):
+        own = sorted(
+            (run for run in runs if run['modality'] == modality), key=lambda run: run['training_scans']
+        )
+        x = [run['training_scans'] for run in own]
+        middle, low, high = ([run['D_A'][key] for run in own] for key in ('median', 'q1', 'q3'))
+        color = COLORS[modality]
+        spread = np.array([np.subtract(middle, low), np.subtract(high, middle)])
+        axes.errorbar(x, middle, spread, fmt='o-', ms=5, lw=1.4, capsize=3, color=color, label=modality)
+        for run in own:
+            values = _dice_of(run)
+            axes.plot([run['training_scans']] * len(values), values, '_', ms=9, color=color, alpha=0.6)
+    sizes = sorted({run['training_scans'] for run in runs})
+    axes.set_xscale('log')
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel('training scans')
+    axes.legend()
+
+
+def _side_by_side(axes, runs: Sequence[Mapping]) -> None:
+    for place, run in enumerate(runs):
+        _boxes(axes, [np.asarray(_dice_of(run))], [place], 0.45, COLORS[run['modality']])
+    names = [f'{run["modality"]}\n{run["training_scans"]} training scans' for run in runs]
+    axes.set_xticks(range(len(runs)), names)
+    axes.set_xlim(-0.6, len(runs) - 0.4)
+    axes.grid(axis='x', visible=False)
+
+
+def _dice_of(run: Mapping) -> list[float]:
+    """List D_A of the test scans that have one (JSON holds null or n/a for the others)."""
+    values = [scan['D_A'] for scan in run['test_scans']]
+    return [value for value in values if isinstance(value, float | int) and np.isfinite(value)]
 
 
 def _boxes(axes, values: Sequence, centres, width: float, color: str) -> None:

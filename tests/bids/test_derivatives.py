@@ -225,7 +225,7 @@ def test_validation_findings_count_and_never_refuse(dataset):
     findings = validation_findings(dataset)
     assert findings['errors'] >= 1
     assert findings['errors'] + findings['warnings'] == sum(findings['codes'].values())
-    assert len(find_images(dataset, validate=True)) == 6
+    assert len(find_images(dataset)) == 6
 
 
 def test_without_a_validator_there_are_no_findings(dataset, monkeypatch, caplog):

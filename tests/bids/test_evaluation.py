@@ -14,6 +14,7 @@ from bids_brainseg.bids.evaluation import (
     gather,
     stacked,
     write_evaluation,
+    write_study_table,
 )
 from bids_brainseg.bids.files import write_json, write_tsv
 from bids_brainseg.bids.records import record_from_path
@@ -81,3 +82,22 @@ def test_tables_have_dictionaries_and_units(record, outputs):
     assert header.split('\t')[-4:] == ['dice', 'assd_mm', 'volume_mm3', 'reference_volume_mm3']
     assert first.split('\t')[4:6] == ['n/a', 'n/a']
     assert json.loads((outputs / 'evaluation.json').read_text()) == {'x': 'n/a'}
+
+
+def test_the_table_of_a_study_has_a_row_for_each_network_and_scan(tmp_path):
+    scans = [{'scan': f'sub-{n}_T1w', 'D_A': 0.5, 'D_V': 0.6, 'ASSD_mm': 2.0} for n in (1, 2)]
+    runs = [
+        {'modality': 'T1w', 'people': n, 'training_scans': n - 1, 'steps': 9, 'test_scans': scans}
+        for n in (4, 8)
+    ]
+    failed = [{'modality': 'T1w', 'people': 16, 'reason': 'why'}]
+    table, document = write_study_table('scaling', runs, failed, tmp_path)
+    lines = table.read_text().splitlines()
+    assert lines[0].split('\t') == ['modality', 'people', 'training_scans', 'scan', 'D_A', 'D_V', 'ASSD_mm']
+    assert [line.split('\t')[1:4] for line in lines[1:]] == [
+        ['4', '3', 'sub-1_T1w'], ['4', '3', 'sub-2_T1w'], ['8', '7', 'sub-1_T1w'], ['8', '7', 'sub-2_T1w'],
+    ]  # fmt: skip
+    content = json.loads(document.read_text())
+    assert set(lines[0].split('\t')) <= set(content)
+    assert (content['study'], content['runs'][1]['people'], content['failed']) == ('scaling', 8, failed)
+    assert len(write_study_table('scaling', [], failed, tmp_path)[0].read_text().splitlines()) == 1

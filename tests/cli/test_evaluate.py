@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import GRID, SPACING, head
+from tiny import GRID, SPACING, head, make_label_map
 
 from bids_brainseg.bids.records import record_from_path
 from bids_brainseg.cli.evaluate import spoiled_copies
@@ -160,6 +160,31 @@ def test_dry_run(dataset, tiny_bundle, capsys):
     assert lines[0].startswith('sub-a/anat/sub-a_T1w.nii.gz: labels ')
     assert lines[0].endswith('(brainseg), and 6 spoiled copies')
     assert any(line.startswith('sub-none/anat/sub-none_T1w.nii.gz: skipped') for line in lines)
+
+
+@pytest.mark.integration
+def test_a_study_ends_with_a_table_and_a_figure(whole_run, tiny_bundle, tmp_path, capsys):
+    _, _, root = whole_run
+    maps = [str(make_label_map(tmp_path / f'sub-{n}_dseg.nii.gz', 5 * n)) for n in (1, 2, 3)]
+    recipe = f'--init {tiny_bundle} --epochs 1 --steps-per-epoch 1'.split()
+    study = '--participant-label a --study scaling --study-sizes 2 3'.split()
+    command = words(root, tiny_bundle, *study, *recipe, '--label-maps', *maps)
+    command[1] = str(tmp_path / 'out')
+    capsys.readouterr()
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert 'study: T1w, 3 people: 1 2 3' in told.out
+    # the scan itself was aligned by the run before; the networks share the second and last alignment
+    assert told.err.count('coregister') == 1
+    table = read(tmp_path / 'out' / 'evaluation_study.tsv')
+    assert table[['people', 'training_scans']].to_numpy().tolist() == [[2, 1], [3, 2]]
+    assert set(table['scan']) == {'sub-a_T1w'} and table['D_A'].between(0, 1).all()
+    content = json.loads((tmp_path / 'out' / 'evaluation_study.json').read_text())
+    assert [run['D_A']['median'] for run in content['runs']] == pytest.approx(table['D_A'].tolist())
+    page = (tmp_path / 'out' / 'evaluation.html').read_text()
+    assert '<h2>Training scans</h2>' in page and 'each set within the next one' in page
+    assert main([*command, '--dry-run']) == 0
+    assert 'study: T1w, 2 people: ' in capsys.readouterr().out
 
 
 def test_labels_have_to_be_named(dataset, tiny_bundle, capsys):

@@ -76,11 +76,18 @@ def test_memory_has_units(text, gigabytes):
     assert parse(['in', 'out', 'participant', '--mem', text]).mem_gb == pytest.approx(gigabytes)
 
 
+def test_outputs_may_lie_among_the_derivatives(tmp_path):
+    settings = parse([f'{tmp_path}/in', f'{tmp_path}/in/derivatives/brainseg', 'participant'])
+    assert settings.output_dir == tmp_path / 'in' / 'derivatives' / 'brainseg'
+
+
 @pytest.mark.parametrize(
     ('words', 'phrase'),
     [
         (['in', 'in', 'participant'], 'OUTPUT_DIR is BIDS_DIR'),
         (['in', 'in/../in', 'participant'], 'OUTPUT_DIR is BIDS_DIR'),
+        (['in', 'in/sub-01/out', 'participant'], 'OUTPUT_DIR is inside BIDS_DIR'),
+        (['in', '.', 'evaluate', '-d', 'labels=.'], 'OUTPUT_DIR is the folder of --derivatives labels'),
         (['in', 'out', 'participant', '-w', 'in/work'], '--work-dir is inside BIDS_DIR'),
         (['in', 'out', 'participant', '--mem', '16'], '16 is 0.016 GB'),
         (['in', 'out', 'participant', '--mem', 'much'], '--mem'),

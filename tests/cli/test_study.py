@@ -9,7 +9,7 @@ import pytest
 
 from bids_brainseg.bids.records import record_from_path
 from bids_brainseg.cli import study
-from bids_brainseg.errors import BidsError
+from bids_brainseg.errors import BidsError, ModelError
 from bids_brainseg.settings import Settings
 
 MATERIAL = {'T1w': list('abcdefghij'), 'FLAIR': list('abcdef')}
@@ -46,22 +46,46 @@ def test_sets_are_nested_and_the_seed_decides():
     assert study.subset(MATERIAL['T1w'], 5, 4) != sets[1]
 
 
-def test_nobody_who_is_tested_is_trained_on(monkeypatch, tmp_path):
-    trained, scored = [], []
+def records(*subjects: str) -> list:
+    return [record_from_path(Path(f'/d/sub-{n}/anat/sub-{n}_T1w.nii.gz'), 'T1w') for n in subjects]
+
+
+def test_nobody_who_is_tested_is_trained_on(monkeypatch):
     monkeypatch.setattr(study, 'training_material', lambda settings, modality: list('abcdef'))
-    monkeypatch.setattr(
-        study, 'train_on', lambda settings, modality, who, folder: trained.append((modality, who)) or folder
-    )
-    monkeypatch.setattr(
-        study,
-        'score',
-        lambda settings, bundle, own, plans, folder, size: scored.append(own) or {'size': size},
-    )
-    records = [record_from_path(Path(f'/d/sub-{n}/anat/sub-{n}_T1w.nii.gz'), 'T1w') for n in 'ab']
-    runs = study.study(settings(study_sizes=(2, 4)), records, {})
-    assert [run['size'] for run in runs] == [2, 4]
-    assert trained[1] == ('T1w', list('cdef'))
-    assert scored == [records, records]
+    networks = study.plan_study(settings(study_sizes=(2, 4)), records('a', 'b'))
+    assert [len(network.subjects) for network in networks] == [2, 4]
+    assert networks[1] == study.Network('T1w', list('cdef'))
+    with pytest.raises(BidsError, match=r'1 subjects are left.*, 2 are needed'):
+        study.plan_study(settings(), records(*'abcde'))
+
+
+def test_scans_and_label_maps_are_not_counted_together():
+    both = settings(derivatives={'freesurfer': Path('fs')}, training={'label_maps': (Path('maps'),)})
+    with pytest.raises(BidsError, match='was given both') as found:
+        study.plan_study(both, records('a'))
+    assert found.value.exit_code == 2
+
+
+def test_a_network_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
+    used = []
+
+    def train_on(settings, network, folder):
+        used.append(settings)
+        if len(network.subjects) == 2:
+            raise ModelError('training diverged')
+        return folder
+
+    monkeypatch.setattr(study, 'train_on', train_on)
+    monkeypatch.setattr(study, 'score', lambda settings, bundle, own, plans, folder: {'scored': len(own)})
+    (tmp_path / 'study').mkdir()
+    networks = [study.Network('T1w', list('cd')), study.Network('T1w', list('cdef'))]
+    asked = Settings(Path('in'), Path('out'), tmp_path, study='scaling', clean_workdir=True)
+    runs, failed = study.study(asked, networks, records('a', 'b'), {})
+    assert runs == [{'scored': 2, 'people': 4}]
+    assert failed == [{'modality': 'T1w', 'people': 2, 'reason': 'training diverged'}]
+    assert 'T1w, 2 people: failed: training diverged' in capsys.readouterr().err
+    assert not (tmp_path / 'study').exists()  # begun anew, once, and not validated for each network
+    assert not used[1].clean_workdir and used[1].skip_bids_validation
 
 
 def test_label_maps_are_narrowed_to_the_chosen(monkeypatch, tmp_path):
@@ -72,7 +96,8 @@ def test_label_maps_are_narrowed_to_the_chosen(monkeypatch, tmp_path):
     assert len(everyone) == 3
     seen = []
     monkeypatch.setattr('bids_brainseg.cli.train.train', seen.append)
-    bundle = study.train_on(settings(training=asked), 'T1w', everyone[:2], tmp_path / 'x')
+    network = study.Network('T1w', everyone[:2])
+    bundle = study.train_on(settings(training=asked), network, tmp_path / 'x')
     assert bundle == tmp_path / 'x' / 'training' / 'training_T1w' / 'bundle'
     (used,) = seen
     assert used.level == 'train'

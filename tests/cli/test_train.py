@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny import GRID, SPACING, head
 
+from bids_brainseg.cli import train
 from bids_brainseg.cli.parser import parse
 from bids_brainseg.cli.run import main
 from bids_brainseg.model.bundle import load_bundle
@@ -34,6 +35,9 @@ def test_what_train_needs(capsys, tmp_path):
     words = ('--modality', 'T1w', '-d', f'freesurfer={tmp_path}')
     assert "unknown name 'rot'" in usage(capsys, *words, '--range', 'rot=3')
     assert 'not between 0 and 1' in usage(capsys, *words, '--synthetic-share', '3')
+    assert '-1 is not between 0 and 1' in usage(capsys, *words, '--learning-rate', '-1')
+    assert '40 mm is not between 0.5 and 8' in usage(capsys, *words, '--grid-spacing', '40')
+    assert "'my net' holds more than letters and digits" in usage(capsys, *words, '--bundle-name', 'my net')
 
 
 def test_only_what_was_given_is_in_the_settings(tmp_path):
@@ -114,6 +118,23 @@ def test_from_scans_to_a_bundle_and_again(people, tiny_bundle, tmp_path, capfd):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert load_bundle(bundle.path).weights_sha256 == bundle.weights_sha256
 
+    # a bundle that was trained in another way is not overwritten, with whatever work folder
+    plan = (out / 'training_T1w' / 'plan.json').read_bytes()
+    capfd.readouterr()
+    again = [
+        *words,
+        '--learning-rate',
+        '0.002',
+        '-w',
+        f'{tmp_path}/elsewhere',
+        '--participant-label',
+        '01',
+        '02',
+    ]
+    assert main(again) == 2
+    assert 'was trained with other options: learning_rate 0.001, and would be' in capfd.readouterr().err
+    assert (out / 'training_T1w' / 'plan.json').read_bytes() == plan
+
 
 @pytest.mark.integration
 def test_dry_run_lists_the_cases(people, tmp_path, capsys):
@@ -132,3 +153,54 @@ def test_a_base_for_another_modality_is_refused(people, tiny_bundle, tmp_path, c
     words = f'{people} {tmp_path}/out train --modality T1w -d freesurfer={people} --init {tiny_bundle}'
     assert main([*words.split(), '--filters', '9']) == 1
     assert '--filters 9 does not fit --init' in capsys.readouterr().err
+
+
+def refused(capsys, *words) -> tuple[int, str]:
+    code = main([str(word) for word in words])
+    return code, capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_cannot_end_well_is_refused_before_anything_is_written(people, tmp_path, capsys):
+    out, fs = tmp_path / 'out', people / 'derivatives' / 'fs'
+    words = (people, out, 'train', '--modality', 'T1w', '-d', f'freesurfer={fs}', '-w', tmp_path / 'work')
+    code, said = refused(capsys, *words, '--window', '33', '32', '32')
+    assert code == 2
+    assert '--window 33 32 32: every side must be a multiple of 16 and at most' in said
+    assert refused(capsys, *words, '--window', '32', '32', '512')[0] == 2
+    # a coarser grid has shorter sides
+    code, said = refused(capsys, *words, '--window', '112', '32', '32', '--grid-spacing', '2.8')
+    assert code == 2 and said.endswith('that of the network grid, 64 80 64')
+    code, said = refused(capsys, *words, '--validation-label', '01', 'nobody')
+    assert code == 2
+    assert '--validation-label nobody: nobody of that name; there are 01 02 moved odd out' in said
+    (tmp_path / 'empty').mkdir()
+    code, said = refused(capsys, *words[:5], '-d', f'freesurfer={tmp_path / "empty"}')
+    assert code == 18
+    assert 'no scan can be trained on: no labels: none of aparc+aseg' in said
+    assert not out.exists() and not (tmp_path / 'work').exists()
+
+
+def test_who_validates_where_there_are_few(tiny_bundle, tmp_path):
+    base, maps = load_bundle(tiny_bundle), [tmp_path / f'sub-{n}_dseg.nii.gz' for n in (1, 2)]
+
+    def roles(*words, rows=(), maps=maps):
+        asked = parse(['in', 'out', 'train', '--modality', 'T1w', '--label-maps', str(tmp_path), *words])
+        plan = train.make_plan(asked, base, [dict(row) for row in rows], maps)
+        return [[len(plan[kind][role]) for role in ('train', 'validate')] for kind in ('scans', 'label_maps')]
+
+    assert roles() == [[0, 0], [1, 1]]
+    assert roles(maps=maps[:1]) == [[0, 0], [1, 0]]
+    assert roles('--validation-share', '0') == [[0, 0], [2, 0]]
+    row = {'status': 'kept', 'subject': '1', 'scan': 'x', 'files': {'image': 'i', 'labels': 'l'}}
+    # one person with scans: a label map of somebody else validates, never one of the same person
+    assert roles(rows=[row]) == [[1, 0], [2, 0]]
+    assert roles(rows=[row], maps=[*maps, tmp_path / 'sub-3_dseg.nii.gz']) == [[1, 0], [2, 1]]
+    assert roles(rows=[row, row | {'subject': '2'}])[0] == [1, 1]
+
+
+def test_nobody_validates_is_said(tiny_bundle, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(train.LOGGER, 'warning', lambda text, *values: said.append(text % values))
+    words = ['in', 'out', 'train', '--modality', 'T1w', '--label-maps', str(tmp_path)]
+    train.make_plan(parse(words), load_bundle(tiny_bundle), [], [tmp_path / 'sub-1_dseg.nii.gz'])
+    assert said == ['Nobody validates: all epochs are run, and nothing is scored']

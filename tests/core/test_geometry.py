@@ -183,3 +183,23 @@ def test_shear_is_told_from_obliquity():
 def test_the_angle_of_a_turn_does_not_depend_on_scale_and_place(degrees):
     matrix = shift(5, -3, 8) @ rotation(degrees, 1) @ np.diag([1.2, 1.2, 1.2, 1.0])
     assert geometry.rotation_angle(matrix) == pytest.approx(degrees, abs=1e-5)
+
+
+def test_a_coarser_grid_covers_the_same_box_about_the_same_centre():
+    affine = rotation(30, 2) @ np.diag([1.4, 1.4, 2.0, 1.0])
+    affine[:3, 3] = 5, -7, 9
+    shape, found = geometry.regrid((112, 144, 90), affine, 2.8, 16)
+    assert shape == (64, 80, 80)  # 56, 72 and 64.3, each up to the next multiple of 16
+    np.testing.assert_allclose(geometry.voxel_sizes(found), 2.8)
+    middle, centre = (
+        (matrix @ [*((np.array(sides) - 1) / 2), 1])[:3]
+        for sides, matrix in (((112, 144, 90), affine), (shape, found))
+    )
+    np.testing.assert_allclose(centre, middle)
+    np.testing.assert_allclose(found[:3, :3] / 2.8, affine[:3, :3] / [1.4, 1.4, 2.0], atol=1e-12)
+    same, unchanged = geometry.regrid((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 1.4, 16)
+    assert same == (112, 144, 128)
+    np.testing.assert_allclose(unchanged, np.diag([1.4, 1.4, 1.4, 1.0]), atol=1e-12)
+    for wrong in (0, -1, np.nan):
+        with pytest.raises(ValueError, match='must be positive'):
+            geometry.regrid((8, 8, 8), np.eye(4), wrong)

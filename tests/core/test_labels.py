@@ -58,6 +58,8 @@ def test_unknown_labels_are_named_or_take_the_default():
     labels = np.array([[[2, 999]]])
     with pytest.raises(ValueError, match=r'unknown labels \[999\]'):
         to_classes(labels, np.eye(4), {2: 1})
+    with pytest.raises(ValueError, match=r', 9\] and 25 more \(is it a scan\?\): not in the class table'):
+        to_classes(np.arange(35).reshape(-1, 1, 1), np.eye(4), {})
     assert to_classes(labels, np.eye(4), {2: 1}, default=0).tolist() == [[[1, 0]]]
 
 

@@ -37,7 +37,8 @@ def plan(tiny_bundle, tmp_path):
         scans.append({'image': str(paths[0]), 'labels': str(paths[1]), 'name': f'scan {number}'})
     known = training_defaults()
     return {
-        'modality': 'T1w', 'base': str(tiny_bundle), 'init': True, 'architecture': ARCHITECTURE,
+        'modality': 'T1w', 'base': str(tiny_bundle), 'init': True, 'grid_spacing': None,
+        'architecture': ARCHITECTURE,
         'recipe': {**known['recipe'], 'epochs': 2, 'steps_per_epoch': 1},
         'augmentation': known['augmentation'], 'ranges': {}, 'share': 0.5,
         'scans': {'train': scans[:1], 'validate': scans[1:]},

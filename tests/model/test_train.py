@@ -4,8 +4,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -160,6 +162,42 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
     assert [{**row, 'seconds': 0} for row in whole.rows] == [{**row, 'seconds': 0} for row in resumed.rows]
     again, _ = train_on_noise(tmp_path / 'parts', rules, Noise(-1))  # nothing is left to do
     assert again.step == whole.step
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:] = {path!r}
+import test_train
+from bids_brainseg.model import checkpoint
+
+def half(tensors, path, metadata):
+    path.write_bytes(b'half a file')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Plug(test_train.Noise):
+    def pair(self, number):
+        if number == 5:
+            checkpoint.save_file = half
+        return super().pair(number)
+
+test_train.train_on_noise(Path({out!r}), test_train.recipe(checkpoint_seconds=0), Plug())
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_a_checkpoint_loses_nothing_else(tmp_path):
+    """Literally: SIGKILL, which no handler sees, with the file half written."""
+    script = KILLED.format(path=[str(Path(__file__).parent), *sys.path], out=str(tmp_path / 'parts'))
+    killed = subprocess.run([sys.executable, '-c', script], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (partial,) = (tmp_path / 'parts').glob(f'.{CHECKPOINT}.*')
+    assert partial.read_bytes() == b'half a file'
+    steps = []
+    rules = recipe(checkpoint_seconds=0)
+    train_on_noise(tmp_path / 'parts', rules, on_epoch=lambda p, _: steps.append(p.step))
+    train_on_noise(tmp_path / 'whole', rules)
+    assert (tmp_path / 'whole' / BEST).read_bytes() == (tmp_path / 'parts' / BEST).read_bytes()
+    assert not partial.exists()
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path):

@@ -97,14 +97,16 @@ def test_plots_are_drawings_in_the_ink_of_the_page(tables):
     summary = summarised(tables)['modalities']
     calibrations = {'T1w': summary['T1w']['calibration']}
     runs = [
-        {'modality': 'T1w', 'training_scans': n, 'D_A': {'median': d, 'q1': d - 0.1, 'q3': d + 0.1}}
+        {'modality': 'T1w', 'training_scans': n, 'D_A': {'median': d, 'q1': d - 0.1, 'q3': d + 0.1},
+         'test_scans': [{'D_A': d}, {'D_A': 'n/a'}]}
         for n, d in ((4, 0.4), (8, 0.6))
-    ]
+    ]  # fmt: skip
     drawn = {
         'dice': plots.dice_plot(structures),
         'uncertainty': plots.uncertainty_plot(scans, summary),
         'roc': plots.roc_plot(scans, calibrations),
         'study': plots.study_plot(runs),
+        'equal': plots.study_plot(runs, 'equal-size'),
     }
     for name, drawing in drawn.items():
         assert drawing.startswith('<svg'), name
@@ -112,6 +114,7 @@ def test_plots_are_drawings_in_the_ink_of_the_page(tables):
     assert 'Left Pallidum' in drawn['dice']
     assert 'r = -0.9' in drawn['uncertainty'].replace('\N{MINUS SIGN}', '-')
     assert 'cv_mean, AUC 1.00' in drawn['roc']
+    assert '4 training scans' in drawn['equal'] and '4 training scans' not in drawn['study']
     assert drawn['dice'] == plots.dice_plot(structures)  # the same bytes every time
 
 
@@ -140,8 +143,10 @@ class Balanced(HTMLParser):
 
 def test_the_page(tables, tmp_path):
     (tmp_path / 'evaluation_study.json').write_text(
-        json.dumps({'runs': [{
-            'modality': 'T1w', 'training_scans': 4,
+        json.dumps({'study': 'scaling',
+                    'failed': [{'modality': 'ct', 'people': 8, 'reason': 'it <diverged>'}],
+                    'runs': [{
+            'modality': 'T1w', 'people': 5, 'training_scans': 4, 'steps': 77, 'test_scans': [{'D_A': 0.5}],
             **{name: {'n': 3, 'mean': 0.5, 'sd': 0.1, 'q1': 0.4, 'median': 0.5, 'q3': 0.6}
                for name in ('D_A', 'ASSD_mm')},
         }]})
@@ -161,7 +166,8 @@ def test_the_page(tables, tmp_path):
     titles = re.findall('<h2>(.*?)</h2>', page)
     assert titles == ['Overview', 'Structures', 'Uncertainty', 'Calibration', 'Training scans', 'Examples',
                       'Scans', 'Methods']  # fmt: skip
-    assert 'no &lt;labels&gt;' in page
+    assert 'no &lt;labels&gt;' in page and 'it &lt;diverged&gt;' in page
+    assert '<td class="n">5</td><td class="n">4</td><td class="n">77</td>' in page
     assert '<svg id="example">' in page and 'href="sub-0/figures/a.svg"' in page
     assert '0.850 [0.825 to 0.875]' in page
     assert '&gt; 3.500' in page
