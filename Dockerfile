@@ -9,13 +9,13 @@ RUN command -v python3 >/dev/null || ( \
 RUN python3 -m venv /opt/brainseg
 ENV PATH=/opt/brainseg/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-# The sources stay in a stage of their own: the image gets the package alone.
-FROM python AS wheel
+# The sources stay in a stage of their own: the image gets the installed package alone.
+FROM python AS package
 WORKDIR /src
 COPY . ./
 ARG VERSION=
 RUN if [ -n "$VERSION" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION="$VERSION"; fi \
-    && pip wheel --no-deps --wheel-dir /dist .
+    && pip install --no-deps .
 
 FROM python
 # The dependencies first: a change in the code does not download TensorFlow again. Extras of setup.cfg, by name;
@@ -27,8 +27,7 @@ RUN python -c "import configparser; c = configparser.ConfigParser(); c.read('/op
       > /tmp/requirements.txt \
     && pip install -r /tmp/requirements.txt \
     && rm -rf /tmp/requirements.txt /opt/brainseg/lib/python3*/site-packages/tensorflow/include
-COPY --from=wheel /dist /opt/brainseg/dist
-RUN pip install --no-deps /opt/brainseg/dist/*.whl
+COPY --from=package /opt/brainseg /opt/brainseg
 
 ARG VERSION=
 LABEL org.opencontainers.image.title=bids_brainseg \
@@ -36,6 +35,7 @@ LABEL org.opencontainers.image.title=bids_brainseg \
       org.opencontainers.image.licenses=Apache-2.0 \
       org.opencontainers.image.version="$VERSION"
 # Runs as any user, on a read-only root with a writable /tmp, and without a network.
-ENV HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp NO_ET=1 TF_CPP_MIN_LOG_LEVEL=2 PYTHONDONTWRITEBYTECODE=1
+ENV HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp NO_ET=1 TF_CPP_MIN_LOG_LEVEL=2 PYTHONDONTWRITEBYTECODE=1 \
+    BIDS_BRAINSEG_CONTAINER="bids_brainseg:${VERSION:-latest}"
 WORKDIR /out
 ENTRYPOINT ["bids_brainseg"]
