@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
@@ -11,6 +13,8 @@ from pathlib import Path
 
 from nipype import config, logging
 from nipype.pipeline import engine as pe
+from nipype.pipeline import plugins
+from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
 from ..settings import Settings
@@ -69,6 +73,41 @@ class LocalPlugin(MultiProcPlugin):
         except BrokenProcessPool:
             self._renew_pool()
             return super()._submit_job(node, updatehash=updatehash)
+
+
+class BatchPlugin:
+    """What nipype's plugins of batch systems lack: a step whose job was killed fails alone, and says so."""
+
+    def __init__(self, plugin_args=None):
+        super().__init__(plugin_args={'status_callback': tell} | (plugin_args or {}))
+        os.environ.setdefault('LOGNAME', user_name())  # nipype names the jobs by it
+
+    def _submit_batchtask(self, scriptfile, node):
+        try:
+            return super()._submit_batchtask(scriptfile, node)
+        except (IndexError, AttributeError) as error:  # no job number in what the scheduler printed
+            raise RuntimeError(
+                f'the scheduler refused the job {scriptfile}; submit it yourself to see why'
+            ) from error
+
+    def _get_result(self, taskid):
+        result = super()._get_result(taskid)
+        # One string, where nipype expects lines and fails on adding some: there is no result.
+        if result and isinstance(result['traceback'], str):
+            reason = (
+                f'RuntimeError: job {taskid} of this step ended without a result: it was cancelled, or '
+                'killed for want of memory or time; ask for more in plugin_args\n'
+            )
+            result['traceback'] = [reason]
+        return result
+
+
+def user_name() -> str:
+    """Name the user, who may have no name in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f'uid{os.getuid()}'
 
 
 def start_worker(folder: str, options: dict) -> None:
@@ -136,7 +175,10 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
         }
         plugin = {'plugin': LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))}
     else:
-        plugin = {'plugin': settings.plugin, 'plugin_args': dict(settings.plugin_args)}
+        found = getattr(plugins, f'{settings.plugin}Plugin')
+        if issubclass(found, SGELikeBatchManagerBase):
+            found = type(found.__name__, (BatchPlugin, found), {})
+        plugin = {'plugin': found(plugin_args=dict(settings.plugin_args))}
     try:
         workflow.run(**plugin)
     except Exception as error:  # nipype re-raises the first failure of a node as whatever it was

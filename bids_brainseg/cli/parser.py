@@ -16,6 +16,9 @@ from ..settings import MODALITIES, Settings
 
 LEVELS = ('participant', 'group', 'train', 'evaluate')
 UNKNOWN_LEVEL = 17
+#: Nipype's plugins that wait for what they run, and those that do not.
+PLUGINS = ('SLURM', 'SGE', 'PBS', 'LSF', 'OAR', 'Condor', 'MultiProc', 'LegacyMultiProc', 'Linear')
+DETACHED = ('SLURMGraph', 'SGEGraph', 'PBSGraph', 'CondorDAGMan')
 
 
 class _Version(argparse.Action):
@@ -480,6 +483,14 @@ def _plugin(parser, path: Path | None) -> tuple[str, dict]:
         parser.error(f'--use-plugin {path} cannot be read as YAML: {error}')
     if not isinstance(found, dict) or not isinstance(found.get('plugin'), str):
         parser.error(f'--use-plugin {path} must name a nipype plugin, e.g. "plugin: SLURM"')
+    name = found['plugin']
+    if name in DETACHED:
+        parser.error(
+            f'--use-plugin {path}: {name} submits all steps and leaves, so nobody would collect what failed '
+            f'or write the pages; use one that waits: {", ".join(PLUGINS)}'
+        )
+    if name not in PLUGINS:
+        parser.error(f'--use-plugin {path}: unknown plugin {name!r}; known: {", ".join(PLUGINS)}')
     return found['plugin'], found.get('plugin_args') or {}
 
 

@@ -111,8 +111,11 @@ class DerivativeSink(_Sink):
             Path(self.inputs.output_dir),
             suffix=self.inputs.suffix,
             extension=self.inputs.extension,
-            **(self.inputs.space if isdefined(self.inputs.space) else {}),
+            **self._space(),
         )
+
+    def _space(self):
+        return self.inputs.space if isdefined(self.inputs.space) else {}
 
     def _description(self, provenance):
         if self.inputs.suffix == 'morph':
@@ -121,6 +124,8 @@ class DerivativeSink(_Sink):
         if isdefined(self.inputs.spatial_reference):
             changes['SpatialReference'] = self.inputs.spatial_reference
             changes['Description'] = f'Resampled from the network grid onto {self.inputs.spatial_reference}.'
+            if 'res' in self._space():  # which BIDS then requires
+                changes['Resolution'] = f'The grid of {self.inputs.spatial_reference}.'
         return sidecar(self.inputs.record, suffix=self.inputs.suffix, provenance=provenance, **changes)
 
 

@@ -166,6 +166,7 @@ def fit(
     first = start + progress.step * recipe.batch_size
     with closing(stream(source, start=first, workers=recipe.workers, batch=recipe.batch_size)) as batches:
         while not progress.finished:
+            model.reset_metrics()  # or Keras before 3.14 returns the mean over all steps so far
             progress.losses.append(float(model.train_on_batch(*next(batches))))
             progress.step += 1
             progress.seconds = time.monotonic() - begun

@@ -104,12 +104,19 @@ def test_outputs_may_lie_among_the_derivatives(tmp_path):
         (['in', 'out', 'participant', '--qc-thresholds', 'list.json'], 'list.json: must hold {"all" or'),
         (['in', 'out', 'participant', '--use-plugin', 'absent.yml'], 'cannot be read as YAML'),
         (['in', 'out', 'participant', '--use-plugin', 'list.json'], 'must name a nipype plugin'),
+        (
+            ['in', 'out', 'participant', '--use-plugin', 'graph.yml'],
+            'SLURMGraph submits all steps and leaves',
+        ),
+        (['in', 'out', 'participant', '--use-plugin', 'case.yml'], "unknown plugin 'Slurm'; known: SLURM, "),
         (['in', 'out'], 'required: LEVEL'),
     ],
 )
 def test_usage_errors(capsys, tmp_path, monkeypatch, words, phrase):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'list.json').write_text(json.dumps([1]))
+    (tmp_path / 'graph.yml').write_text('plugin: SLURMGraph')
+    (tmp_path / 'case.yml').write_text('plugin: Slurm')
     code, message = refused(capsys, *words)
     assert code == 2
     assert phrase in message

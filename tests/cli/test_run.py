@@ -339,6 +339,7 @@ def test_a_template_on_this_disk(whole_run, tmp_path, monkeypatch):
     assert np.mean(np.asarray(dseg.dataobj) == np.asarray(own.dataobj)) > 0.9
     described = json.loads(Path(f'{stem}_space-Phantom_seg-brainseg_res-1_desc-T1w_dseg.json').read_text())
     assert described['SpatialReference'] == template.name
+    assert template.name in described['Resolution']
     corners = np.array([[x, y, z, 1] for x in (-60, 60) for y in (-90, 60) for z in (-50, 60)], float).T
     for name, expected in (
         ('from-T1w_to-Phantom', np.linalg.inv(shift)),  # pulls: from points of the template

@@ -42,6 +42,12 @@ def common(tmp_path, monkeypatch):
         ),
         (
             DerivativeSink,
+            {'suffix': 'dseg', 'space': {'space': 'X', 'res': '1'}, 'spatial_reference': 'tpl-X_T1w.nii.gz'},
+            'space-X_seg-brainseg_res-1_desc-ct_dseg.nii.gz',
+            'Resolution',
+        ),
+        (
+            DerivativeSink,
             {'suffix': 'morph', 'extension': '.tsv'},
             'seg-brainseg_desc-ct_morph.tsv',
             'volume_mm3',

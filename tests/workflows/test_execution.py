@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import subprocess
+from itertools import count
+
 import pytest
+from nipype import config
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from nipype.pipeline.plugins import SLURMPlugin
 
 from bids_brainseg.settings import Settings
 from bids_brainseg.workflows.base import set_crash_folder
@@ -13,6 +18,10 @@ from bids_brainseg.workflows.execution import configure, run_workflow
 
 GOOD = 'def f(x):\n    return x + 1\n'
 RAISES = 'def f(x):\n    raise ValueError("no such thing")\n'
+CANCELS = (
+    'def f(x):\n    import os, subprocess, time\n'
+    '    subprocess.run(["scancel", os.environ["SLURM_JOB_ID"]])\n    time.sleep(60)\n'
+)
 DIES = 'def f(x):\n    import os\n    os.kill(os.getpid(), 9)\n'
 
 
@@ -23,9 +32,10 @@ def node(name: str, source: str) -> pe.Node:
     return made
 
 
-def run(tmp_path, bad: str):
-    settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0)
+def run(tmp_path, bad: str, **changes):
+    settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0, **changes)
     configure(settings)
+    config.set('execution', 'job_finished_timeout', '0.5')
     workflow = pe.Workflow('run', base_dir=str(settings.work_dir))
     both = pe.Workflow('subject')
     workflow.add_nodes([both])
@@ -46,6 +56,53 @@ def test_others_finish(tmp_path, monkeypatch, bad, reason):
     assert text.startswith('Node: run.subject.bad\n')
     assert reason in text
     assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def lost_job_is_told(tmp_path):
+    """The job of one step is killed; the other steps, which do not need it, are done."""
+    (crash,) = (tmp_path / 'crash').glob('crash-*-bad-*.txt')
+    text = crash.read_text()
+    assert text.startswith('Node: run.subject.bad\n')
+    assert 'ended without a result' in text
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_a_job_that_the_cluster_killed_fails_alone(tmp_path, monkeypatch):
+    """The scheduler of this test runs a job at once, and loses those of `bad`."""
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    monkeypatch.delenv('LOGNAME', raising=False)
+    numbers = count(1)
+
+    def submit(self, script, task):
+        if task.name != 'bad':
+            subprocess.run(['bash', script], check=True)
+        number = next(numbers)
+        self._pending[number] = task.output_dir()
+        return number
+
+    monkeypatch.setattr(SLURMPlugin, '_submit_batchtask', submit)
+    monkeypatch.setattr(SLURMPlugin, '_is_pending', lambda self, number: False)
+    assert 'ended without a result' in run(tmp_path, GOOD, plugin='SLURM')
+    lost_job_is_told(tmp_path)
+
+
+@pytest.mark.slurm
+def test_a_job_that_slurm_killed_fails_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    monkeypatch.delenv('LOGNAME', raising=False)
+    arguments = {'sbatch_args': '--mem=500M --cpus-per-task=1 --time=00:05:00'}
+    assert 'ended without a result' in run(tmp_path, CANCELS, plugin='SLURM', plugin_args=arguments)
+    lost_job_is_told(tmp_path)
+
+
+def test_a_refused_job_is_told(tmp_path, monkeypatch):
+    sbatch = tmp_path / 'bin' / 'sbatch'
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/sh\necho "sbatch: error: invalid partition specified" >&2\nexit 1\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv('PATH', str(sbatch.parent), prepend=':')
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    assert 'the scheduler refused the job' in run(tmp_path, GOOD, plugin='SLURM')
 
 
 def test_nothing_to_complain_of(tmp_path, monkeypatch):
