@@ -327,8 +327,14 @@ def _add_training(group):
     group.add_argument('--no-augmentation', action='store_true', help='train on the scans as they are')
     group.add_argument(
         '--precision',
-        choices=('auto', 'float32', 'mixed_bfloat16'),
+        choices=('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
         help='of the arithmetic in training (default: auto, which is mixed_bfloat16 on a GPU, else float32)',
+    )
+    group.add_argument(
+        '--sample-on',
+        choices=('auto', 'host', 'device'),
+        help='where pairs are drawn from label maps (default: auto, which is the GPU if there is one and all '
+        'pairs are drawn ones)',
     )
     group.add_argument('--bundle-name', metavar='NAME', help='letters and digits (default: own and modality)')
     group.add_argument('--licence', help='of the weights, for the card')
