@@ -108,6 +108,11 @@ class Head:
             tissue_names=names,
         )
 
+    @property
+    def limit(self) -> np.ndarray:
+        """(3,) float32 array, last voxel indices of the codes."""
+        return np.subtract(self.codes.shape, 1).astype(np.float32)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :meth:`from_arrays` takes back."""
         return {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
@@ -135,7 +140,7 @@ class Head:
         `shape` uint8 array
         """
         placement = place(self.voxel_from_common, shape, affine, deformation)
-        return sample_codes(self.codes, placement, shape, np.subtract(self.codes.shape, 1))
+        return sample_codes(self.codes, placement, shape, self.limit)
 
 
 @dataclass(frozen=True)
@@ -308,7 +313,7 @@ class Synthesizer:
             noise += [rng.standard_normal(scan, np.float32) for _ in range(1 if name == 'ct' else 2)]
         scene = Scene(
             head=number,
-            limit=np.subtract(head.codes.shape, 1).astype(np.float32),
+            limit=head.limit,
             control=labels.control,
             matrix_labels=labels.matrix,
             matrix_image=image.matrix,

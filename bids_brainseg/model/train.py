@@ -339,9 +339,18 @@ def set_precision(wanted: str, device: str) -> str:
     -------
     str
         The policy.
+
+    Raises
+    ------
+    ModelError
+        For float16 without a GPU: TensorFlow lacks it on processors.
     """
     if wanted == 'auto':
         wanted = 'mixed_bfloat16' if device == 'gpu' else 'float32'
+    if wanted == 'mixed_float16' and device == 'cpu':
+        raise ModelError(
+            'float16 needs a GPU, and the network runs on the processor; use --precision float32'
+        )
     keras.config.set_dtype_policy(wanted)
     return wanted
 
