@@ -508,6 +508,11 @@ def _training(parser, words, values: dict) -> dict:
         parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
     if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
         parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
+    if recipe['sample_on'] == 'device' and 'freesurfer' in dict(_derivatives(parser, words.derivatives)):
+        parser.error(
+            '--sample-on device is for label maps alone: real scans are moved by the processor; '
+            'leave out --derivatives freesurfer, or --sample-on'
+        )
     found['ranges'] = _ranges(parser, found['ranges']) or None
     found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
     found['validation_label'] = _labels(found['validation_label'], 'sub-')

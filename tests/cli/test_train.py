@@ -34,13 +34,16 @@ def test_what_train_needs(capsys, tmp_path):
     words = ('--modality', 'T1w', '-d', f'freesurfer={tmp_path}')
     assert "unknown name 'rot'" in usage(capsys, *words, '--range', 'rot=3')
     assert 'not between 0 and 1' in usage(capsys, *words, '--synthetic-share', '3')
+    assert 'is for label maps alone' in usage(capsys, *words, '--sample-on', 'device')
 
 
 def test_only_what_was_given_is_in_the_settings(tmp_path):
     words = ['in', 'out', 'train', '--modality', 'T1w', '-d', f'freesurfer={tmp_path}']
     assert parse(words).training == {'modality': 'T1w', 'recipe': {}}
-    given = parse([*words, '--epochs', '5', '--draw-workers', '2', '--range', 'rotation=3', '--filters', '4'])
-    assert given.training['recipe'] == {'epochs': 5, 'workers': 2}
+    given = parse([*words, '--epochs', '5', '--draw-workers', '2', '--range', 'rotation=3', '--filters', '4',
+                   '--sample-on', 'host', '--precision', 'mixed_float16'])  # fmt: skip
+    chosen = {'sample_on': 'host', 'precision': 'mixed_float16'}
+    assert given.training['recipe'] == {'epochs': 5, 'workers': 2, **chosen}
     assert (given.training['ranges'], given.training['filters']) == ({'rotation': 3.0}, 4)
     assert given.derivatives == {'freesurfer': tmp_path}
     assert parse([*words, '--validation-share', '0']).training['validation_share'] == 0
