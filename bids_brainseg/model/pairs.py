@@ -114,7 +114,8 @@ class RealPairs:
         moved = ndimage.map_coordinates(image, where, order=1, mode='grid-constant')
         classes = ndimage.map_coordinates(labels, where, order=0, mode='grid-constant')
         if rng.random() < self.ranges.crop:
-            moved[~np.logical_and.reduce(np.ix_(*draw_crop(rng, size)))] = 0
+            x, y, z = draw_crop(rng, size)
+            moved[~(x[:, None, None] & y[:, None] & z)] = 0
         return moved, mirrored_classes()[classes] if mirror else classes
 
 
