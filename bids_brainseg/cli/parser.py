@@ -338,8 +338,14 @@ def _add_training(group):
     group.add_argument('--no-augmentation', action='store_true', help='train on the scans as they are')
     group.add_argument(
         '--precision',
-        choices=('auto', 'float32', 'mixed_bfloat16'),
+        choices=('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
         help='of the arithmetic in training (default: auto, which is mixed_bfloat16 on a GPU, else float32)',
+    )
+    group.add_argument(
+        '--sample-on',
+        choices=('auto', 'host', 'device'),
+        help='where pairs are drawn from label maps (default: auto, which is the GPU if there is one and all '
+        'pairs are drawn ones)',
     )
     group.add_argument(
         '--bundle-name', type=_name, metavar='NAME', help='letters and digits (default: own and modality)'
@@ -536,6 +542,11 @@ def _training(parser, words, values: dict) -> dict:
         parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
     if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
         parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
+    if recipe['sample_on'] == 'device' and 'freesurfer' in dict(_derivatives(parser, words.derivatives)):
+        parser.error(
+            '--sample-on device is for label maps alone: real scans are moved by the processor; '
+            'leave out --derivatives freesurfer, or --sample-on'
+        )
     found['ranges'] = _ranges(parser, found['ranges']) or None
     found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
     found['validation_label'] = _labels(found['validation_label'], 'sub-')

@@ -52,7 +52,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     train.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
     train.add_argument('--window', type=int, nargs=3, help='pairs of this shape, somewhere in the grid')
-    train.add_argument('--steps', type=int, required=True, help='pairs to see (whole --check-every)')
+    train.add_argument('--steps', type=int, required=True, help='batches to see (whole --check-every)')
+    train.add_argument('--batch-size', type=int, default=1, help='pairs in a step')
     train.add_argument('--learning-rate', type=float, default=1e-3)
     train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
     train.add_argument('--average', type=float, default=0.99, help='decay of the averaged weights')
@@ -73,6 +74,14 @@ def get_parser() -> argparse.ArgumentParser:
         '--validate-every', type=int, default=500, help='steps between scores on held-out heads'
     )
     train.add_argument('--workers', type=int, default=1, help='threads that draw pairs')
+    train.add_argument(
+        '--sample-on', choices=['auto', 'host', 'device'], default='auto',
+        help='where pairs are drawn; auto: on a GPU if there is one',
+    )  # fmt: skip
+    train.add_argument(
+        '--precision', choices=['auto', 'float32', 'mixed_bfloat16', 'mixed_float16'], default='auto',
+        help='auto: mixed_bfloat16 on a GPU, else float32',
+    )  # fmt: skip
 
     fit = commands.add_parser('fit', help='train as a plan of the train level says, and make a bundle')
     fit.set_defaults(run=_fit)
@@ -168,12 +177,14 @@ def _train(args) -> None:
     import numpy as np
 
     from .build import held_out_pairs, load_heads, synthesizer
+    from .device import DeviceSource, sampled_on
     from .synthesis import Ranges
-    from .train import Recipe, fit, score
+    from .train import Recipe, fit, score, set_precision
     from .unet import build_unet
     from .weights import load_weights, save_weights
 
-    _device(args.device, keras)
+    device = _device(args.device, keras)
+    precision = set_precision(args.precision, device)
     keras.utils.set_random_seed(args.seed)
     architecture = {'filters': args.filters, 'depth': 4, 'classes': 28, 'dropout': args.dropout,
                     'dropout_kind': args.dropout_kind, 'normalization': args.normalization}  # fmt: skip
@@ -187,12 +198,13 @@ def _train(args) -> None:
     source = synthesizer(
         heads, args.contrasts, **grid, ranges=Ranges(**spans), seed=args.seed, window=args.window
     )
+    source = sampled_on(args.sample_on, device, source)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     (args.out_dir / 'architecture.json').write_text(json.dumps(architecture, indent=2) + '\n')
     recipe = Recipe.from_defaults(
         epochs=-(-args.steps // args.check_every), steps_per_epoch=args.check_every, patience=0,
         learning_rate=args.learning_rate, schedule='cosine', balance=args.balance, average=args.average,
-        seed=args.seed, workers=args.workers, checkpoint_seconds=120,
+        seed=args.seed, workers=args.workers, checkpoint_seconds=120, batch_size=args.batch_size,
     )  # fmt: skip
 
     def scores(progress, twin) -> dict:
@@ -210,7 +222,9 @@ def _train(args) -> None:
         twin=build_unet(**architecture, stochastic=False),
         start=args.start,
         facts={'architecture': architecture, 'contrasts': args.contrasts, **grid, 'window': args.window,
-               'ranges': spans, 'heads': len(heads), 'init': str(args.init)},
+               'ranges': spans, 'heads': len(heads), 'init': str(args.init)}
+        | ({} if precision == 'float32' else {'precision': precision})
+        | ({'sample_on': 'device'} if isinstance(source, DeviceSource) else {}),
         on_epoch=scores,
     )  # fmt: skip
 
@@ -262,13 +276,23 @@ def _pack(args) -> None:
 
 
 def _device(wanted: str, keras) -> str:
-    found = keras.distribution.list_devices('gpu') if wanted != 'cpu' else []
+    found = _gpus(keras) if wanted != 'cpu' else []
     if wanted == 'gpu' and not found:
         raise ModelError(
             'no GPU is visible to the network (--device gpu); '
             'install the gpu extra and check the driver, or use --device cpu'
         )
     return 'gpu' if found else 'cpu'
+
+
+def _gpus(keras) -> list[str]:
+    try:
+        return keras.distribution.list_devices('gpu')
+    except RuntimeError:  # JAX where there is none
+        return []
+    except AttributeError:  # Keras keeps no list for torch, but puts tensors on a GPU if there is one
+        device = str(keras.ops.ones(1).device)
+        return [] if device.startswith('cpu') else [device]
 
 
 if __name__ == '__main__':

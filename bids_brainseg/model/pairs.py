@@ -14,7 +14,8 @@ from scipy import ndimage
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import load_image
 
-from .synthesis import Ranges, Synthesizer, crop, draw_deformation, grid_points, mirrored_classes
+from .rendering import points
+from .synthesis import Ranges, Synthesizer, draw_crop, draw_deformation, mirrored_classes, place
 
 
 class PreparedScan(NamedTuple):
@@ -108,12 +109,13 @@ class RealPairs:
         deformation = draw_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
         grid = self.affine.copy()
         grid[:3, 3] += self.affine[:3, :3] @ start
-        points = np.stack(list(grid_points(np.linalg.inv(self.affine), size, grid, deformation)))
+        where = np.stack(list(points(place(np.linalg.inv(self.affine), size, grid, deformation), size)))
         # beyond the grid there is air and background: 0 in both
-        moved = ndimage.map_coordinates(image, points, order=1, mode='grid-constant')
-        classes = ndimage.map_coordinates(labels, points, order=0, mode='grid-constant')
+        moved = ndimage.map_coordinates(image, where, order=1, mode='grid-constant')
+        classes = ndimage.map_coordinates(labels, where, order=0, mode='grid-constant')
         if rng.random() < self.ranges.crop:
-            crop(rng, moved, 0.0)
+            x, y, z = draw_crop(rng, size)
+            moved[~(x[:, None, None] & y[:, None] & z)] = 0
         return moved, mirrored_classes()[classes] if mirror else classes
 
 

@@ -22,10 +22,11 @@ from bids_brainseg.errors import ModelError
 
 from .build import align_head, bundle_like, held_out_pairs, synthesizer
 from .bundle import Bundle, load_bundle, on_grid
+from .device import DeviceSource, sampled_on
 from .pairs import Mixture, PreparedScan, RealPairs
 from .predict import predict_samples
 from .synthesis import Ranges
-from .train import BEST, Progress, Recipe, fit
+from .train import BEST, Progress, Recipe, fit, set_precision
 from .unet import build_unet
 from .weights import load_weights, save_weights
 
@@ -83,13 +84,15 @@ def _run(plan, work_dir, device) -> Bundle:
     if plan['grid_spacing']:
         base = on_grid(base, plan['grid_spacing'])
     recipe = Recipe.from_defaults(**plan['recipe'])
-    precision = _set_precision(plan['recipe']['precision'], device)
+    precision = set_precision(plan['recipe']['precision'], device)
     keras.utils.set_random_seed(recipe.seed)
     model = build_unet(**plan['architecture'], seed=recipe.seed)
     twin = build_unet(**plan['architecture'], stochastic=False)
     if plan['init']:
         load_weights(model, base.weights_path)
     source, validation = _data(plan, base, work_dir)
+    source = sampled_on(plan['recipe'].get('sample_on', 'auto'), device, source)
+    where = {'sample_on': 'device'} if isinstance(source, DeviceSource) else {}
     progress = fit(
         model,
         source,
@@ -99,7 +102,7 @@ def _run(plan, work_dir, device) -> Bundle:
         validation=validation,
         facts={name: plan[name] for name in ('architecture', 'augmentation', 'ranges', 'scans', 'label_maps',
                                              'share', 'init', 'grid_spacing')}
-        | {'window': plan['recipe']['window'], 'precision': precision, 'base': base.weights_sha256},
+        | {'window': plan['recipe']['window'], 'precision': precision, 'base': base.weights_sha256} | where,
         on_epoch=_tensorboard(Path(plan['bundle_dir']).parent / 'tensorboard'),
     )  # fmt: skip
     keras.config.set_dtype_policy('float32')  # the scores are those of inference
@@ -157,13 +160,6 @@ class _Loaded(Sequence):
 
     def __getitem__(self, index):
         return self.scans[index].load(self.shape)
-
-
-def _set_precision(wanted: str, device: str) -> str:
-    if wanted == 'auto':
-        wanted = 'mixed_bfloat16' if device == 'gpu' else 'float32'
-    keras.config.set_dtype_policy(wanted)
-    return wanted
 
 
 def score_bundle(bundle: Bundle, validation: Sequence, mc_samples: int | None, seed: int) -> dict:

@@ -5,7 +5,7 @@ A label map is deformed, its tissues get random intensities, and the result is a
 thickness, bias field, noise, missing skull or cropped field of view. After Billot et al., SynthSeg
 (doi 10.1016/j.media.2023.102789), with one set of priors per modality.
 
-All fields are separable in space, so that each step is a product of small matrices along the three axes.
+Here the random numbers are drawn; :mod:`bids_brainseg.model.rendering` makes the scan of them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,21 @@ from functools import cache
 
 import numpy as np
 
-from bids_brainseg.core.intensity import normalize
 from bids_brainseg.data import freesurfer_to_index, label_table, resource
 
+from .rendering import (
+    Placement,
+    Scene,
+    bspline_matrix,
+    linear_matrix,
+    render_image,
+    render_labels,
+    sample_codes,
+)
+
 FIRST_HEAD_TISSUE = 500
+#: Largest lattices of control points along an axis: of deformations, of lesions, of bias fields.
+MOST_CONTROLS, MOST_LESION_CONTROLS, MOST_BIAS_CONTROLS = 12, 29, 7
 
 
 @cache
@@ -97,6 +108,11 @@ class Head:
             tissue_names=names,
         )
 
+    @property
+    def limit(self) -> np.ndarray:
+        """(3,) float32 array, last voxel indices of the codes."""
+        return np.subtract(self.codes.shape, 1).astype(np.float32)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :meth:`from_arrays` takes back."""
         return {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
@@ -123,13 +139,8 @@ class Head:
         -------
         `shape` uint8 array
         """
-        flat = None
-        for row, point in enumerate(grid_points(self.voxel_from_common, shape, affine, deformation)):
-            np.rint(point, out=point)
-            np.clip(point, 0, self.codes.shape[row] - 1, out=point)
-            index = point.astype(np.int32)
-            flat = index if flat is None else flat * np.int32(self.codes.shape[row]) + index
-        return self.codes.ravel()[flat]
+        placement = place(self.voxel_from_common, shape, affine, deformation)
+        return sample_codes(self.codes, placement, shape, self.limit)
 
 
 @dataclass(frozen=True)
@@ -163,8 +174,8 @@ class Deformation:
         return result
 
 
-def grid_points(voxel_from_common, shape, affine, deformation: Deformation | None = None):
-    """Yield where the points of a grid lie in an image, one axis of the image after the other.
+def place(voxel_from_common, shape, affine, deformation: Deformation | None = None) -> Placement:
+    """Say where the points of a grid lie among the voxels of an image.
 
     Parameters
     ----------
@@ -177,59 +188,16 @@ def grid_points(voxel_from_common, shape, affine, deformation: Deformation | Non
     deformation : Deformation, optional
         Applied to the points of the grid.
 
-    Yields
-    ------
-    `shape` float32 array, voxel indices
+    Returns
+    -------
+    Placement
     """
     matrix = voxel_from_common @ (affine if deformation is None else deformation.affine @ affine)
-    axes = [np.arange(n, dtype=np.float32) for n in shape]
-    for row in range(3):
-        m = matrix[row].astype(np.float32)
-        point = (m[0] * axes[0])[:, None, None] + (m[1] * axes[1])[:, None] + (m[2] * axes[2] + m[3])
-        if deformation is not None:
-            mixed = np.tensordot(voxel_from_common[row, :3], deformation.control, 1).astype(np.float32)
-            point += along_axes(mixed, deformation.basis(shape, affine))
-        yield point
-
-
-def bspline_matrix(position, count: int) -> np.ndarray:
-    """Return cubic B-spline weights.
-
-    Parameters
-    ----------
-    position : (n,) float array
-        Positions in units of control points; clipped to the lattice.
-    count : int
-        Number of control points, at least 4.
-
-    Returns
-    -------
-    (n, count) float32 array, rows sum to 1 between control points 1 and count - 2
-    """
-    position = np.clip(position, 1, count - 2)
-    distance = np.abs(position[:, None] - np.arange(count))
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
-    return np.where(distance < 1, near, far).astype(np.float32)
-
-
-def along_axes(array, matrices: Sequence) -> np.ndarray:
-    """Multiply each axis of an array by a matrix.
-
-    Parameters
-    ----------
-    array : (a, b, c) float array
-    matrices : three arrays (i, a), (j, b), (k, c)
-
-    Returns
-    -------
-    (i, j, k) float32 array
-    """
-    array = np.asarray(array, np.float32)
-    # the last axis first: every product is then one matrix product on contiguous memory
-    out = array @ matrices[2].T
-    out = np.matmul(matrices[1], out)
-    return np.tensordot(matrices[0], out, 1)
+    matrix = matrix[:3].astype(np.float32)
+    if deformation is None:
+        return Placement(matrix)
+    control = [np.tensordot(voxel_from_common[row, :3], deformation.control, 1) for row in range(3)]
+    return Placement(matrix, np.array(control, np.float32), tuple(deformation.basis(shape, affine)))
 
 
 @dataclass(frozen=True)
@@ -307,16 +275,58 @@ class Synthesizer:
         image : `shape` or `window` float32 array in [0, 100]
         labels : uint8 array of class indices, of the same shape
         """
-        rng = np.random.default_rng([self.seed, number])
-        head = self.heads[rng.integers(len(self.heads))]
+        scene, noise = self.draw(np.random.default_rng([self.seed, number]), noisy=True)
+        codes = self.heads[scene.head].codes
+        return render_image(scene, codes, noise), render_labels(scene, codes)
+
+    def draw(self, rng, *, noisy: bool) -> tuple[Scene, list]:
+        """Draw what makes a pair.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        noisy : bool
+            Draw the noise too, which takes longer than all the rest.
+
+        Returns
+        -------
+        scene : Scene
+        noise : list of arrays
+            As :func:`~bids_brainseg.model.rendering.render_image` takes it; empty without `noisy`.
+        """
+        number = int(rng.integers(len(self.heads)))
+        head = self.heads[number]
         name = list(self.contrasts)[rng.integers(len(self.contrasts))]
         mirror = self.ranges.flip and rng.random() < 0.5
         deformation = draw_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
-        grid = self._window(rng)
-        labels = head.class_of[head.sample(*grid, deformation=deformation)]
-        if mirror:
-            labels = mirrored_classes()[labels]
-        return self._image(rng, head, deformation, name, *grid), labels
+        shape, affine = self._window(rng)
+        free = name != 'ct' and rng.random() < self.ranges.free
+        acquisition = priors()['acquisition']['free' if free else name]
+        fine_shape, fine_affine = fine_grid(shape, affine)
+        labels = place(head.voxel_from_common, shape, affine, deformation)
+        image = place(head.voxel_from_common, fine_shape, fine_affine, deformation)
+        tissues = self._tissues(rng, head, name, fine_shape, acquisition, free=free)
+        noise = [rng.standard_normal(fine_shape, np.float32)] if noisy else []
+        drawn = draw_acquisition(rng, fine_shape, fine_affine, shape, affine, acquisition)
+        if noisy:
+            scan = [len(matrix) for matrix in drawn['gather']]
+            noise += [rng.standard_normal(scan, np.float32) for _ in range(1 if name == 'ct' else 2)]
+        scene = Scene(
+            head=number,
+            limit=head.limit,
+            control=labels.control,
+            matrix_labels=labels.matrix,
+            matrix_image=image.matrix,
+            basis_labels=labels.basis,
+            basis_image=image.basis,
+            classes=mirrored_classes()[head.class_of] if mirror else head.class_of,
+            **tissues,
+            **drawn,
+            hounsfield=name == 'ct',
+            shown=self._draw_shown(rng, shape, affine),
+            **self._draw_scale(rng, name),
+        )
+        return scene, noise
 
     def _window(self, rng):
         if self.window is None:
@@ -326,35 +336,45 @@ class Synthesizer:
         affine[:3, 3] += self.affine[:3, :3] @ rng.integers(room + 1)
         return tuple(self.window), affine
 
-    def _image(self, rng, head, deformation, name, grid_shape, grid_affine):
-        rule = self.contrasts[name]
-        free = name != 'ct' and rng.random() < self.ranges.free
-        contrast = priors()['contrasts'][name]
-        acquisition = priors()['acquisition']['free' if free else name]
-        shape, affine = fine_grid(grid_shape, grid_affine)
-        tissue = head.tissue_of[head.sample(shape, affine, deformation=deformation)]
+    def _tissues(self, rng, head, name, fine_shape, acquisition, *, free) -> dict:
+        lesions = dict.fromkeys(('lesion_control', 'lesion_basis', 'lesion_threshold'))
         if rng.random() < self.ranges.lesions:
-            tissue = add_lesions(rng, tissue, head.tissue_names, shape)
-        mean, spread = draw_contrast(rng, contrast, head.tissue_names, free=free)
-        background = contrast['background'] if not free else 0.0
+            lesions = draw_lesions(rng, fine_shape)
+        contrast, names = priors()['contrasts'][name], head.tissue_names
+        background = np.float32(0.0 if free else contrast['background'])
+        mean, spread = draw_contrast(rng, contrast, names, free=free)
         if rng.random() < acquisition['strip']:
-            remove_head(rng, mean, spread, head.tissue_names, background)
-        image = rng.standard_normal(shape, np.float32)
-        image *= spread[tissue]
-        image += mean[tissue]
-        image = acquire(
-            rng, image, affine, grid_shape, grid_affine, acquisition, background, hounsfield=name == 'ct'
-        )
+            remove_head(rng, mean, spread, names, background)
+        tissue = np.append(head.tissue_of, names.index('lesion'))
+        return {
+            'mean': mean[tissue],
+            'spread': spread[tissue],
+            'white': tissue == names.index('wm'),
+            'background': background,
+            **lesions,
+        }
+
+    def _draw_shown(self, rng, shape, affine):
+        shown = None
         if rng.random() < self.ranges.deface:
-            remove_face(rng, image, grid_affine, background)
+            shown = [np.ones(n, bool) for n in shape], ~draw_face(rng, shape, affine)
         if rng.random() < self.ranges.crop:
-            crop(rng, image, background)
+            face = np.ones(shape[1:], bool) if shown is None else shown[1]
+            shown = draw_crop(rng, shape), face
+        return shown and (shown[0][0], shown[0][1][:, None] & shown[0][2] & shown[1])
+
+    def _draw_scale(self, rng, name) -> dict:
+        rule, gamma, shift = self.contrasts[name], 1.0, np.zeros(2)
         if name != 'ct':
-            image = np.maximum(image, 0) ** np.float32(np.exp(rng.normal(0, 0.15)))
+            gamma = np.exp(rng.normal(0, 0.15))
         elif rng.random() < 0.5:
             shift = rng.normal(0, 5, 2)
-            rule = rule | {'low': rule['low'] + shift[0], 'high': rule['high'] + shift[1]}
-        return normalize(image, rule)
+        return {
+            'gamma': np.float32(gamma),
+            'low': rule['low'] + shift[0],
+            'high': rule['high'] + shift[1],
+            'percentile': rule['type'] == 'percentile',
+        }
 
 
 @cache
@@ -403,7 +423,7 @@ def draw_deformation(rng, ranges: Ranges, shape, affine, *, mirror: bool) -> Def
     full[:3, :3] = matrix
     anchor = centre * ([-1, 1, 1] if mirror else [1, 1, 1])
     full[:3, 3] = anchor - matrix @ centre + rng.normal(0, ranges.translation, 3)
-    count = int(rng.integers(6, 13))
+    count = int(rng.integers(6, MOST_CONTROLS + 1))
     deviation = rng.uniform(0, ranges.displacement)
     control = rng.normal(0, deviation, (3, count, count, count))
     return Deformation(full, control, corners)
@@ -457,93 +477,76 @@ def remove_head(rng, mean, spread, names, background) -> None:
             spread[names.index(name)] = 0
 
 
-def add_lesions(rng, tissue, names, shape) -> np.ndarray:
-    """Turn smooth patches of white matter into lesions."""
-    count = int(rng.integers(10, 30))
-    basis = [bspline_matrix(np.linspace(1, count - 2, n), count) for n in shape]
-    smooth = along_axes(rng.standard_normal((count, count, count), np.float32), basis)
-    threshold = np.float32(rng.uniform(0.7, 1.6))
-    white = tissue == names.index('wm')
-    return np.where(white & (smooth > threshold), np.uint8(names.index('lesion')), tissue)
+def draw_lesions(rng, shape) -> dict:
+    """Draw the field that turns smooth patches of white matter into lesions; fields of a Scene."""
+    count = int(rng.integers(10, MOST_LESION_CONTROLS + 1))
+    return {
+        'lesion_basis': tuple(bspline_matrix(np.linspace(1, count - 2, n), count) for n in shape),
+        'lesion_control': rng.standard_normal((count, count, count), np.float32),
+        'lesion_threshold': np.float32(rng.uniform(0.7, 1.6)),
+    }
 
 
-def acquire(rng, image, image_affine, shape, affine, acquisition: Mapping, background, *, hounsfield: bool):
-    """Acquire slices of random thickness from a fine image and resample them onto the network grid.
+def draw_acquisition(rng, fine_shape, fine_affine, shape, affine, acquisition: Mapping) -> dict:
+    """Draw slices of random thickness, bias and noise.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-    image : (a, b, c) float32 array
-        Fine image.
-    image_affine : (4, 4) float array
-        Diagonal but for the origin.
+    fine_shape, fine_affine
+        Fine grid, (4, 4) affine diagonal but for the origin.
     shape, affine
         Network grid.
     acquisition : mapping
         Entry of ``acquisition`` in ``synthesis.json``.
-    background : float
-        Value of air.
-    hounsfield : bool
-        Gaussian noise as in CT; otherwise the noise of a magnitude image (Rice).
 
     Returns
     -------
-    `shape` float32 array
+    dict
+        Fields of a Scene. There are never more slices than planes of the fine grid.
     """
     voxel = np.full(3, rng.uniform(*acquisition['in_plane']))
     if rng.random() < acquisition['slab']:
         voxel[rng.choice(3, p=[0.2, 0.2, 0.6])] = rng.uniform(*acquisition['thickness'])
-    gather, spread = [], []
+    gather, back = [], []
     for axis in range(3):
-        step = image_affine[axis, axis]
-        length = step * image.shape[axis]
+        step = fine_affine[axis, axis]
+        length = step * fine_shape[axis]
         # finer than the fine image would only invent detail
         width = max(voxel[axis], step)
-        count = max(int(np.ceil(length / width)), 2)
-        start = image_affine[axis, 3] - step / 2 + (length - (count - 1) * width) / 2
+        count = min(max(int(np.ceil(length / width)), 2), fine_shape[axis])
+        start = fine_affine[axis, 3] - step / 2 + (length - (count - 1) * width) / 2
         centres = start + width * np.arange(count)
-        points = image_affine[axis, 3] + step * np.arange(image.shape[axis])
+        points = fine_affine[axis, 3] + step * np.arange(fine_shape[axis])
         sigma = max(width * rng.uniform(0.7, 1.1), step) / 2.355
         weights = np.exp(-0.5 * ((centres[:, None] - points) / sigma) ** 2) + 1e-12
         gather.append((weights / weights.sum(1, keepdims=True)).astype(np.float32))
-        spread.append(
-            linear_matrix(
-                (affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis]) - start) / width, count
-            )
-        )
-    scan = along_axes(image, gather)
-    count = 4 + int(rng.integers(0, 4))
-    field_control = rng.normal(0, rng.uniform(*acquisition['bias']), (count, count, count))
-    basis = [bspline_matrix(np.linspace(1, count - 2, n), count) for n in scan.shape]
-    bias = np.exp(along_axes(field_control, basis))
-    scan = background + (scan - background) * bias if not hounsfield else scan * bias
-    sigma = np.float32(rng.uniform(*acquisition['noise']))
-    scan += sigma * rng.standard_normal(scan.shape, np.float32)
-    if not hounsfield:
-        scan = np.hypot(scan, sigma * rng.standard_normal(scan.shape, np.float32))
-    return along_axes(scan, spread)
+        place = affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis])
+        back.append(linear_matrix((place - start) / width, count))
+    count = int(rng.integers(4, MOST_BIAS_CONTROLS + 1))
+    control = rng.normal(0, rng.uniform(*acquisition['bias']), (count, count, count))
+    return {
+        'gather': tuple(gather),
+        'back': tuple(back),
+        'bias_control': control.astype(np.float32),
+        'bias_basis': tuple(bspline_matrix(np.linspace(1, count - 2, len(m)), count) for m in gather),
+        'noise_level': np.float32(rng.uniform(*acquisition['noise'])),
+    }
 
 
-def linear_matrix(position, count: int) -> np.ndarray:
-    """Return linear weights (n, count) at positions in units of samples, clipped to the ends."""
-    position = np.clip(position, 0, count - 1)
-    return np.clip(1 - np.abs(position[:, None] - np.arange(count)), 0, None).astype(np.float32)
-
-
-def remove_face(rng, image, affine, background) -> None:
-    """Blank what lies in front of and below an oblique plane, as defacing does; in place."""
-    axes = [affine[a, a] * np.arange(n) + affine[a, 3] for a, n in enumerate(image.shape)]
+def draw_face(rng, shape, affine) -> np.ndarray:
+    """Draw an oblique plane, and tell what lies in front of and below it, as (J, K) bool array."""
+    axes = [affine[a, a] * np.arange(n) + affine[a, 3] for a, n in enumerate(shape)]
     offset, slope = rng.uniform(20, 60), rng.uniform(0.5, 1.5)
-    plane = (axes[1] - offset)[:, None] - slope * (axes[2] + rng.uniform(20, 50))[None]
-    image[:, plane > 0] = background
+    return (axes[1] - offset)[:, None] - slope * (axes[2] + rng.uniform(20, 50))[None] > 0
 
 
-def crop(rng, image, background) -> None:
-    """Blank up to a quarter of the field of view at random sides; in place."""
-    for axis in range(3):
+def draw_crop(rng, shape) -> list[np.ndarray]:
+    """Draw what is left of the field of view: up to a quarter is lost at random sides; bool, per axis."""
+    shown = [np.ones(n, bool) for n in shape]
+    for left in shown:
         for side in range(2):
             if rng.random() < 0.3:
-                n = int(image.shape[axis] * rng.uniform(0, 0.25))
-                where = [slice(None)] * 3
-                where[axis] = slice(0, n) if side == 0 else slice(image.shape[axis] - n, None)
-                image[tuple(where)] = background
+                n = int(len(left) * rng.uniform(0, 0.25))
+                left[slice(0, n) if side == 0 else slice(len(left) - n, None)] = False
+    return shown

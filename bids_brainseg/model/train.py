@@ -125,7 +125,9 @@ def fit(
     model : keras.Model
         From :func:`~bids_brainseg.model.unet.build_unet`; changed in place.
     source : object with a method ``pair(number)``
-        Where pairs come from; see :class:`~bids_brainseg.model.synthesis.Synthesizer`.
+        Where pairs come from; see :class:`~bids_brainseg.model.synthesis.Synthesizer`. One with a method
+        ``learner``, too, draws them where the network computes; see
+        :class:`~bids_brainseg.model.device.DeviceSource`.
     folder : Path
         Made if absent; gets ``checkpoint.safetensors``, ``best.safetensors`` (by validation loss; without
         validation the last) and ``log.csv``. A run whose checkpoint lies there goes on from it, and ends with
@@ -156,6 +158,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     loss = DiceCrossEntropy(recipe.balance)
     model.compile(optimizer=recipe.optimizer(), loss=loss)
+    learner = source.learner(model, loss) if hasattr(source, 'learner') else model
     free = training_defaults()['may_change']
     identity = {**{k: v for k, v in asdict(recipe).items() if k not in free}, 'start': start, **(facts or {})}
     identity |= {'epochs': recipe.epochs} if recipe.schedule == 'cosine' else {}
@@ -166,8 +169,8 @@ def fit(
     first = start + progress.step * recipe.batch_size
     with closing(stream(source, start=first, workers=recipe.workers, batch=recipe.batch_size)) as batches:
         while not progress.finished:
-            model.reset_metrics()  # or Keras before 3.14 returns the mean over all steps so far
-            progress.losses.append(float(model.train_on_batch(*next(batches))))
+            learner.reset_metrics()  # or Keras before 3.14 returns the mean over all steps so far
+            progress.losses.append(float(learner.train_on_batch(*next(batches))))
             progress.step += 1
             progress.seconds = time.monotonic() - begun
             if not np.isfinite(progress.losses[-1]):
@@ -252,23 +255,29 @@ def validate(model, pairs, loss) -> tuple[float, float]:
 
 @contextmanager
 def kept_weights(model, twin=None):
-    """Yield the network with the weights that would be kept: averaged if there is an average, no dropout."""
+    """Yield the network with the weights that would be kept: averaged if there is an average, no dropout.
+
+    They are copies: in JAX a variable that is assigned another shares its memory, which a step gives away.
+    """
     with averaged(model):
         if twin is not None:
             source = {v.path: v for v in model.weights}
             for variable in twin.weights:
-                variable.assign(source[variable.path])
+                variable.assign(keras.ops.convert_to_numpy(source[variable.path]))
         yield model if twin is None else twin
 
 
 @contextmanager
 def averaged(model: keras.Model):
     """Put the running average of the weights in their place for a while."""
-    if not model.optimizer.use_ema:
+    # with float16 an optimizer that scales the loss is put around the one of the recipe
+    if not getattr(model.optimizer, 'inner_optimizer', model.optimizer).use_ema:
         yield
         return
     current = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
+    for variable in model.trainable_variables:
+        variable.assign(keras.ops.convert_to_numpy(variable))
     try:
         yield
     finally:
@@ -282,6 +291,7 @@ def stream(source, *, start: int, workers: int, batch: int = 1):
     Parameters
     ----------
     source : object with a method ``pair(number)``
+        One with a method ``collate`` makes batches of its own kind.
     start : int
         Number of the first pair; the stream is the same for every number of `workers`.
     workers : int
@@ -294,6 +304,7 @@ def stream(source, *, start: int, workers: int, batch: int = 1):
     image : (batch, I, J, K, 1) float32 array in [0, 100]
     labels : (batch, I, J, K) uint8 array
     """
+    collate = getattr(source, 'collate', _stacked)
     with ThreadPoolExecutor(workers) as pool:
         ahead = deque(pool.submit(source.pair, start + i) for i in range(workers + batch))
         number = start + len(ahead)
@@ -304,11 +315,44 @@ def stream(source, *, start: int, workers: int, batch: int = 1):
                     pairs.append(ahead.popleft().result())
                     ahead.append(pool.submit(source.pair, number))
                     number += 1
-                images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
-                yield images[..., None], labels
+                yield collate(pairs)
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def _stacked(pairs):
+    images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
+    return images[..., None], labels
+
+
+def set_precision(wanted: str, device: str) -> str:
+    """Choose the arithmetic of the networks that are built from now on.
+
+    Parameters
+    ----------
+    wanted : {'auto', 'float32', 'mixed_bfloat16', 'mixed_float16'}
+        'auto': bfloat16 on a GPU. Mixed: weights, probabilities and loss stay in float32.
+    device : {'cpu', 'gpu'}
+
+    Returns
+    -------
+    str
+        The policy.
+
+    Raises
+    ------
+    ModelError
+        For float16 without a GPU: TensorFlow lacks it on processors.
+    """
+    if wanted == 'auto':
+        wanted = 'mixed_bfloat16' if device == 'gpu' else 'float32'
+    if wanted == 'mixed_float16' and device == 'cpu':
+        raise ModelError(
+            'float16 needs a GPU, and the network runs on the processor; use --precision float32'
+        )
+    keras.config.set_dtype_policy(wanted)
+    return wanted
 
 
 def score(model, pairs) -> np.ndarray:

@@ -38,13 +38,16 @@ def test_what_train_needs(capsys, tmp_path):
     assert '-1 is not between 0 and 1' in usage(capsys, *words, '--learning-rate', '-1')
     assert '40 mm is not between 0.5 and 8' in usage(capsys, *words, '--grid-spacing', '40')
     assert "'my net' holds more than letters and digits" in usage(capsys, *words, '--bundle-name', 'my net')
+    assert 'is for label maps alone' in usage(capsys, *words, '--sample-on', 'device')
 
 
 def test_only_what_was_given_is_in_the_settings(tmp_path):
     words = ['in', 'out', 'train', '--modality', 'T1w', '-d', f'freesurfer={tmp_path}']
     assert parse(words).training == {'modality': 'T1w', 'recipe': {}}
-    given = parse([*words, '--epochs', '5', '--draw-workers', '2', '--range', 'rotation=3', '--filters', '4'])
-    assert given.training['recipe'] == {'epochs': 5, 'workers': 2}
+    given = parse([*words, '--epochs', '5', '--draw-workers', '2', '--range', 'rotation=3', '--filters', '4',
+                   '--sample-on', 'host', '--precision', 'mixed_float16'])  # fmt: skip
+    chosen = {'sample_on': 'host', 'precision': 'mixed_float16'}
+    assert given.training['recipe'] == {'epochs': 5, 'workers': 2, **chosen}
     assert (given.training['ranges'], given.training['filters']) == ({'rotation': 3.0}, 4)
     assert given.derivatives == {'freesurfer': tmp_path}
     assert parse([*words, '--validation-share', '0']).training['validation_share'] == 0

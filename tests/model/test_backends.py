@@ -7,11 +7,15 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bids_brainseg.errors import ModelError
 from bids_brainseg.imaging import image_on_grid, save_like
+from bids_brainseg.model.__main__ import _device
 from bids_brainseg.model.bundle import load_bundle
 
 OTHERS = [name for name in ('jax', 'torch') if find_spec(name)]
@@ -41,3 +45,52 @@ def test_backends_agree(tiny_bundle, tmp_path):
         found = predict(backend, tiny_bundle, image, tmp_path / backend)
         np.testing.assert_allclose(found, expected, atol=TOLERANCE, err_msg=backend)
         assert np.mean(found.argmax(0) == expected.argmax(0)) > 0.999
+
+
+def raising(error):
+    def list_devices(kind):
+        raise error
+
+    return list_devices
+
+
+def keras_with(list_devices, device='cpu'):
+    """Keras as far as it is asked where it computes."""
+    ops = SimpleNamespace(ones=lambda shape: SimpleNamespace(device=device))
+    return SimpleNamespace(distribution=SimpleNamespace(list_devices=list_devices), ops=ops)
+
+
+@pytest.mark.parametrize(
+    ('found', 'expected'),
+    [
+        (keras_with(lambda kind: []), 'cpu'),
+        (keras_with(lambda kind: ['gpu:0']), 'gpu'),
+        (keras_with(raising(RuntimeError('Unknown backend gpu'))), 'cpu'),  # JAX
+        (keras_with(raising(AttributeError())), 'cpu'),  # torch
+        (keras_with(raising(AttributeError()), 'cuda:0'), 'gpu'),
+    ],
+)
+def test_every_backend_says_whether_there_is_a_gpu(found, expected):
+    assert _device('auto', found) == expected
+    assert _device('cpu', found) == 'cpu'
+    if expected == 'cpu':
+        with pytest.raises(ModelError, match='no GPU is visible'):
+            _device('gpu', found)
+
+
+@pytest.mark.skipif(not OTHERS, reason='neither JAX nor torch is installed beside TensorFlow')
+@pytest.mark.parametrize('backend', OTHERS)
+def test_pairs_are_drawn_on_the_device_with_every_backend(backend):
+    """The tests of drawing on the device pass with another backend, too."""
+    command = [
+        sys.executable,
+        '-m',
+        'pytest',
+        '-q',
+        '-p',
+        'no:cacheprovider',
+        Path(__file__).with_name('test_device.py'),
+    ]
+    environment = {**os.environ, 'KERAS_BACKEND': backend}
+    run = subprocess.run([*map(str, command)], env=environment, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout

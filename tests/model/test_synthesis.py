@@ -10,12 +10,10 @@ from bids_brainseg.model.synthesis import (
     Head,
     Ranges,
     Synthesizer,
-    along_axes,
-    bspline_matrix,
     draw_contrast,
+    draw_crop,
     draw_deformation,
     fine_grid,
-    linear_matrix,
     mirrored_classes,
     priors,
 )
@@ -167,24 +165,6 @@ def test_contrasts_follow_the_modality():
     assert 0.2 < (free[:, names.index('wm')] > free[:, names.index('gm')]).mean() < 0.8
 
 
-def test_interpolation_matrices():
-    weights = bspline_matrix(np.linspace(1, 6, 30), 8)
-    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
-    # cubic B-splines reproduce straight lines
-    np.testing.assert_allclose(weights @ np.arange(8.0), np.linspace(1, 6, 30), atol=1e-5)
-    np.testing.assert_allclose(
-        linear_matrix(np.array([-1, 0.25, 2.5, 9]), 4) @ np.arange(4.0), [0, 0.25, 2.5, 3], atol=1e-6
-    )
-
-
-def test_along_axes_is_the_sum_over_three_indices():
-    rng = np.random.default_rng(0)
-    array = rng.normal(size=(3, 4, 5))
-    matrices = [rng.normal(size=(6, 3)), rng.normal(size=(7, 4)), rng.normal(size=(8, 5))]
-    expected = np.einsum('abc,ia,jb,kc->ijk', array, *matrices)
-    np.testing.assert_allclose(along_axes(array, matrices), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_fine_grid_covers_the_same_field_of_view(grid):
     shape, affine = grid
     fine_shape, fine = fine_grid(shape, affine)
@@ -219,3 +199,12 @@ def test_a_window_is_a_part_of_the_grid(head, grid):
         assert len(found)
         corners.add(tuple(found[0]))
     assert len(corners) > 1
+
+
+def test_cropping_takes_less_than_a_quarter_from_a_side():
+    drawn = [draw_crop(np.random.default_rng(n), (40, 48, 44)) for n in range(40)]
+    assert [len(shown) for shown in drawn[0]] == [40, 48, 44]
+    lost = [(~shown).mean() for axes in drawn for shown in axes]
+    assert 0 < np.mean(lost) < 0.15 and max(lost) <= 0.5
+    for shown in (shown for axes in drawn for shown in axes):
+        assert np.count_nonzero(np.diff(np.flatnonzero(shown)) != 1) == 0  # from the sides alone

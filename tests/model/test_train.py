@@ -23,7 +23,17 @@ from bids_brainseg.errors import InputError, ModelError
 from bids_brainseg.model.build import defaults, grid_affine, held_out_pairs, load_heads, prepare, synthesizer
 from bids_brainseg.model.bundle import load_bundle
 from bids_brainseg.model.synthesis import Ranges
-from bids_brainseg.model.train import BEST, CHECKPOINT, LOG, Recipe, averaged, fit, score, stream
+from bids_brainseg.model.train import (
+    BEST,
+    CHECKPOINT,
+    LOG,
+    Recipe,
+    averaged,
+    fit,
+    score,
+    set_precision,
+    stream,
+)
 from bids_brainseg.model.unet import build_unet
 from bids_brainseg.model.weights import load_weights
 
@@ -221,6 +231,24 @@ def test_a_checkpoint_of_other_options_is_not_gone_on_from(tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b'damaged')
     with pytest.raises(ModelError, match='cannot be read'):
         fit(model, Noise(), tmp_path, recipe(), facts={'data': 'a'})
+
+
+def test_the_average_is_found_where_float16_scales_the_loss():
+    try:
+        assert set_precision('mixed_float16', 'gpu') == 'mixed_float16'
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(optimizer=recipe(average=0.9).optimizer(), loss='mse')
+        for _ in range(3):
+            model.train_on_batch(np.ones((1, 2), np.float32), np.ones((1, 1), np.float32))
+    finally:
+        set_precision('float32', 'gpu')
+    assert hasattr(model.optimizer, 'inner_optimizer')
+    now = model.get_weights()[0]
+    with averaged(model):
+        assert not np.array_equal(model.get_weights()[0], now)
+    np.testing.assert_array_equal(model.get_weights()[0], now)
+    with pytest.raises(ModelError, match='float16 needs a GPU'):
+        set_precision('mixed_float16', 'cpu')
 
 
 def test_divergence_is_an_error(prepared, tmp_path):
