@@ -10,8 +10,14 @@ from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
+from ..interfaces.agreement import CarryLabels
+from ..interfaces.images import CheckImage
+from ..interfaces.training import FreeSurferClasses
 from ..settings import Settings
 from .scan import init_scan_wf
+
+#: Interfaces that take files of the user.
+READ_THE_DATASET = (CheckImage, CarryLabels, FreeSurferClasses)
 
 
 def init_brainseg_wf(
@@ -113,7 +119,7 @@ def init_subject_wf(
             **(plans or {}).get((record.subject, record.key), {}),
             name=scan_wf_name(record),
         )
-        set_crash_folder(scan_wf, settings.log_dir(record.subject, record.session))
+        configure_nodes(scan_wf, settings.log_dir(record.subject, record.session))
         workflow.add_nodes([scan_wf])
     return workflow
 
@@ -132,7 +138,13 @@ def scan_wf_name(record) -> str:
     return f'{record.key}_wf'
 
 
-def set_crash_folder(workflow: pe.Workflow, folder: Path) -> None:
-    """Say where crash files go; nipype has this per node, or for the whole run, but not per workflow."""
+def configure_nodes(workflow: pe.Workflow, folder: Path) -> None:
+    """Say where crash files go, and how inputs are compared with those of the last run.
+
+    Nipype has both per node, or for the whole run, but not per workflow. What lies in the dataset is known
+    by its content: a copied or touched scan is still the same scan. What other nodes wrote is known by time
+    and size, because reading it again for every node that takes it would cost seconds per scan.
+    """
     for node in workflow._get_all_nodes():
-        node.config = {'execution': {'crashdump_dir': str(folder)}}
+        method = 'content' if isinstance(node.interface, READ_THE_DATASET) else 'timestamp'
+        node.config = {'execution': {'crashdump_dir': str(folder), 'hash_method': method}}

@@ -134,7 +134,6 @@ def configure(settings: Settings) -> None:
                 'check_version': 'false',  # no network
                 'crashfile_format': 'txt',
                 'create_report': 'false',  # one file for the whole work folder, which other jobs may share
-                'hash_method': 'content',  # a copied or touched input is still the same input
                 'job_finished_timeout': '60',
                 'poll_sleep_duration': '0.2' if settings.plugin == 'MultiProc' else '2',
                 'remove_unnecessary_outputs': 'false',

@@ -14,7 +14,7 @@ from ..interfaces.figures import ContoursFigure
 from ..interfaces.images import CheckImage
 from ..interfaces.training import Align, CarryLabels, FreeSurferClasses, LabelAgreement, PairSink
 from ..settings import Settings
-from .base import scan_wf_name, set_crash_folder, subject_wf_name
+from .base import configure_nodes, scan_wf_name, subject_wf_name
 from .preprocessing import init_preprocessing_wf, registration_window
 from .scan import check_rules
 
@@ -58,7 +58,7 @@ def init_training_wf(
                 heavy_gb=settings.mem_gb if settings.low_mem else None,
                 name=scan_wf_name(record),
             )
-            set_crash_folder(case_wf, settings.log_dir(record.subject, record.session))
+            configure_nodes(case_wf, settings.log_dir(record.subject, record.session))
             subject_wf.add_nodes([case_wf])
         workflow.add_nodes([subject_wf])
     return workflow

@@ -13,7 +13,7 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins import SLURMPlugin
 
 from bids_brainseg.settings import Settings
-from bids_brainseg.workflows.base import set_crash_folder
+from bids_brainseg.workflows.base import configure_nodes
 from bids_brainseg.workflows.execution import configure, run_workflow
 
 GOOD = 'def f(x):\n    return x + 1\n'
@@ -42,7 +42,7 @@ def run(tmp_path, bad: str, **changes):
     first, second, last = node('bad', bad), node('good', GOOD), node('last', GOOD)
     both.add_nodes([first])
     both.connect(second, 'y', last, 'x')
-    set_crash_folder(workflow, tmp_path / 'crash')
+    configure_nodes(workflow, tmp_path / 'crash')
     return run_workflow(workflow, settings)
 
 
