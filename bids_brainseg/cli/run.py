@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +88,6 @@ def run_participants(settings: Settings, records: list) -> int:
     if settings.dry_run:
         return dry_run(settings, records)
     prepare_output(settings)
-    validate(settings)
     if settings.reports_only:
         return write_reports(
             settings, by_subject(records, [remember(record, settings) for record in records], settings)
@@ -116,6 +116,9 @@ def segment(settings: Settings, records: list) -> int:
     from .outcome import judge, keep, summary
 
     began = time.monotonic()
+    pool = ThreadPoolExecutor(1)
+    validated = pool.submit(validate, settings)  # takes as long as preparing the graph does
+    pool.shutdown(wait=False)
     settings = resolve_device(settings)
     todo, outcomes, bundles = sort_out(settings, records)
     templates = choose_templates(settings, bundles)
@@ -131,6 +134,7 @@ def segment(settings: Settings, records: list) -> int:
             print(f'graph: {write_graph(workflow)}')
         complaint = run_workflow(workflow, settings)
         complaint = complaint and reason_of(complaint)
+    validated.result()
     for record in todo:
         outcomes.append(judge(record, settings, expected_files(record, settings), complaint))
     keep(outcomes, settings)

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from threading import Lock
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,8 +57,8 @@ def resample_posterior(
     Raises
     ------
     ValueError
-        If the posterior is not four-dimensional or not finite, has more than 64 classes, or an affine is
-        not usable.
+        If the posterior is not four-dimensional, is negative or not finite, has more than 64 classes, or an
+        affine is not usable.
 
     Notes
     -----
@@ -73,7 +72,7 @@ def resample_posterior(
         raise ValueError(f'Expected a posterior of shape (classes, I, J, K), got {np.shape(posterior)}')
     mapping = geometry.voxel_map(affine, target_affine, matrix)
     labels = np.zeros([int(n) for n in target_shape], dtype=np.uint8, order='F')
-    candidates = _candidates(posterior, threads)
+    candidates = _candidates(posterior)
     sole = np.where(candidates & (candidates - np.uint64(1)), SEVERAL, np.log2(candidates)).astype(np.uint8)
     # Laid out as the padded volumes are.
     sole_flat = np.pad(sole, [(0, 2)] * 3).ravel()
@@ -248,55 +247,43 @@ def _each(work: Callable, items: Iterable, threads: int) -> None:
         deque(pool.map(work, items), maxlen=0)
 
 
-def _candidates(posterior: NDArray, threads: int) -> NDArray[np.uint64]:
+def _candidates(posterior: NDArray) -> NDArray[np.uint64]:
     """Mark the classes that can win in each cell between eight voxels, one bit per class.
 
     The cells reach one voxel beyond the grid, where all is background: cell 0 lies between voxels -1 and 0.
     """
+    # Floats that are not negative sort like the integers of the same bits, which are compared much faster.
+    kind = np.dtype(f'u{posterior.dtype.itemsize}')
+    numbers = np.ascontiguousarray(posterior).view(kind)
+    one, infinity = np.array([1, np.inf], posterior.dtype).view(kind)
+    if numbers.max() >= infinity:
+        raise ValueError('Posterior holds values that are negative or not finite')
     # Nowhere is the most probable class below the average; one per cent is room for rounding.
-    total = posterior.sum(axis=0, dtype=np.float32)
-    bound = _over_corners(np.minimum, total, 1) * np.float32(0.99 / len(posterior))
-    if not np.isfinite(bound).all():
-        raise ValueError('Posterior holds values that are not finite')
+    top = _over_corners(np.minimum, numbers.max(axis=0), one).view(posterior.dtype)
+    bound = (top * (0.99 / len(posterior))).astype(posterior.dtype).view(kind)
     # A structure can win only where it is not below that: in a small part of the grid.
-    least = np.nextafter(posterior.dtype.type(bound.min()), posterior.dtype.type(0))
+    least = bound.min()
+    parts = []
+    for index, volume in enumerate(numbers):
+        likely = volume >= least
+        if index == 0 or likely.any():
+            box = geometry.occupied_box(likely) if index else (slice(None),) * 3
+            cells = tuple(slice(piece.start, piece.stop and piece.stop + 1) for piece in box)
+            parts.append((index, volume[box], cells, one if index == 0 else 0))
+    for _, volume, cells, outside in parts:
+        np.maximum(bound[cells], _over_corners(np.minimum, volume, outside), out=bound[cells])
     bits = np.zeros(bound.shape, dtype=np.uint64)
-    lock = Lock()
-
-    def boxes(index):
-        if not index:
-            return [(slice(None),) * 3]
-        return ndimage.find_objects((posterior[index] >= least).view(np.uint8))
-
-    def raise_bound(part):
-        index, box, cells = part
-        lowest = _over_corners(np.minimum, posterior[index][box], index == 0)
-        with lock:
-            np.maximum(bound[cells], lowest, out=bound[cells])
-
-    def mark(part):
-        index, box, cells = part
-        highest = _over_corners(np.maximum, posterior[index][box], index == 0)
-        with lock:
-            bits[cells][highest >= bound[cells]] |= np.uint64(1 << index)
-
-    parts = [
-        (index, box, tuple(slice(piece.start, piece.stop and piece.stop + 1) for piece in box))
-        for index in range(len(posterior))
-        for box in boxes(index)
-    ]
-    _each(raise_bound, parts, threads)
-    _each(mark, parts, threads)
+    for index, volume, cells, outside in parts:
+        bits[cells][_over_corners(np.maximum, volume, outside) >= bound[cells]] |= np.uint64(1 << index)
     return bits
 
 
-def _over_corners(reduce: np.ufunc, volume: NDArray, outside: float) -> NDArray[np.float32]:
+def _over_corners(reduce: np.ufunc, volume: NDArray, outside: float) -> NDArray:
     """Take the least or greatest value of the eight corners of each cell; `outside` surrounds the volume."""
-    values = np.pad(volume.astype(np.float32), 1, constant_values=outside)
-    for axis in range(3):
-        values = np.moveaxis(values, axis, 0)
-        values = np.moveaxis(reduce(values[:-1], values[1:]), 0, axis)
-    return values
+    values = np.pad(volume, 1, constant_values=outside)
+    values = reduce(values[:-1], values[1:])
+    values = reduce(values[:, :-1], values[:, 1:])
+    return reduce(values[:, :, :-1], values[:, :, 1:])
 
 
 def _chunks(

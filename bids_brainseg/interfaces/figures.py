@@ -10,7 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
 
 from ..core.geometry import resample
-from ..imaging import load_image
+from ..imaging import load_grid, load_image
 from ..reports.figures import alignment_figure, contours_figure, uncertainty_figure
 from ..reports.viewer import viewer_figure
 from .images import read_array
@@ -56,9 +56,9 @@ class ContoursFigure(SimpleInterface):
     output_spec = _FigureOutputSpec
 
     def _run_interface(self, runtime):
-        scan = load_image(self.inputs.in_file)
+        scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         self._results['out_file'] = str(Path(runtime.cwd) / 'contours.svg')
-        contours_figure(scan.data, read_array(self.inputs.dseg), scan.affine, self._results['out_file'])
+        contours_figure(scan, labels, load_grid(self.inputs.in_file).affine, self._results['out_file'])
         return runtime
 
 
@@ -73,10 +73,10 @@ class UncertaintyFigure(SimpleInterface):
     output_spec = _FigureOutputSpec
 
     def _run_interface(self, runtime):
-        scan, labels = load_image(self.inputs.in_file), read_array(self.inputs.dseg)
-        entropy = read_array(self.inputs.uncertainty)
+        scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
+        entropy, affine = read_array(self.inputs.uncertainty), load_grid(self.inputs.in_file).affine
         self._results['out_file'] = str(Path(runtime.cwd) / 'uncertainty.svg')
-        uncertainty_figure(scan.data, entropy, labels, scan.affine, self._results['out_file'])
+        uncertainty_figure(scan, entropy, labels, affine, self._results['out_file'])
         return runtime
 
 
@@ -91,8 +91,8 @@ class ViewerFigure(SimpleInterface):
     output_spec = _ViewerFigureOutputSpec
 
     def _run_interface(self, runtime):
-        scan, labels = load_image(self.inputs.in_file), read_array(self.inputs.dseg)
-        entropy = read_array(self.inputs.uncertainty)
+        scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
+        entropy, affine = read_array(self.inputs.uncertainty), load_grid(self.inputs.in_file).affine
         self._results['out_file'] = str(Path(runtime.cwd) / 'viewer.json')
-        viewer_figure(scan.data, labels, entropy, scan.affine, self._results['out_file'])
+        viewer_figure(scan, labels, entropy, affine, self._results['out_file'])
         return runtime

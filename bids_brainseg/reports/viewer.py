@@ -68,7 +68,8 @@ def viewer_figure(
     columns = int(np.ceil(np.sqrt(shape[0] * shape[2] / shape[1])))
     shown = svg.gray(resample(image, *place, order=1, cval=window[0]), window)
     classes = resample_labels_nearest(labels, *place)
-    doubt = np.rint(255 * np.clip(resample(entropy, *place, order=1), 0, 1)).astype(np.uint8)
+    smooth = resample(entropy, *place, order=1, antialias=False)  # comes from the coarser network grid
+    doubt = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
     content = {
         'shape': list(shape),
         'spacing_mm': round(float(np.linalg.norm(target[:3, 0])), 4),
