@@ -12,12 +12,13 @@ from nipype.pipeline import engine as pe
 
 from ..interfaces.agreement import CarryLabels
 from ..interfaces.images import CheckImage
+from ..interfaces.registration import Coregister
 from ..interfaces.training import FreeSurferClasses
 from ..settings import Settings
 from .scan import init_scan_wf
 
-#: Interfaces that take files of the user.
-READ_THE_DATASET = (CheckImage, CarryLabels, FreeSurferClasses)
+#: Interfaces that take files of the user, or the reference of a model.
+READ_FROM_OUTSIDE = (CheckImage, CarryLabels, FreeSurferClasses, Coregister)
 
 
 def init_brainseg_wf(
@@ -141,10 +142,11 @@ def scan_wf_name(record) -> str:
 def configure_nodes(workflow: pe.Workflow, folder: Path) -> None:
     """Say where crash files go, and how inputs are compared with those of the last run.
 
-    Nipype has both per node, or for the whole run, but not per workflow. What lies in the dataset is known
-    by its content: a copied or touched scan is still the same scan. What other nodes wrote is known by time
-    and size, because reading it again for every node that takes it would cost seconds per scan.
+    Nipype has both per node, or for the whole run, but not per workflow. What comes from outside is known by
+    its content: a copied or touched scan, or the reference in another bundle, is still the same. What other
+    nodes wrote is known by time and size, because reading it again for every node that takes it would cost
+    seconds per scan.
     """
     for node in workflow._get_all_nodes():
-        method = 'content' if isinstance(node.interface, READ_THE_DATASET) else 'timestamp'
+        method = 'content' if isinstance(node.interface, READ_FROM_OUTSIDE) else 'timestamp'
         node.config = {'execution': {'crashdump_dir': str(folder), 'hash_method': method}}

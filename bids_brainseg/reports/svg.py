@@ -196,11 +196,10 @@ def display_window(image: np.ndarray, inside: np.ndarray) -> tuple[float, float]
     values = image[::2, ::2, ::2][inside[::2, ::2, ::2]]
     if values.size < 100:
         values = image[::2, ::2, ::2].ravel()
-    low, high = (float(value) for value in np.percentile(values, (3, 97)))
-    contrast = high - low
-    return max(
-        low - 0.2 * contrast, float(values.min())
-    ), high + 0.35 * contrast  # white would drown thin lines
+    # The middle of the brightness, not its extremes: labels that reach into the skull would black out a CT.
+    low, middle, high = (float(value) for value in np.percentile(values, (16, 50, 84)))
+    black = max(middle - 2.5 * (middle - low), float(values.min()))
+    return black, middle + 2.5 * (high - middle)  # white would drown thin lines
 
 
 def outline(mask: np.ndarray, closed: bool = True) -> str:
