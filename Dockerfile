@@ -24,9 +24,9 @@ ARG EXTRAS=validation
 COPY setup.cfg /opt/brainseg/
 RUN python -c "import configparser; c = configparser.ConfigParser(); c.read('/opt/brainseg/setup.cfg'); \
       print(c['options']['install_requires'], *(c['options.extras_require'][e] for e in '$EXTRAS'.split()))" \
-      > /tmp/requirements.txt \
-    && pip install -r /tmp/requirements.txt \
-    && rm -rf /tmp/requirements.txt /opt/brainseg/lib/python3*/site-packages/tensorflow/include
+      > /opt/brainseg/requirements.txt \
+    && pip install -r /opt/brainseg/requirements.txt \
+    && rm -rf /opt/brainseg/requirements.txt /opt/brainseg/lib/python3*/site-packages/tensorflow/include
 COPY --from=package /opt/brainseg /opt/brainseg
 
 ARG VERSION=

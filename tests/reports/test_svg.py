@@ -149,3 +149,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         svg.write_whole('\ud800', path)
     assert path.read_text() == 'old'
     assert [entry.name for entry in tmp_path.iterdir()] == ['a.svg']
+
+
+def test_labels_that_reach_into_the_skull_do_not_black_out_the_brain():
+    rng = np.random.default_rng(0)
+    image = rng.normal(32, 6, (40, 40, 40))  # HU
+    image[:4] = 1000
+    black, white = svg.display_window(image, np.ones(image.shape, bool))
+    assert 0 < black < 25 and 40 < white < 80
