@@ -322,7 +322,7 @@ def _corners(mapping: NDArray, box: Sequence[slice], shape: Sequence[int]) -> tu
         position = (a * axes[0] + d)[:, None, None] + ((b * axes[1])[:, None] + c * axes[2])
         np.clip(position, -1, size, out=position)
         lower = np.floor(position)
-        parts.append(np.subtract(position, lower, dtype=np.float32, casting='same_kind'))
+        parts.append((position - lower).astype(np.float32))  # in this order: positions need 64 bits
         corner = corner * (size + 3) + (lower.astype(np.intp) + 1)
     return corner, parts
 
