@@ -12,13 +12,12 @@ from nipype.pipeline import engine as pe
 
 from ..interfaces.agreement import CarryLabels
 from ..interfaces.images import CheckImage
-from ..interfaces.registration import Coregister
 from ..interfaces.training import FreeSurferClasses
 from ..settings import Settings
 from .scan import init_scan_wf
 
-#: Interfaces that take files of the user, or the reference of a model.
-READ_FROM_OUTSIDE = (CheckImage, CarryLabels, FreeSurferClasses, Coregister)
+#: Interfaces that take files of the user.
+READ_FROM_OUTSIDE = (CheckImage, CarryLabels, FreeSurferClasses)
 
 
 def init_brainseg_wf(
@@ -143,9 +142,8 @@ def configure_nodes(workflow: pe.Workflow, folder: Path) -> None:
     """Say where crash files go, and how inputs are compared with those of the last run.
 
     Nipype has both per node, or for the whole run, but not per workflow. What comes from outside is known by
-    its content: a copied or touched scan, or the reference in another bundle, is still the same. What other
-    nodes wrote is known by time and size, because reading it again for every node that takes it would cost
-    seconds per scan.
+    its content: a copied or touched scan is still the same. What other nodes wrote is known by time and size,
+    because reading it again for every node that takes it would cost seconds per scan.
     """
     for node in workflow._get_all_nodes():
         method = 'content' if isinstance(node.interface, READ_FROM_OUTSIDE) else 'timestamp'

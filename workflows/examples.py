@@ -33,6 +33,7 @@ def example_bundle(**changes) -> SimpleNamespace:
         'cv_threshold': 1.0,
         'icv_mm3': 1.5e6,
         'weights_sha256': '0' * 64,
+        'reference_sha256': ('0' * 64, '0' * 64),
         'qc': {},
     }
     return SimpleNamespace(**described | changes)
@@ -48,8 +49,7 @@ def example_template(**changes) -> SimpleNamespace:
         'label': 'MNI152NLin2009cAsym',
         'entities': {'space': 'MNI152NLin2009cAsym', 'res': '01'},
         'path': Path('/templates/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz'),
-        'reference_path': Path('/models/t1w/reference.nii.gz'),
-        'reference_mask': Path('/models/t1w/mask.nii.gz'),
+        'aligned_to': example_bundle(),
     }
     return SimpleNamespace(**described | changes)
 

@@ -53,8 +53,7 @@ def init_preprocessing_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=['registration', 'prepared']), name='outputnode')
 
     coregister = coregister_node(
-        reference=bundle.reference_path,
-        mask=bundle.mask_path,
+        bundle=bundle,
         threads=threads,
         random_seed=random_seed,
         mem_gb=mem_gb,

@@ -9,12 +9,13 @@ from ..interfaces.images import BackToScan
 from ..interfaces.registration import Coregister
 
 
-def coregister_node(*, reference, mask, threads: int, random_seed: int, mem_gb: float, **more) -> pe.Node:
-    """Make the node ``coregister``, which aligns an image to a reference by an affine."""
+def coregister_node(*, bundle, threads: int, random_seed: int, mem_gb: float, **more) -> pe.Node:
+    """Make the node ``coregister``, which aligns an image to the reference of a model by an affine."""
     return pe.Node(
         Coregister(
-            reference=str(reference),
-            reference_mask=str(mask),
+            reference=str(bundle.reference_path),
+            reference_mask=str(bundle.mask_path),
+            reference_sha256=tuple(bundle.reference_sha256),
             num_threads=threads,
             random_seed=random_seed,
             **more,

@@ -34,7 +34,8 @@ def init_template_wf(
     Parameters
     ----------
     template : Template
-        Name, entities and file of the template, and the reference to align it to, in its own contrast.
+        Name, entities and file of the template, and the model with the reference to align it to, in its own
+        contrast.
     record, bundle : ImageRecord, Bundle
         The scan, and the model that segments it.
     output_dir : Path
@@ -75,8 +76,7 @@ def init_template_wf(
 
     check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)
     coregister = coregister_node(
-        reference=template.reference_path,
-        mask=template.reference_mask,
+        bundle=template.aligned_to,
         threads=threads,
         random_seed=random_seed,
         mem_gb=mem_gb,

@@ -26,15 +26,14 @@ class Template(NamedTuple):
         Those that an output in its space has: ``space``, ``res``.
     path : Path
         T1-weighted head.
-    reference_path, reference_mask : Path
-        A reference head in the same contrast, and its brain.
+    aligned_to : Bundle
+        A model whose reference is a head in the same contrast.
     """
 
     label: str
     entities: dict[str, str]
     path: Path
-    reference_path: Path
-    reference_mask: Path
+    aligned_to: object
 
 
 def parse_space(text: str) -> tuple[str, dict[str, str]]:
@@ -56,14 +55,14 @@ def parse_space(text: str) -> tuple[str, dict[str, str]]:
     return match['name'], dict(part.split('-') for part in match['rest'].split(':')[1:])
 
 
-def find_template(text: str, reference_path: Path, reference_mask: Path) -> Template:
+def find_template(text: str, aligned_to) -> Template:
     """Find a template in the folder of TemplateFlow.
 
     Parameters
     ----------
     text : str
         ``NAME[:res-N][:cohort-N]``; the resolution is 1 if it is not given.
-    reference_path, reference_mask : Path
+    aligned_to : Bundle
         Kept in the result.
 
     Raises
@@ -89,7 +88,7 @@ def find_template(text: str, reference_path: Path, reference_mask: Path) -> Temp
         if fits and path.stat().st_size:  # TemplateFlow keeps an empty file for what it has not fetched
             label = '+'.join([name, *([cohort] if cohort else [])])
             own = {'space': label} | ({'res': wanted['res']} if res is not None else {})
-            return Template(label, own, path, reference_path, reference_mask)
+            return Template(label, own, path, aligned_to)
     asked = f"'{name}', resolution={wanted['res']}, suffix='T1w', desc=None"
     asked += f', cohort={cohort}' if cohort else ''
     raise BidsError(

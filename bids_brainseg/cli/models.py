@@ -70,9 +70,9 @@ def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[
     heads = {}
     for bundle in (*bundles.values(), load_bundle(find_bundle('T1w'))):
         if bundle.modality == 'T1w' or bundle.reference_name not in heads:
-            heads[bundle.reference_name] = (bundle.reference_path, bundle.mask_path)
+            heads[bundle.reference_name] = bundle
     return {
-        modality: [find_template(space, *heads[bundle.reference_name]) for space in settings.output_spaces]
+        modality: [find_template(space, heads[bundle.reference_name]) for space in settings.output_spaces]
         for modality, bundle in bundles.items()
     }
 

@@ -48,8 +48,12 @@ def write_registration(found, name: str, path: Path) -> str:
 
 
 class _CoregisterInputSpec(RegisterInputSpec):
-    reference = File(mandatory=True, desc="the bundle's reference: a head in the scan's contrast")
-    reference_mask = File(desc='brain mask on the grid of the reference')
+    # Bundles share their reference, each with its own copy: what the files hold is what counts.
+    reference = File(mandatory=True, nohash=True, desc="the bundle's: a head in the scan's contrast")
+    reference_mask = File(nohash=True, desc='brain mask on the grid of the reference')
+    reference_sha256 = traits.Tuple(
+        traits.Str, traits.Str, mandatory=True, desc='hashes of the reference and its mask'
+    )
 
 
 class _CoregisterOutputSpec(TraitedSpec):

@@ -93,6 +93,11 @@ class Bundle:
         return self.path / REFERENCE
 
     @property
+    def reference_sha256(self) -> tuple[str, str]:
+        """Hashes that identify the reference and its cavity."""
+        return self.sha256[REFERENCE], self.sha256[MASK]
+
+    @property
     def mask_path(self) -> Path:
         """Cranial cavity of the reference."""
         return self.path / MASK

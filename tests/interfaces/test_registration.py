@@ -37,6 +37,7 @@ def test_coregister_moves_the_scan_and_keeps_what_it_learnt(make_nifti, monkeypa
         in_file=str(make_nifti('scan.nii.gz', affine=np.diag([2, 2, 2, 1.0]))),
         reference=str(make_nifti('reference.nii.gz', affine=np.diag([3, 3, 3, 1.0]))),
         reference_mask=str(make_nifti('mask.nii.gz', mask, affine=np.diag([3, 3, 3, 1.0]))),
+        reference_sha256=('0' * 64, '1' * 64),
         window=(0.0, 80.0),
         random_seed=5,
         num_threads=2,

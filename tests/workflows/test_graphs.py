@@ -198,6 +198,9 @@ def test_a_hundred_subjects_are_quick(settings):
         ('segment', 'mc_samples', 3, False),
         ('segment', 'weights_sha256', 'f' * 64, False),
         ('preprocessing_wf.coregister', 'random_seed', 1, False),
+        ('preprocessing_wf.coregister', 'reference', '/elsewhere/reference.nii.gz', True),
+        ('preprocessing_wf.coregister', 'reference_mask', '/elsewhere/mask.nii.gz', True),
+        ('preprocessing_wf.coregister', 'reference_sha256', ('f' * 64, 'f' * 64), False),
         ('back', 'method', 'nearest', False),
     ],
 )
