@@ -60,8 +60,10 @@ def label_volumes(labels: NDArray, voxel_mm3: float, n: int = N_CLASSES) -> NDAr
     >>> label_volumes(np.array([[[0, 1, 1, 2]]]), 2.0, n=4).tolist()
     [2.0, 4.0, 2.0, 0.0]
     """
-    flat = np.ravel(labels, order='K')
+    inside = np.asarray(labels)[geometry.occupied_box(labels)]
+    flat = np.ravel(inside, order='K')
     counts = np.zeros(n, dtype=np.int64)
+    counts[0] = np.size(labels) - flat.size
     # Piece by piece: bincount converts to 64-bit integers, eight times the size of the scan.
     for start in range(0, flat.size, PIECE):
         found = np.bincount(flat[start : start + PIECE], minlength=n)
@@ -93,8 +95,17 @@ def soft_volumes(posterior: NDArray, voxel_mm3: float) -> NDArray[np.float64]:
     """
     if np.ndim(posterior) != 4:
         raise ValueError(f'Expected a posterior of shape (classes, I, J, K), got {np.shape(posterior)}')
-    # Half precision cannot even count to 2,049.
-    return np.array([channel.sum(dtype=np.float64) for channel in posterior]) * float(voxel_mm3)
+    return np.array([_total(channel) for channel in posterior]) * float(voxel_mm3)
+
+
+def _total(values: NDArray) -> float:
+    """Sum in double precision; half precision cannot even count to 2,049."""
+    if values.dtype != np.float16:
+        return float(values.sum(dtype=np.float64))
+    # There are few different numbers, and counting them takes a quarter of the time of converting all.
+    counts = np.bincount(values.ravel().view(np.uint16))
+    found = np.flatnonzero(counts)
+    return float(counts[found] @ found.astype(np.uint16).view(np.float16).astype(np.float64))
 
 
 def mc_statistics(samples_mm3: ArrayLike) -> MCStatistics:

@@ -205,7 +205,7 @@ def of_scan(scan: np.ndarray, labels: np.ndarray) -> dict:
         'cnr_wm_gm': signal.cnr,
         'contrast_wm_gm': signal.contrast,
         'snr_wm': signal.snr_white,
-        'saturated': inspection.saturated_share(scan, labels > 0),
+        'saturated': inspection.saturated_share(scan, labels),
     }
 
 

@@ -31,6 +31,16 @@ def test_soft_volumes_do_not_lose_count_in_half_precision():
     np.testing.assert_allclose(volumes.soft_volumes(posterior, 2.0), 125000)
 
 
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+def test_soft_volumes_are_the_sums_whatever_the_precision_and_order(dtype):
+    posterior = np.random.default_rng(0).random((3, 20, 30, 40)).astype(dtype)
+    posterior[1] *= dtype(1e-6)  # below the least normal number of half precision
+    expected = [sum(float(value) for value in channel.ravel()) for channel in posterior]
+    np.testing.assert_allclose(volumes.soft_volumes(posterior, 1.0), expected, rtol=1e-12)
+    turned = posterior.transpose(0, 3, 2, 1)[:, ::-1]
+    np.testing.assert_allclose(volumes.soft_volumes(turned, 1.0), expected, rtol=1e-12)
+
+
 def test_soft_volumes_need_classes_first():
     with pytest.raises(ValueError, match=r'got \(3, 3, 3\)'):
         volumes.soft_volumes(np.zeros((3, 3, 3)), 1.0)
