@@ -25,7 +25,7 @@ def init_preprocessing_wf(
     bundle : Bundle
         Names the reference, the grid and the intensity rule.
     threads : int
-        Processor threads of the registration.
+        Processor threads of one step.
     random_seed : int
         Seed of the registration's sampler.
     mem_gb : float
@@ -64,8 +64,10 @@ def init_preprocessing_wf(
             grid_shape=tuple(bundle.grid_shape),
             grid_affine=[list(row) for row in bundle.grid_affine],
             intensity=dict(bundle.intensity),
+            num_threads=threads,
         ),
         name='prepare',
+        n_procs=threads,
         mem_gb=mem_gb,
     )
     # fmt: off

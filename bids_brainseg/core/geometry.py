@@ -8,12 +8,14 @@ which is the direction that pulling values onto a grid needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+
+from bids_brainseg.core.threads import each
 
 #: Two standard deviations per voxel of FWHM, squared-root form: FWHM = 2.3548 sigma.
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
@@ -386,6 +388,7 @@ def sample_box(
     mode: str,
     cval: float = 0.0,
     out: NDArray | None = None,
+    threads: int = 1,
 ) -> NDArray:
     """Evaluate an image on a box of the target grid only.
 
@@ -401,6 +404,8 @@ def sample_box(
         As in :func:`scipy.ndimage.affine_transform`.
     out : array of the box's shape, optional
         Written into and returned, instead of a new array.
+    threads : int
+        Processor threads; the result does not depend on it.
 
     Returns
     -------
@@ -410,9 +415,20 @@ def sample_box(
     offset = mapping[:3, :3] @ start + mapping[:3, 3]
     if out is None:
         out = np.empty([piece.stop - piece.start for piece in box], dtype=image.dtype)
-    ndimage.affine_transform(
-        image, mapping[:3, :3], offset, output=out, order=order, mode=mode, cval=cval, prefilter=False
-    )
+
+    def fill(index):
+        ndimage.affine_transform(
+            image,
+            mapping[:3, :3],
+            offset + mapping[:3, 0] * index,
+            output=out[index : index + 1],
+            order=order,
+            mode=mode,
+            cval=cval,
+            prefilter=False,
+        )
+
+    each(fill, range(len(out)), threads)
     return out
 
 
@@ -426,6 +442,7 @@ def resample(
     order: int = 1,
     antialias: bool = True,
     cval: float = 0.0,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Resample a volume onto another grid through an affine.
 
@@ -447,6 +464,8 @@ def resample(
         between two samples counts as well.
     cval : float
         Value outside the field of view (0 for MR, -1024 for CT).
+    threads : int
+        Processor threads; the result does not depend on it.
 
     Returns
     -------
@@ -483,17 +502,31 @@ def resample(
         return out
     sigmas = antialias_sigmas(mapping) if antialias else np.zeros(3)
     crop = _visible_part(mapping, box, image.shape, margin=np.ceil(3 * sigmas) + (8 if order > 1 else 1))
-    source = np.array(image[crop], dtype=np.float32, order='C')
+    source = _c_order(image[crop], threads)
+    blur = {'mode': 'nearest', 'truncate': 3}
     for axis in np.flatnonzero(sigmas):
-        ndimage.gaussian_filter1d(source, sigmas[axis], axis=axis, output=source, mode='nearest', truncate=3)
-    if order > 1:
-        ndimage.spline_filter(source, order, output=source, mode='mirror')
+        _along(ndimage.gaussian_filter1d, source, axis, threads, sigma=sigmas[axis], **blur)
+    for axis in range(3 if order > 1 else 0):
+        _along(ndimage.spline_filter1d, source, axis, threads, order=order, mode='mirror')
     local = mapping.copy()
     local[:3, 3] -= [piece.start for piece in crop]
     mode = 'mirror' if order > 1 else 'nearest'
-    values = sample_box(source, local, box, order=order, mode=mode, out=out[box])
+    values = sample_box(source, local, box, order=order, mode=mode, out=out[box], threads=threads)
     _blank_outside(values, mapping, box, last, cval)
     return out
+
+
+def _c_order(image: NDArray, threads: int) -> NDArray[np.float32]:
+    """Copy a volume plane by plane, which for one in Fortran order takes a quarter of the time."""
+    copy = np.empty(image.shape, np.float32)
+    each(lambda row: np.copyto(copy[:, row], image[:, row], 'unsafe'), range(image.shape[1]), threads)
+    return copy
+
+
+def _along(filter1d: Callable, volume: NDArray, axis: int, threads: int, **options) -> None:
+    """Filter the lines of a volume along one axis, in place, a slab of lines to a thread."""
+    slabs = np.array_split(volume, threads, axis=1 if axis == 0 else 0)
+    each(lambda slab: filter1d(slab, axis=axis, output=slab, **options), slabs, threads)
 
 
 def antialias_sigmas(mapping: NDArray) -> NDArray:

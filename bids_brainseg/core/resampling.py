@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from bids_brainseg.core import geometry
+from bids_brainseg.core.threads import each
 
 #: Edge, in voxels of the target, of the cubes that are worked on together: what they read stays in the cache.
 CHUNK = 32
@@ -93,7 +92,7 @@ def resample_posterior(
         winner[undecided] = _decide(volumes, candidates[corner], corner, parts, shape)
         labels[box] = winner
 
-    _each(fill, _chunks(mapping, labels.shape, shape), threads)
+    each(fill, _chunks(mapping, labels.shape, shape), threads)
     return labels
 
 
@@ -234,17 +233,8 @@ def resample_map(
         if relevant[cells].any():
             out[box] = _interpolate(padded, *_corners(mapping, box, shape), shape)
 
-    _each(fill, _chunks(mapping, out.shape, shape), threads)
+    each(fill, _chunks(mapping, out.shape, shape), threads)
     return out
-
-
-def _each(work: Callable, items: Iterable, threads: int) -> None:
-    """Do the work for every item in some threads; the first error ends it."""
-    if threads < 2:
-        deque(map(work, items), maxlen=0)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        deque(pool.map(work, items), maxlen=0)
 
 
 def _candidates(posterior: NDArray) -> NDArray[np.uint64]:

@@ -80,6 +80,7 @@ class _PrepareInputSpec(BaseInterfaceInputSpec):
     grid_shape = GRID_SHAPE
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
     intensity = traits.Dict(desc='intensity rule of the bundle')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processor threads')
 
 
 class _PrepareOutputSpec(TraitedSpec):
@@ -103,6 +104,7 @@ class Prepare(SimpleInterface):
             read_matrix(self.inputs.registration),
             order=3,
             cval=float(image.data.min()),  # beyond the field of view there is air: 0 in MR, -1000 HU in CT
+            threads=self.inputs.num_threads,
         )
         self._results['out_file'] = str(Path(runtime.cwd) / 'prepared.nii')
         prepared = normalize(resampled, self.inputs.intensity)

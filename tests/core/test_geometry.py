@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_brainseg.core import geometry
 
@@ -164,6 +165,29 @@ def test_the_image_is_not_changed():
     before = image.copy()
     geometry.resample(image, np.eye(4), (10, 10, 10), np.diag([2.0, 2, 2, 1]), np.eye(4), order=3)
     np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize('order', [1, 3])
+def test_neither_threads_nor_the_order_in_memory_change_what_is_resampled(order):
+    image = np.random.default_rng(0).random((20, 23, 26))
+    grid = np.diag([1.7, 1.4, 0.9, 1.0])
+    turn = np.array([[0.9, 0.2, 0, 1], [-0.2, 1, 0.1, -3], [0, 0.1, 1.1, 2], [0, 0, 0, 1]])
+    place = (np.eye(4), (12, 17, 30), grid, turn)
+    plain = geometry.resample(image, *place, order=order)
+    assert np.ptp(plain) > 0.1
+    for laid_out in (image, np.asfortranarray(image), image[::-1].copy()[::-1]):
+        found = geometry.resample(laid_out, *place, order=order, threads=3)
+        np.testing.assert_array_equal(found, plain)
+
+
+def test_a_box_is_sampled_as_scipy_samples_the_whole():
+    """Plane by plane, to the last bit."""
+    image = np.random.default_rng(0).random((20, 23, 26)).astype(np.float32)
+    mapping = np.array([[0.9, 0.2, 0, 1], [-0.2, 1, 0.1, 3], [0, 0.1, 1.1, 0.3], [0, 0, 0, 1]])
+    options = {'order': 3, 'mode': 'mirror'}
+    whole = ndimage.affine_transform(image, mapping, output_shape=(15, 16, 17), prefilter=False, **options)
+    box = (slice(0, 15), slice(0, 16), slice(0, 17))
+    np.testing.assert_array_equal(geometry.sample_box(image, mapping, box, **options, threads=2), whole)
 
 
 def test_only_volumes_are_resampled():

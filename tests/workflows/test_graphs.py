@@ -193,6 +193,7 @@ def test_a_hundred_subjects_are_quick(settings):
         ('segment', 'use_gpu', True, True),
         ('segment', 'device', 'gpu', True),
         ('segment', 'num_threads', 7, True),
+        ('preprocessing_wf.prepare', 'num_threads', 7, True),
         ('segment', 'bundle', '/elsewhere', True),
         ('segment', 'random_seed', 1, False),
         ('segment', 'mc_samples', 3, False),
