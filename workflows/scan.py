@@ -130,7 +130,7 @@ def init_scan_wf(
         (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
         (scan, derivatives_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
-        (back, derivatives_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
+        (back, derivatives_wf, [(f'{field}_gz', f'inputnode.{field}') for field in ('dseg', 'uncertainty')]),
         (measure, derivatives_wf, [(field, f'inputnode.{field}') for field in ('morph', 'qc', 'provenance')]),
         (scan, figures_wf, [('out_file', 'inputnode.in_file')]),
         (preprocessing_wf, figures_wf, [(f'outputnode.{field}', f'inputnode.{field}')

@@ -105,7 +105,7 @@ def init_template_wf(
         (check, back, [('out_file', 'in_file')]),
         (coregister, back, [('registration', 'registration')]),
         (coregister, ds_transforms_wf, [('registration', 'inputnode.onward')]),
-        (back, ds_dseg, [('dseg', 'in_file')]),
+        (back, ds_dseg, [('dseg_gz', 'in_file')]),
         (ds_dseg, outputnode, [('out_file', 'dseg')]),
     ])
     # fmt: on

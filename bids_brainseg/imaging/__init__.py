@@ -6,11 +6,12 @@ from __future__ import annotations
 from .checks import check_hounsfield
 from .headers import Image, header_facts, image_on_grid
 from .reading import load_grid, load_image
-from .writing import save_like
+from .writing import compress, save_like
 
 __all__ = [
     'Image',
     'check_hounsfield',
+    'compress',
     'header_facts',
     'image_on_grid',
     'load_grid',

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import Opener
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import GeometryError
@@ -79,6 +81,24 @@ def save_like(
         if atomic:
             target.unlink(missing_ok=True)
     return path
+
+
+def compress(path: str | os.PathLike) -> Path:
+    """Compress a file as :func:`save_like` would have done, beside itself.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Path
+        Of the new file: `path` with ``.gz`` appended.
+    """
+    target = Path(f'{os.fspath(path)}.gz')
+    with open(path, 'rb') as source, Opener(target, 'wb') as packed:
+        shutil.copyfileobj(source, packed, 1 << 20)
+    return target
 
 
 def _stored_values(array: NDArray, dtype: np.dtype, slope: float | None) -> NDArray:

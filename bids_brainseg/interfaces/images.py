@@ -20,7 +20,16 @@ from nipype.interfaces.base import (
 from ..core.geometry import invert, resample
 from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
-from ..imaging import check_hounsfield, header_facts, image_on_grid, load_grid, load_image, save_like
+from ..core.threads import each
+from ..imaging import (
+    check_hounsfield,
+    compress,
+    header_facts,
+    image_on_grid,
+    load_grid,
+    load_image,
+    save_like,
+)
 
 # Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
 ENTROPY_STEP = 1 / 255
@@ -127,6 +136,8 @@ class _BackToScanInputSpec(BaseInterfaceInputSpec):
 class _BackToScanOutputSpec(TraitedSpec):
     dseg = File(desc="labels on the scan's own grid, uint8")
     uncertainty = File(desc="normalised entropy on the scan's own grid, [0, 1]")
+    dseg_gz = File(desc='the labels to hand out, compressed; the steps that read them spare the time')
+    uncertainty_gz = File(desc='the entropy to hand out, compressed')
 
 
 class BackToScan(SimpleInterface):
@@ -145,11 +156,13 @@ class BackToScan(SimpleInterface):
             labels = resample_labels_nearest(posterior.argmax(axis=0), *place)
         else:
             labels = resample_posterior(posterior, *place, threads=threads)
-        self._results['dseg'] = str(Path(runtime.cwd) / 'dseg.nii.gz')
+        self._results['dseg'] = str(Path(runtime.cwd) / 'dseg.nii')
         save_like(labels, image, self._results['dseg'], np.uint8)
         if isdefined(self.inputs.uncertainty):
             entropy = read_array(self.inputs.uncertainty)
             entropy = resample_map(entropy, *place, negligible=ENTROPY_STEP / 2, threads=threads)
-            self._results['uncertainty'] = str(Path(runtime.cwd) / 'uncertainty.nii.gz')
+            self._results['uncertainty'] = str(Path(runtime.cwd) / 'uncertainty.nii')
             save_like(entropy, image, self._results['uncertainty'], np.uint8, slope=ENTROPY_STEP)
+        each(compress, self._results.values(), threads)
+        self._results |= {f'{name}_gz': f'{path}.gz' for name, path in self._results.items()}
         return runtime

@@ -59,5 +59,5 @@ class Segment(CommandLine):
         return runtime
 
     def _list_outputs(self):
-        names = {'posterior': 'posterior.npy', 'uncertainty': 'uncertainty.nii.gz', 'samples': 'samples.json'}
+        names = {'posterior': 'posterior.npy', 'uncertainty': 'uncertainty.nii', 'samples': 'samples.json'}
         return {field: str(Path(self.inputs.out_dir).absolute() / name) for field, name in names.items()}

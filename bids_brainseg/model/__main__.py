@@ -148,7 +148,7 @@ def _predict(args) -> None:
     prediction, seconds = predict_samples(image.data, bundle, mc_samples=args.mc_samples, seed=args.seed)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     np.save(args.out_dir / 'posterior.npy', prediction.mean)
-    save_like(prediction.entropy, image, args.out_dir / 'uncertainty.nii.gz', np.float32)
+    save_like(prediction.entropy, image, args.out_dir / 'uncertainty.nii', np.float32)
     overlap = prediction.labels.intersection_over_union()
     seconds['total'] = time.perf_counter() - begun
     samples = {

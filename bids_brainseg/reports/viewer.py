@@ -76,7 +76,7 @@ def viewer_figure(
         'affine': target.round(5).tolist(),
         'columns': columns,
         'scan': data_uri(mosaic(shown, columns), 'JPEG', quality=80, optimize=True),
-        'labels': data_uri(mosaic(classes, columns), 'PNG', optimize=True),
+        'labels': data_uri(mosaic(classes, columns), 'PNG', compress_level=7),
         'uncertainty': data_uri(mosaic(doubt, columns), 'JPEG', quality=60, optimize=True),
     }
     return svg.write_whole(json.dumps(content) + '\n', out_file)

@@ -97,6 +97,14 @@ def test_saving_twice_gives_the_same_bytes(make_nifti, tmp_path):
     assert imaging.save_like(NOISE, image, tmp_path / 'b.nii.gz').read_bytes() == first
 
 
+def test_compressing_gives_the_file_that_is_saved_compressed(make_nifti, tmp_path):
+    image = imaging.load_image(make_nifti('in.nii.gz'))
+    imaging.save_like(image.data, image, tmp_path / 'plain.nii')
+    imaging.save_like(image.data, image, tmp_path / 'packed.nii.gz')
+    assert imaging.compress(tmp_path / 'plain.nii') == tmp_path / 'plain.nii.gz'
+    assert (tmp_path / 'plain.nii.gz').read_bytes() == (tmp_path / 'packed.nii.gz').read_bytes()
+
+
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(make_nifti, tmp_path, monkeypatch):
     image = imaging.load_image(make_nifti(data=NOISE))
     path = tmp_path / 'out' / 'dseg.nii.gz'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -122,6 +123,9 @@ def test_back_puts_every_structure_where_it_lies(phantom27, shift, predicted, re
     )
     assert entropy.get_fdata()[inside > 0].mean() == pytest.approx(0.5, abs=0.05)
     assert entropy.get_fdata().max() == pytest.approx(0.5, abs=1 / 255)
+    for name in ('dseg', 'uncertainty'):
+        packed, plain = (Path(getattr(outputs.outputs, field)) for field in (f'{name}_gz', name))
+        assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
 
 
 def test_back_carries_no_uncertainty_unless_given(phantom27, predicted, registration):
@@ -129,7 +133,8 @@ def test_back_carries_no_uncertainty_unless_given(phantom27, predicted, registra
     node = BackToScan(**predicted, registration=registration, grid_affine=phantom27.affine.tolist())
     outputs = node.run().outputs
     assert not isdefined(outputs.uncertainty)
-    assert not Path(outputs.dseg).with_name('uncertainty.nii.gz').exists()
+    assert not isdefined(outputs.uncertainty_gz)
+    assert not list(Path(outputs.dseg).parent.glob('uncertainty.nii*'))
 
 
 def test_probabilities_sum_to_one(phantom27, predicted, registration):

@@ -118,7 +118,7 @@ def test_what_was_segmented_is_what_is_measured_and_written(settings):
     both = [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]
     assert wired(graph, nodes, f'{part}segment', f'{part}back') == both
     assert ('dseg', 'dseg') in wired(graph, nodes, f'{part}back', f'{part}measure')
-    assert wired(graph, nodes, f'{part}back', f'{part}derivatives_wf.ds_dseg') == [('dseg', 'in_file')]
+    assert wired(graph, nodes, f'{part}back', f'{part}derivatives_wf.ds_dseg') == [('dseg_gz', 'in_file')]
     assert wired(graph, nodes, f'{part}measure', f'{part}derivatives_wf.ds_dseg') == [
         ('provenance', 'provenance')
     ]
@@ -142,7 +142,7 @@ def test_a_template_gets_labels_and_no_uncertainty_that_nobody_writes(settings):
     (own,) = {name.partition('.')[0] for name in added}
     assert {f'{own}.check', f'{own}.coregister', f'{own}.back', f'{own}.ds_dseg'} <= added
     assert wired(graph, nodes, f'{part}segment', f'{part}{own}.back') == [('posterior', 'posterior')]
-    assert wired(graph, nodes, f'{part}{own}.back', f'{part}{own}.ds_dseg') == [('dseg', 'in_file')]
+    assert wired(graph, nodes, f'{part}{own}.back', f'{part}{own}.ds_dseg') == [('dseg_gz', 'in_file')]
 
 
 def test_bundle_and_settings_reach_the_nodes(settings):
