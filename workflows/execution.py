@@ -18,6 +18,7 @@ from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
 from ..settings import Settings
+from .workers import PRELOADED
 
 STAGES = ('check', 'coregister', 'segment', 'back', 'measure', 'align', 'carry')
 
@@ -33,7 +34,7 @@ class LocalPlugin(MultiProcPlugin):
 
     def _renew_pool(self):
         context = get_context(self.plugin_args.get('mp_context'))
-        context.set_forkserver_preload([__package__ + '.base'])  # import once, not once per worker
+        context.set_forkserver_preload(PRELOADED)
         self.pool = ProcessPoolExecutor(
             max_workers=self.processors,
             initializer=start_worker,

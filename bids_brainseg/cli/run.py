@@ -110,12 +110,15 @@ def validate(settings: Settings) -> None:
 
 def segment(settings: Settings, records: list) -> int:
     """Segment the scans, then write the pages and the summary."""
+    from ..workflows.workers import warm_up
+
+    began = time.monotonic()
+    warm_up(settings)  # before the imports that take as long here
     from ..bids.outcomes import reason_of
     from ..workflows.execution import configure, run_workflow, write_graph
     from .models import choose_templates
     from .outcome import judge, keep, summary
 
-    began = time.monotonic()
     pool = ThreadPoolExecutor(1)
     validated = pool.submit(validate, settings)  # takes as long as preparing the graph does
     pool.shutdown(wait=False)
