@@ -136,7 +136,7 @@ def configure(settings: Settings) -> None:
                 'crashfile_format': 'txt',
                 'create_report': 'false',  # one file for the whole work folder, which other jobs may share
                 'job_finished_timeout': '60',
-                'poll_sleep_duration': '0.2' if settings.plugin == 'MultiProc' else '2',
+                'poll_sleep_duration': '2',
                 'remove_unnecessary_outputs': 'false',
                 'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
             },
@@ -165,6 +165,7 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
     A complaint is no verdict: what failed is read from the crash files and the derivatives.
     """
     if settings.plugin == 'MultiProc':
+        config.set('execution', 'poll_sleep_duration', str(poll_seconds(len(workflow._get_all_nodes()))))
         arguments = {
             'n_procs': settings.nprocs,
             'memory_gb': settings.mem_gb,
@@ -184,6 +185,15 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
     except Exception as error:  # nipype re-raises the first failure of a node as whatever it was
         return f'{type(error).__name__}: {error}'
     return None
+
+
+def poll_seconds(nodes: int) -> float:
+    """Choose how often to look for finished steps: looking takes nipype the longer the more steps there are.
+
+    >>> poll_seconds(20), poll_seconds(1000), poll_seconds(5000)
+    (0.05, 0.1, 0.2)
+    """
+    return min(max(0.05, nodes / 10_000), 0.2)
 
 
 def write_graph(workflow: pe.Workflow) -> str:

@@ -108,6 +108,7 @@ def test_a_refused_job_is_told(tmp_path, monkeypatch):
 def test_nothing_to_complain_of(tmp_path, monkeypatch):
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
     assert run(tmp_path, GOOD) is None
+    assert config.get('execution', 'poll_sleep_duration') == '0.05'
     assert not (tmp_path / 'crash').exists()
 
 
