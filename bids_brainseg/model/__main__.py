@@ -27,6 +27,9 @@ def get_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         '--mc-samples', type=int, required=True, help='Monte-Carlo passes; 0: one without dropout'
     )
+    predict.add_argument(
+        '--mirrored', action='store_true', help='half of the passes see the scan mirrored left to right'
+    )
     predict.add_argument('--seed', type=int, default=0)
     predict.add_argument('--out-dir', type=Path, required=True)
 
@@ -145,7 +148,9 @@ def _predict(args) -> None:
     begun = time.perf_counter()
     bundle = load_bundle(args.bundle)
     image = load_image(args.image)
-    prediction, seconds = predict_samples(image.data, bundle, mc_samples=args.mc_samples, seed=args.seed)
+    prediction, seconds = predict_samples(
+        image.data, bundle, mc_samples=args.mc_samples, mirrored=args.mirrored, seed=args.seed
+    )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     np.save(args.out_dir / 'posterior.npy', prediction.mean)
     save_like(prediction.entropy, image, args.out_dir / 'uncertainty.nii.gz', np.float32)
@@ -155,6 +160,7 @@ def _predict(args) -> None:
         'counts': [[int(n) for n in row] for row in prediction.labels.counts],
         'voxel_mm3_grid': float(abs(np.linalg.det(np.asarray(bundle.grid_affine)[:3, :3]))),
         'mc_samples': args.mc_samples,
+        'mirrored': args.mirrored and args.mc_samples > 1,
         'seed': args.seed,
         'device': device,
         'backend': keras.backend.backend(),

@@ -288,6 +288,7 @@ def pack(
         intensity=entry['intensity'],
         architecture=dict(architecture),
         mc_samples=rules['mc_samples'],
+        mirrored_passes=rules['mirrored_passes'],
         cv_threshold=entry['cv_threshold'],
         icv_mm3=float(np.count_nonzero(mask.data > 0.5) * abs(np.linalg.det(mask.affine[:3, :3]))),
         qc={},  # what differs from the packaged thresholds
@@ -303,6 +304,7 @@ def bundle_like(
     name: str,
     architecture: Mapping,
     licence: str,
+    mirrored_passes: bool,
     card: Mapping,
 ) -> Bundle:
     """Make a bundle of new weights for the reference, the grid and the rules of another one.
@@ -319,6 +321,8 @@ def bundle_like(
         Of the new bundle.
     architecture : mapping
         Arguments of :func:`~bids_brainseg.model.unet.build_unet`.
+    mirrored_passes : bool
+        Whether the training mirrored heads, so that passes may as well.
     card : mapping
         How it was trained and what it scores.
 
@@ -337,6 +341,7 @@ def bundle_like(
         version='1',
         licence=licence,
         architecture=dict(architecture),
+        mirrored_passes=mirrored_passes,
         card=dict(card),
         **{field: getattr(base, field) for field in kept},
     )

@@ -112,12 +112,19 @@ def _run(plan, work_dir, device) -> Bundle:
     card = dict(plan['card']) | {'training': _history(plan, progress, device, precision)}
     finish = partial(
         bundle_like, base, Path(plan['bundle_dir']), half, name=plan['name'],
-        architecture=plan['architecture'], licence=plan['licence'],
+        architecture=plan['architecture'], licence=plan['licence'], mirrored_passes=_mirrors(plan),
     )  # fmt: skip
     bundle = finish(card=card)
     bundle = finish(card=card | score_bundle(bundle, validation, plan['mc_samples'], recipe.seed))
     _tell(bundle, progress)
     return bundle
+
+
+def _mirrors(plan) -> bool:
+    """Say whether every kind of pair was mirrored at random."""
+    moved = [plan['augmentation'] or {'flip': False}] if plan['scans']['train'] else []
+    drawn = [plan['ranges']] if plan['label_maps']['train'] else []
+    return all(Ranges(**ranges).flip for ranges in (*moved, *drawn))
 
 
 def _data(plan, base, work_dir):
@@ -189,7 +196,9 @@ def score_bundle(bundle: Bundle, validation: Sequence, mc_samples: int | None, s
     count = bundle.mc_samples if mc_samples is None else mc_samples
     rows, spread = [], []
     for image, labels in validation:
-        prediction, _ = predict_samples(image, bundle, mc_samples=count, seed=seed)
+        prediction, _ = predict_samples(
+            image, bundle, mc_samples=count, mirrored=bundle.mirrored_passes, seed=seed
+        )
         rows.append(dice(prediction.mean.argmax(0), labels))
         spread.append(mean_cv(mc_statistics(np.array(prediction.labels.counts, float)).cv))
     names = [label.name for label in label_table()]

@@ -17,7 +17,7 @@ from functools import cache
 
 import numpy as np
 
-from bids_brainseg.data import freesurfer_to_index, label_table, resource
+from bids_brainseg.data import freesurfer_to_index, mirrored_classes, resource
 
 from .rendering import (
     Placement,
@@ -319,7 +319,7 @@ class Synthesizer:
             matrix_image=image.matrix,
             basis_labels=labels.basis,
             basis_image=image.basis,
-            classes=mirrored_classes()[head.class_of] if mirror else head.class_of,
+            classes=np.array(mirrored_classes(), np.uint8)[head.class_of] if mirror else head.class_of,
             **tissues,
             **drawn,
             hounsfield=name == 'ct',
@@ -375,20 +375,6 @@ class Synthesizer:
             'high': rule['high'] + shift[1],
             'percentile': rule['type'] == 'percentile',
         }
-
-
-@cache
-def mirrored_classes() -> np.ndarray:
-    """Return for each class index the one of the other side."""
-    index = {label.name: label.index for label in label_table()}
-    swap = {'L': ('Left-', 'Right-'), 'R': ('Right-', 'Left-')}
-    return np.array(
-        [
-            index[x.name.replace(*swap[x.hemisphere])] if x.hemisphere in swap else x.index
-            for x in label_table()
-        ],
-        np.uint8,
-    )
 
 
 def fine_grid(shape, affine, ratio: float = 1.4):
