@@ -65,6 +65,7 @@ def init_preprocessing_wf(
             grid_shape=tuple(bundle.grid_shape),
             grid_affine=[list(row) for row in bundle.grid_affine],
             intensity=dict(bundle.intensity),
+            mask=str(bundle.mask_path),
         ),
         name='prepare',
         mem_gb=mem_gb,

@@ -20,7 +20,15 @@ from nipype.interfaces.base import (
 from ..core.geometry import invert, resample
 from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
-from ..imaging import check_hounsfield, header_facts, image_on_grid, load_grid, load_image, save_like
+from ..imaging import (
+    check_hounsfield,
+    header_facts,
+    image_on_grid,
+    load_grid,
+    load_image,
+    load_mask,
+    save_like,
+)
 
 # Steps of 1/255 are enough for the entropy, and as floats it would compress badly.
 ENTROPY_STEP = 1 / 255
@@ -80,6 +88,8 @@ class _PrepareInputSpec(BaseInterfaceInputSpec):
     grid_shape = GRID_SHAPE
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
     intensity = traits.Dict(desc='intensity rule of the bundle')
+    # another mask means another alignment, which is hashed
+    mask = File(mandatory=True, nohash=True, desc='cranial cavity of the reference, where rules may look')
 
 
 class _PrepareOutputSpec(TraitedSpec):
@@ -105,7 +115,9 @@ class Prepare(SimpleInterface):
             cval=float(image.data.min()),  # beyond the field of view there is air: 0 in MR, -1000 HU in CT
         )
         self._results['out_file'] = str(Path(runtime.cwd) / 'prepared.nii')
-        prepared = normalize(resampled, self.inputs.intensity)
+        rule = self.inputs.intensity
+        region = load_mask(self.inputs.mask, self.inputs.grid_shape, grid) if 'region' in rule else None
+        prepared = normalize(resampled, rule, region)
         save_like(prepared, image_on_grid(prepared, grid), self._results['out_file'], np.float32)
         return runtime
 

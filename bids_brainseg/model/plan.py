@@ -144,15 +144,14 @@ def _data(plan, base, work_dir):
     if scans['train']:
         moved = None if plan['augmentation'] is None else Ranges(**plan['augmentation'])
         real = RealPairs(scans['train'], shape, affine, moved, **common)
+    grid = {'shape': shape, 'affine': affine, 'mask': base.mask_path, 'rules': {modality: base.intensity}}
     if heads['train']:
-        drawn = synthesizer(
-            heads['train'], [modality], shape=shape, affine=affine, ranges=Ranges(**plan['ranges']), **common
-        )
+        drawn = synthesizer(heads['train'], [modality], **grid, ranges=Ranges(**plan['ranges']), **common)
     source = Mixture(real, drawn, plan['share'], recipe['seed']) if real and drawn else real or drawn
     if scans['validate'] or not heads['validate']:
         return source, _Loaded(scans['validate'], shape)
     count = training_defaults()['synthetic']['validation_pairs'] * len(heads['validate'])
-    pairs = held_out_pairs(heads['validate'], [modality], count=count, shape=shape, affine=affine)
+    pairs = held_out_pairs(heads['validate'], [modality], count=count, **grid)
     return source, pairs[modality]
 
 

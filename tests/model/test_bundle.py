@@ -71,7 +71,7 @@ def test_missing_fields_are_named(copy):
 def test_a_bundle_that_does_not_say_mirrors_nothing(copy):
     path = copy / 'model.json'
     content = json.loads(path.read_text())
-    del content['mirrored_passes']
+    content.pop('mirrored_passes', None)
     path.write_text(json.dumps(content))
     assert not load_bundle(copy).mirrored_passes
     edit(copy, mirrored_passes=True)
