@@ -50,7 +50,8 @@ def main() -> None:
     args = parser.parse_args()
     bundle = load_bundle(args.bundle)
     heads = load_heads(args.prepared, 'validate')
-    pairs = held_out_pairs(heads, [bundle.modality], **defaults()['grid'], count=args.pairs)[bundle.modality]
+    grid = defaults()['grid'] | {'mask': bundle.mask_path, 'rules': {bundle.modality: bundle.intensity}}
+    pairs = held_out_pairs(heads, [bundle.modality], **grid, count=args.pairs)[bundle.modality]
     print(f'{"dropout":10}{"rate":>6}{"D_A mean":>10}{"D_A pass":>10}{"CV %":>8}')
     for kind, rate in KINDS:
         options = {'dropout': rate, 'dropout_kind': kind} if rate else {'stochastic': False}

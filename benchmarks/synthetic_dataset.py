@@ -27,12 +27,13 @@ from bids_brainseg.bids.records import record_from_path
 from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.model import synthesis
-from bids_brainseg.model.build import HELD_OUT, defaults, grid_affine
+from bids_brainseg.model.build import HELD_OUT, grid_affine
 
 FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
 CENTRE = (0.0, -10.0, -4.0)
-#: The whole range of 12 bits, so that no intensity is cut; MR is in units of its own.
-RULES = {'ct': {'type': 'window', 'low': -1024.0, 'high': 3071.0}}
+#: The whole range, so that no intensity is cut: 12 bits; MR is in units of its own.
+HOUNSFIELD = {'type': 'window', 'low': -1024.0, 'high': 3071.0}
+MAGNITUDE = {'type': 'percentile', 'low': 0, 'high': 100}
 
 
 def clean_acquisition(modality: str) -> dict:
@@ -57,7 +58,7 @@ def draw(head, modality: str, number: int, *, spacing: float, seed: int):
     """Draw a scan in its own unit, its labels, and the affine of both."""
     shape = tuple(round(length / spacing) for length in FIELD_OF_VIEW)
     affine = grid_affine(shape, spacing, CENTRE)
-    rule = RULES.get(modality, defaults()['modalities'][modality]['intensity'])
+    rule = HOUNSFIELD if modality == 'ct' else MAGNITUDE
     source = synthesis.Synthesizer(
         [head], shape, affine, {modality: rule}, ranges=replace(HELD_OUT, flip=False), seed=seed
     )

@@ -30,6 +30,7 @@ def example_bundle(**changes) -> SimpleNamespace:
         ),
         'intensity': {'type': 'percentile', 'low': 1.0, 'high': 99.0},
         'mc_samples': 15,
+        'mirrored_passes': True,
         'cv_threshold': 1.0,
         'icv_mm3': 1.5e6,
         'weights_sha256': '0' * 64,

@@ -64,6 +64,7 @@ def init_preprocessing_wf(
             grid_shape=tuple(bundle.grid_shape),
             grid_affine=[list(row) for row in bundle.grid_affine],
             intensity=dict(bundle.intensity),
+            mask=str(bundle.mask_path),
             num_threads=threads,
         ),
         name='prepare',

@@ -97,6 +97,7 @@ def init_scan_wf(
             bundle=str(bundle.path),
             weights_sha256=bundle.weights_sha256,
             mc_samples=bundle.mc_samples,
+            mirrored=bundle.mirrored_passes,
             random_seed=random_seed,
             device=device,
             num_threads=threads,

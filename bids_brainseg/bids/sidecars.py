@@ -31,6 +31,8 @@ class Provenance:
         Of the passes.
     device, backend : str
         ``'cpu'`` or ``'gpu'``; ``'tensorflow'`` ...
+    mirrored : bool
+        Whether half of the passes saw the scan mirrored left to right.
     label_resampling : str
         ``'posterior'`` or ``'nearest'``.
     thresholds : mapping
@@ -46,6 +48,7 @@ class Provenance:
     seed: int
     device: str
     backend: str = ''
+    mirrored: bool = False
     label_resampling: str = 'posterior'
     thresholds: Mapping = field(default_factory=dict)
     versions: Mapping = field(default_factory=dict)
@@ -55,6 +58,7 @@ class Provenance:
         return {
             'Model': {'Name': self.model, 'SHA256': self.model_sha256, 'Reference': self.reference},
             'MonteCarloSamples': self.mc_samples,
+            'MirroredPasses': self.mirrored,
             'RandomSeed': self.seed,
             'Device': self.device,
             'Backend': self.backend or 'n/a',

@@ -10,7 +10,7 @@ import numpy as np
 UPPER = 100.0
 
 
-def normalize(image, rule: Mapping) -> np.ndarray:
+def normalize(image, rule: Mapping, region=None) -> np.ndarray:
     """Map intensities to [0, 100] by the rule of a model bundle.
 
     Parameters
@@ -20,8 +20,12 @@ def normalize(image, rule: Mapping) -> np.ndarray:
         background and become 0.
     rule : mapping
         ``{'type': 'percentile', 'low': p, 'high': q}``: the percentiles p and q of the head (see
-        :func:`head_mask`) become 0 and 100.
+        :func:`head_mask`) become 0 and 100. With ``'region': 'cavity'``, p is that of all voxels, so that
+        air becomes 0, and q that of the brain (see :func:`brain_mask`): fat outside the skull may be three
+        times as bright as the brain, or cut away.
         ``{'type': 'window', 'low': a, 'high': b}``: the values a and b become 0 and 100.
+    region : (I, J, K) bool array, optional
+        Where the brain is expected; for rules that name a region.
 
     Returns
     -------
@@ -30,7 +34,7 @@ def normalize(image, rule: Mapping) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the rule is unknown or the range it gives is empty.
+        If the rule is unknown, needs a region that is not given, or the range it gives is empty.
 
     Examples
     --------
@@ -42,10 +46,7 @@ def normalize(image, rule: Mapping) -> np.ndarray:
     if rule['type'] == 'window':
         low, high = float(rule['low']), float(rule['high'])
     elif rule['type'] == 'percentile':
-        inside = image[head_mask(image)]
-        if not inside.size:
-            raise ValueError('no voxel above the background: the image is constant or empty')
-        low, high = np.percentile(inside, [rule['low'], rule['high']])
+        low, high = _percentiles(image, rule, region)
     else:
         raise ValueError(
             f"intensity rule must be 'percentile' or 'window'. Received instead: {rule['type']!r}"
@@ -56,6 +57,45 @@ def normalize(image, rule: Mapping) -> np.ndarray:
     scaled -= low
     scaled *= UPPER / (high - low)
     return np.clip(scaled, 0.0, UPPER, out=scaled)
+
+
+def _percentiles(image, rule, region) -> tuple[float, float]:
+    where, kind = head_mask(image), rule.get('region')
+    if not where.any():
+        raise ValueError('no voxel above the background: the image is constant or empty')
+    if kind is None:
+        return tuple(np.percentile(image[where], [rule['low'], rule['high']]))
+    if kind != 'cavity':
+        raise ValueError(f"the region of an intensity rule must be 'cavity'. Received instead: {kind!r}")
+    if region is None:
+        raise ValueError('the intensity rule reads a region, and none is given')
+    where = brain_mask(image, region)
+    if not where.any():
+        raise ValueError('no signal where the brain should be: the alignment must be wrong')
+    return np.percentile(image[np.isfinite(image)], rule['low']), np.percentile(image[where], rule['high'])
+
+
+def brain_mask(image, region) -> np.ndarray:
+    """Separate what gives signal from air where the brain is expected.
+
+    Parameters
+    ----------
+    image : (I, J, K) array
+        MR intensities, arbitrary units.
+    region : (I, J, K) bool array
+        Where the brain is expected.
+
+    Returns
+    -------
+    (I, J, K) bool array
+        :func:`head_mask` within `region`. What is brighter than the 99.5th percentile of the region counts as
+        that bright: otherwise bright fat is the head, and the brain the background.
+    """
+    image = np.asarray(image, np.float32)
+    values = image[region & np.isfinite(image)]
+    if not values.size:
+        return np.zeros(image.shape, bool)
+    return region & head_mask(np.minimum(image, np.percentile(values, 99.5)))
 
 
 def head_mask(image) -> np.ndarray:

@@ -63,6 +63,22 @@ def label_table_hash() -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
+def mirrored_classes() -> tuple[int, ...]:
+    """Return for each class index the one of the other side; it is its own inverse.
+
+    Examples
+    --------
+    >>> mirrored_classes()[:5]
+    (0, 3, 4, 1, 2)
+    """
+    index = {label.name: label.index for label in label_table()}
+    swap = {'L': ('Left-', 'Right-'), 'R': ('Right-', 'Left-')}
+    return tuple(
+        index[x.name.replace(*swap[x.hemisphere])] if x.hemisphere in swap else x.index for x in label_table()
+    )
+
+
 def freesurfer_to_index() -> dict[int, int]:
     """Return the FreeSurfer numbers that are known, each with its class index.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .checks import check_hounsfield
 from .headers import Image, header_facts, image_on_grid
-from .reading import load_grid, load_image
+from .reading import load_grid, load_image, load_mask
 from .writing import compress, save_like
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     'image_on_grid',
     'load_grid',
     'load_image',
+    'load_mask',
     'save_like',
 ]

@@ -91,6 +91,31 @@ def load_grid(path: str | os.PathLike) -> Image:
     return Image(np.broadcast_to(np.float32(0), shape), np.asarray(affine, np.float64), header, path)
 
 
+def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) -> NDArray[np.bool_]:
+    """Read a mask on another grid of the same space.
+
+    Parameters
+    ----------
+    path : path-like
+        A single volume, 0 outside and 1 inside.
+    shape : (3,) ints
+        Of the grid.
+    affine : (4, 4) array
+        Its voxel indices to RAS mm.
+
+    Returns
+    -------
+    `shape` bool array
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or not a single 3D volume.
+    """
+    mask = load_image(path)
+    return geometry.resample(mask.data, mask.affine, shape, affine, np.eye(4), antialias=False) > 0.5
+
+
 def _check_file(path: Path) -> None:
     """Refuse a path without readable content."""
     if path.is_symlink() and not path.exists():

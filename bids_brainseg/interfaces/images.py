@@ -28,6 +28,7 @@ from ..imaging import (
     image_on_grid,
     load_grid,
     load_image,
+    load_mask,
     save_like,
 )
 
@@ -89,6 +90,8 @@ class _PrepareInputSpec(BaseInterfaceInputSpec):
     grid_shape = GRID_SHAPE
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
     intensity = traits.Dict(desc='intensity rule of the bundle')
+    # another mask means another alignment, which is hashed
+    mask = File(mandatory=True, nohash=True, desc='cranial cavity of the reference, where rules may look')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processor threads')
 
 
@@ -116,7 +119,9 @@ class Prepare(SimpleInterface):
             threads=self.inputs.num_threads,
         )
         self._results['out_file'] = str(Path(runtime.cwd) / 'prepared.nii')
-        prepared = normalize(resampled, self.inputs.intensity)
+        rule = self.inputs.intensity
+        region = load_mask(self.inputs.mask, self.inputs.grid_shape, grid) if 'region' in rule else None
+        prepared = normalize(resampled, rule, region)
         save_like(prepared, image_on_grid(prepared, grid), self._results['out_file'], np.float32)
         return runtime
 

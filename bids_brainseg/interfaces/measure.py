@@ -84,6 +84,7 @@ def describe(model: dict, samples: dict, label_resampling: str) -> Provenance:
         model_sha256=model['weights_sha256'],
         reference=model['reference_name'],
         mc_samples=samples['mc_samples'],
+        mirrored=samples['mirrored'],
         seed=samples['seed'],
         device=samples['device'],
         backend=samples['backend'],

@@ -26,6 +26,7 @@ class _SegmentInputSpec(CommandLineInputSpec):
     mc_samples = traits.Range(
         low=0, value=15, argstr='--mc-samples %d', usedefault=True, desc='Monte-Carlo passes'
     )
+    mirrored = traits.Bool(argstr='--mirrored', desc='half of the passes see the scan mirrored left to right')
     random_seed = traits.Int(0, argstr='--seed %d', usedefault=True, desc='seed of the dropout masks')
     device = traits.Enum(
         'auto', 'cpu', 'gpu', argstr='--device %s', usedefault=True, nohash=True, desc='device'

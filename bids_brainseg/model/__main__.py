@@ -27,6 +27,9 @@ def get_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         '--mc-samples', type=int, required=True, help='Monte-Carlo passes; 0: one without dropout'
     )
+    predict.add_argument(
+        '--mirrored', action='store_true', help='half of the passes see the scan mirrored left to right'
+    )
     predict.add_argument('--seed', type=int, default=0)
     predict.add_argument('--out-dir', type=Path, required=True)
 
@@ -145,7 +148,9 @@ def _predict(args) -> None:
     begun = time.perf_counter()
     bundle = load_bundle(args.bundle)
     image = load_image(args.image)
-    prediction, seconds = predict_samples(image.data, bundle, mc_samples=args.mc_samples, seed=args.seed)
+    prediction, seconds = predict_samples(
+        image.data, bundle, mc_samples=args.mc_samples, mirrored=args.mirrored, seed=args.seed
+    )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     np.save(args.out_dir / 'posterior.npy', prediction.mean)
     save_like(prediction.entropy, image, args.out_dir / 'uncertainty.nii', np.float32)
@@ -155,6 +160,7 @@ def _predict(args) -> None:
         'counts': [[int(n) for n in row] for row in prediction.labels.counts],
         'voxel_mm3_grid': float(abs(np.linalg.det(np.asarray(bundle.grid_affine)[:3, :3]))),
         'mc_samples': args.mc_samples,
+        'mirrored': args.mirrored and args.mc_samples > 1,
         'seed': args.seed,
         'device': device,
         'backend': keras.backend.backend(),
@@ -177,6 +183,7 @@ def _train(args) -> None:
     import numpy as np
 
     from .build import held_out_pairs, load_heads, synthesizer
+    from .bundle import MASK
     from .device import DeviceSource, sampled_on
     from .synthesis import Ranges
     from .train import Recipe, fit, score, set_precision
@@ -194,9 +201,10 @@ def _train(args) -> None:
     spans = {name: float(value) for name, _, value in (text.partition('=') for text in args.range)}
     grid = {'shape': args.shape, 'spacing': args.spacing}
     heads = load_heads(args.prepared, 'train')
-    held_out = held_out_pairs(load_heads(args.prepared, 'validate'), args.contrasts, **grid, count=2)
+    where = grid | {'mask': args.prepared / MASK}
+    held_out = held_out_pairs(load_heads(args.prepared, 'validate'), args.contrasts, **where, count=2)
     source = synthesizer(
-        heads, args.contrasts, **grid, ranges=Ranges(**spans), seed=args.seed, window=args.window
+        heads, args.contrasts, **where, ranges=Ranges(**spans), seed=args.seed, window=args.window
     )
     source = sampled_on(args.sample_on, device, source)
     args.out_dir.mkdir(parents=True, exist_ok=True)
@@ -243,6 +251,7 @@ def _pack(args) -> None:
     from bids_brainseg.data import label_table
 
     from .build import defaults, held_out_pairs, load_heads, pack
+    from .bundle import MASK
     from .train import score
     from .unet import build_unet
     from .weights import load_weights, save_weights
@@ -256,7 +265,8 @@ def _pack(args) -> None:
     # the scores are those of the weights as they are stored
     load_weights(model, half)
     heads = load_heads(args.prepared, 'validate')
-    pairs = held_out_pairs(heads, [args.modality], **defaults()['grid'], count=args.pairs)[args.modality]
+    grid = defaults()['grid'] | {'mask': args.prepared / MASK}
+    pairs = held_out_pairs(heads, [args.modality], **grid, count=args.pairs)[args.modality]
     dice = score(model, pairs)
     card.setdefault('dice', {})['held_out_label_maps'] = {
         'what': f'{args.pairs} scans drawn from held-out label maps, network grid, one pass without dropout',

@@ -16,7 +16,7 @@ import numpy as np
 from bids_brainseg.core.labels import freesurfer_classes
 from bids_brainseg.data import freesurfer_rules, label_table, modalities, resource
 from bids_brainseg.errors import InputError
-from bids_brainseg.imaging import image_on_grid, load_image, save_like
+from bids_brainseg.imaging import image_on_grid, load_image, load_mask, save_like
 
 from .bundle import MASK, REFERENCE, WEIGHTS, Bundle, write_bundle
 from .reference import MNI_CENTRES, average_head, common_space, fit_affine, structure_centres
@@ -191,9 +191,24 @@ def synthesizer(
     affine=None,
     ranges: Ranges,
     seed: int,
+    mask: Path,
+    rules: Mapping[str, Mapping] | None = None,
     window=None,
 ) -> Synthesizer:
     """Return what draws pairs of some contrasts on a grid, by default about the centre of the shipped one.
+
+    Parameters
+    ----------
+    heads, shape, affine, ranges, seed, window
+        Of :class:`~bids_brainseg.model.synthesis.Synthesizer`.
+    contrasts : sequence of str
+        Keys of ``modalities.json``.
+    spacing : float, optional
+        Edge of the voxels, mm, where `affine` is not given.
+    mask : Path
+        Cranial cavity of the reference, for rules that read percentiles there.
+    rules : mapping, optional
+        Contrast to intensity rule; by default those of the shipped bundles.
 
     Raises
     ------
@@ -202,11 +217,12 @@ def synthesizer(
     """
     if window is not None and np.any(np.greater(window, shape)):
         raise ValueError(f'`window` must fit in the grid {tuple(shape)}. Received instead: {tuple(window)}')
-    rules = {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
+    rules = rules or {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
     affine = grid_affine(shape, spacing, defaults()['centre']) if affine is None else np.asarray(affine)
     return Synthesizer(
-        heads, tuple(shape), affine, rules, ranges=ranges, seed=seed, window=window and tuple(window)
-    )
+        heads, tuple(shape), affine, rules, ranges=ranges, seed=seed,
+        region=load_mask(mask, shape, affine), window=window and tuple(window),
+    )  # fmt: skip
 
 
 #: Held-out pairs, unlike training pairs: heads as they align, whole, healthy, in their own contrast.
@@ -223,7 +239,7 @@ def held_out_pairs(heads, contrasts: Sequence[str], *, count: int, **grid) -> di
     count : int
         Pairs of each contrast.
     **grid
-        `shape` and either `spacing` or `affine`, as for :func:`synthesizer`.
+        `shape`, either `spacing` or `affine`, and `mask`, as for :func:`synthesizer`; `rules` as well.
 
     Returns
     -------
@@ -288,6 +304,7 @@ def pack(
         intensity=entry['intensity'],
         architecture=dict(architecture),
         mc_samples=rules['mc_samples'],
+        mirrored_passes=rules['mirrored_passes'],
         cv_threshold=entry['cv_threshold'],
         icv_mm3=float(np.count_nonzero(mask.data > 0.5) * abs(np.linalg.det(mask.affine[:3, :3]))),
         qc={},  # what differs from the packaged thresholds
@@ -303,6 +320,7 @@ def bundle_like(
     name: str,
     architecture: Mapping,
     licence: str,
+    mirrored_passes: bool,
     card: Mapping,
 ) -> Bundle:
     """Make a bundle of new weights for the reference, the grid and the rules of another one.
@@ -319,6 +337,8 @@ def bundle_like(
         Of the new bundle.
     architecture : mapping
         Arguments of :func:`~bids_brainseg.model.unet.build_unet`.
+    mirrored_passes : bool
+        Whether the training mirrored heads, so that passes may as well.
     card : mapping
         How it was trained and what it scores.
 
@@ -337,6 +357,7 @@ def bundle_like(
         version='1',
         licence=licence,
         architecture=dict(architecture),
+        mirrored_passes=mirrored_passes,
         card=dict(card),
         **{field: getattr(base, field) for field in kept},
     )

@@ -48,6 +48,9 @@ class Bundle:
         Arguments of :func:`bids_brainseg.model.unet.build_unet`.
     mc_samples : int
         Default number of Monte-Carlo passes.
+    mirrored_passes : bool
+        Whether half of the Monte-Carlo passes see the scan mirrored left to right; only for networks that
+        were trained on mirrored heads as well.
     cv_threshold : float
         Mean coefficient of variation above which a scan is flagged, per cent.
     icv_mm3 : float
@@ -73,6 +76,7 @@ class Bundle:
     mc_samples: int
     cv_threshold: float
     icv_mm3: float
+    mirrored_passes: bool = False
     qc: Mapping = field(default_factory=dict)
     card: Mapping = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
@@ -143,6 +147,7 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
         raise ModelError(
             f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to'
         )
+    content.setdefault('mirrored_passes', False)  # bundles made before 0.3 do not say
     names = [n for n in Bundle.__dataclass_fields__ if n != 'path']
     missing = [n for n in names if n not in content]
     if missing:

@@ -41,16 +41,16 @@ class Device:
         return ops.where(flag, yes(), no())
 
     @staticmethod
-    def normalize(image, low, high, percentile):
+    def normalize(image, low, high, percentile, region):
         """Map to [0, 100] as inference does."""
-        bounds = head_percentiles(image, low, high)
+        bounds = head_percentiles(image, low, high, region)
         low = ops.where(percentile, bounds[0], low)
         high = ops.where(percentile, bounds[1], high)
         return ops.clip((image - low) * (100 / ops.maximum(high - low, 1e-6)), 0, 100)
 
 
-def head_percentiles(image, low, high):
-    """Return two percentiles of what exceeds Otsu's damped threshold, for images without gaps.
+def head_percentiles(image, low, high, region=None):
+    """Return the percentiles that become 0 and 100, for images without gaps.
 
     What :func:`bids_brainseg.core.intensity.normalize` computes, in steps of fixed shape: everything is read
     off the sorted intensities.
@@ -61,34 +61,61 @@ def head_percentiles(image, low, high):
         All finite.
     low, high : float tensor
         Per cent.
+    region : bool tensor, optional
+        As for rules with a region; left out of account if it is everywhere, or nothing in it is brighter
+        than the darkest voxel.
 
     Returns
     -------
     pair of float tensors
     """
-    ordered = ops.sort(ops.reshape(image, (-1,)))
-    count = ordered.shape[0]
+    values = _ordered(image)
+    first = _count(values, _otsu(values))
+    bounds = _quantile(values, low / 100, first), _quantile(values, high / 100, first)
+    if region is None:
+        return bounds
+    dark = values[0]
+    within = _ordered(ops.where(region, image, dark))  # what is outside comes first
+    ceiling = _quantile(within, 0.995, within.shape[0] - ops.sum(ops.cast(region, 'float32')))
+    first = _count(within, _otsu(ops.minimum(values, ceiling)))
+    found = _quantile(values, low / 100), _quantile(within, high / 100, first)
+    everywhere = ops.all(region) | (ceiling <= dark)
+    return tuple(ops.where(everywhere, *pair) for pair in zip(bounds, found, strict=True))
 
-    def quantile(share, first=0):
-        place = first + share * (count - 1 - first)
-        below = ops.floor(place)
-        pair = ops.take(ordered, ops.cast(ops.stack([below, ops.ceil(place)]), 'int32'))
-        return pair[0] + (place - below) * (pair[1] - pair[0])
 
-    darkest, brightest = quantile(ops.cast(0.001, 'float32')), quantile(ops.cast(0.995, 'float32'))
+def _ordered(image):
+    return ops.sort(ops.reshape(image, (-1,)))
+
+
+def _quantile(values, share, first=0):
+    """Interpolate between sorted values; those before `first` do not count."""
+    last = values.shape[0] - 1
+    first = ops.minimum(ops.cast(first, 'float32'), float(last))
+    place = first + share * (last - first)
+    below = ops.floor(place)
+    pair = ops.take(values, ops.cast(ops.stack([below, ops.ceil(place)]), 'int32'))
+    return pair[0] + (place - below) * (pair[1] - pair[0])
+
+
+def _count(values, threshold):
+    """Return how many of the sorted values do not exceed a threshold."""
+    return ops.cast(ops.searchsorted(values, ops.reshape(threshold, (1,)), side='right')[0], 'float32')
+
+
+def _otsu(values):
+    """Return Otsu's threshold of sorted values, damped by one half."""
+    darkest, brightest = _quantile(values, 0.001), _quantile(values, 0.995)
     width = ops.maximum(brightest - darkest, 1e-6)
     edges = darkest + width * ops.arange(257, dtype='float32') / 256
-    below = ops.cast(ops.searchsorted(ordered, edges), 'float32')
-    share = (below[1:] - below[:-1]) / count
+    below = ops.cast(ops.searchsorted(values, edges), 'float32')
+    share = (below[1:] - below[:-1]) / values.shape[0]
     centres = (ops.arange(256, dtype='float32') + 0.5) / 256
     weight, mass = ops.cumsum(share), ops.cumsum(share * centres)
     other = weight[-1] - weight
     gap = mass / ops.maximum(weight, 1e-9) - (mass[-1] - mass) / ops.maximum(other, 1e-9)
     between = ops.where(other > 1e-6, weight * other * gap**2, 0.0)
     best = ops.cast(between >= ops.max(between) * (1 - 1e-6), 'float32')
-    threshold = darkest + 0.5 * width * ops.sum(best * centres) / ops.sum(best)
-    outside = ops.cast(ops.searchsorted(ordered, ops.reshape(threshold, (1,)), side='right')[0], 'float32')
-    return quantile(low / 100, outside), quantile(high / 100, outside)
+    return darkest + 0.5 * width * ops.sum(best * centres) / ops.sum(best)
 
 
 class DeviceSource:
@@ -185,7 +212,7 @@ def fixed_shapes(scene: Scene, fine_shape: Sequence[int]) -> dict:
     """Return the fields of a scene as arrays whose shapes are those of every other scene.
 
     Lattices of control points and slices are filled up with some of no weight, tables with unused rows; what
-    a scene lacks (lesions, cropping) becomes something without effect.
+    a scene lacks (lesions, cropping, a region) becomes something without effect.
 
     Parameters
     ----------
@@ -219,6 +246,8 @@ def fixed_shapes(scene: Scene, fine_shape: Sequence[int]) -> dict:
     if scene.shown is None:
         shape = [basis.shape[0] for basis in scene.basis_labels]
         fixed['shown'] = np.ones(shape[0], bool), np.ones(shape[1:], bool)
+    if scene.region is None:
+        fixed['region'] = np.ones([basis.shape[0] for basis in scene.basis_labels], bool)
     for name in ('background', 'noise_level', 'gamma', 'low', 'high'):
         fixed[name] = np.float32(fixed[name])
     return fixed

@@ -108,6 +108,17 @@ class RunningSums(keras.layers.Layer):
         """Return shape and type of the labels."""
         return keras.KerasTensor(probabilities.shape[:-1], dtype='uint8')
 
+    def mirror(self, classes) -> None:
+        """Turn the sums left to right, as if all passes so far had seen the mirrored scan.
+
+        Parameters
+        ----------
+        classes : (C,) sequence of int
+            Class of the other side, for each class.
+        """
+        self.total.assign(ops.take(ops.flip(self.total, axis=1), ops.array(classes, 'int32'), axis=-1))
+        self.entropy.assign(ops.flip(self.entropy, axis=1))
+
     def summary(self, passes: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Return mean, its entropy, and the mean mutual information after so many passes.
 

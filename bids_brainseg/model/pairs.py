@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from bids_brainseg.data import mirrored_classes
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import load_image
 
 from .rendering import points
-from .synthesis import Ranges, Synthesizer, draw_crop, draw_deformation, mirrored_classes, place
+from .synthesis import Ranges, Synthesizer, draw_crop, draw_deformation, place
 
 
 class PreparedScan(NamedTuple):
@@ -116,7 +117,7 @@ class RealPairs:
         if rng.random() < self.ranges.crop:
             x, y, z = draw_crop(rng, size)
             moved[~(x[:, None, None] & y[:, None] & z)] = 0
-        return moved, mirrored_classes()[classes] if mirror else classes
+        return moved, np.array(mirrored_classes(), np.uint8)[classes] if mirror else classes
 
 
 @dataclass(frozen=True)

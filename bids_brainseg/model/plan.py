@@ -112,12 +112,19 @@ def _run(plan, work_dir, device) -> Bundle:
     card = dict(plan['card']) | {'training': _history(plan, progress, device, precision)}
     finish = partial(
         bundle_like, base, Path(plan['bundle_dir']), half, name=plan['name'],
-        architecture=plan['architecture'], licence=plan['licence'],
+        architecture=plan['architecture'], licence=plan['licence'], mirrored_passes=_mirrors(plan),
     )  # fmt: skip
     bundle = finish(card=card)
     bundle = finish(card=card | score_bundle(bundle, validation, plan['mc_samples'], recipe.seed))
     _tell(bundle, progress)
     return bundle
+
+
+def _mirrors(plan) -> bool:
+    """Say whether every kind of pair was mirrored at random."""
+    moved = [plan['augmentation'] or {'flip': False}] if plan['scans']['train'] else []
+    drawn = [plan['ranges']] if plan['label_maps']['train'] else []
+    return all(Ranges(**ranges).flip for ranges in (*moved, *drawn))
 
 
 def _data(plan, base, work_dir):
@@ -137,15 +144,14 @@ def _data(plan, base, work_dir):
     if scans['train']:
         moved = None if plan['augmentation'] is None else Ranges(**plan['augmentation'])
         real = RealPairs(scans['train'], shape, affine, moved, **common)
+    grid = {'shape': shape, 'affine': affine, 'mask': base.mask_path, 'rules': {modality: base.intensity}}
     if heads['train']:
-        drawn = synthesizer(
-            heads['train'], [modality], shape=shape, affine=affine, ranges=Ranges(**plan['ranges']), **common
-        )
+        drawn = synthesizer(heads['train'], [modality], **grid, ranges=Ranges(**plan['ranges']), **common)
     source = Mixture(real, drawn, plan['share'], recipe['seed']) if real and drawn else real or drawn
     if scans['validate'] or not heads['validate']:
         return source, _Loaded(scans['validate'], shape)
     count = training_defaults()['synthetic']['validation_pairs'] * len(heads['validate'])
-    pairs = held_out_pairs(heads['validate'], [modality], count=count, shape=shape, affine=affine)
+    pairs = held_out_pairs(heads['validate'], [modality], count=count, **grid)
     return source, pairs[modality]
 
 
@@ -189,7 +195,9 @@ def score_bundle(bundle: Bundle, validation: Sequence, mc_samples: int | None, s
     count = bundle.mc_samples if mc_samples is None else mc_samples
     rows, spread = [], []
     for image, labels in validation:
-        prediction, _ = predict_samples(image, bundle, mc_samples=count, seed=seed)
+        prediction, _ = predict_samples(
+            image, bundle, mc_samples=count, mirrored=bundle.mirrored_passes, seed=seed
+        )
         rows.append(dice(prediction.mean.argmax(0), labels))
         spread.append(mean_cv(mc_statistics(np.array(prediction.labels.counts, float)).cv))
     names = [label.name for label in label_table()]

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from bids_brainseg.core.posterior import RunningLabels
+from bids_brainseg.data import mirrored_classes
 
 from .bundle import Bundle
 from .layers import MonteCarloDropout, RunningSums
@@ -40,7 +41,9 @@ class Prediction(NamedTuple):
     labels: RunningLabels
 
 
-def predict_samples(image, bundle: Bundle, *, mc_samples: int, seed: int = 0) -> tuple[Prediction, dict]:
+def predict_samples(
+    image, bundle: Bundle, *, mc_samples: int, mirrored: bool = False, seed: int = 0
+) -> tuple[Prediction, dict]:
     """Segment an image on the network grid.
 
     Parameters
@@ -51,6 +54,9 @@ def predict_samples(image, bundle: Bundle, *, mc_samples: int, seed: int = 0) ->
         Network and weights.
     mc_samples : int
         Monte-Carlo passes; 0 is one deterministic pass without dropout.
+    mirrored : bool
+        Let half of the passes (with an odd number, one less) see the scan mirrored left to right, and mirror
+        back what they say. Nothing changes where there is but one pass.
     seed : int
         The same seed gives the same masks.
 
@@ -78,12 +84,23 @@ def predict_samples(image, bundle: Bundle, *, mc_samples: int, seed: int = 0) ->
     sampler = keras.Model(rest.input, sums(rest.output))
     seconds = {'load': time.perf_counter() - begun}
     labels = RunningLabels(bundle.grid_shape, classes)
-    features = ops.convert_to_tensor(first.predict_on_batch(np.asarray(image, np.float32)[None, ..., None]))
-    durations = []
-    for _ in range(max(mc_samples, 1)):
-        begun = time.perf_counter()
-        labels.update(sampler.predict_on_batch(features)[0])
-        durations.append(time.perf_counter() - begun)
+    other_side = np.array(mirrored_classes(), np.uint8)
+    image, durations = np.asarray(image, np.float32), []
+    turned_passes = mc_samples // 2 if mirrored else 0
+    for count, turned in ((max(mc_samples, 1) - turned_passes, False), (turned_passes, True)):
+        if not count:
+            continue
+        if turned:
+            image = image[::-1]
+            sums.mirror(other_side)
+        features = ops.convert_to_tensor(first.predict_on_batch(image[None, ..., None]))
+        for _ in range(count):
+            begun = time.perf_counter()
+            found = sampler.predict_on_batch(features)[0]
+            labels.update(other_side[found[::-1]] if turned else found)
+            durations.append(time.perf_counter() - begun)
+    if turned_passes:
+        sums.mirror(other_side)
     seconds['first_pass'] = durations[0]
     seconds['pass'] = float(np.mean(durations[1:])) if durations[1:] else durations[0]
     return Prediction(*sums.summary(labels.passes), labels), seconds

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bids_brainseg.core.intensity import normalize
+from bids_brainseg.core.intensity import brain_mask, normalize
 
 
 class Host:
@@ -34,10 +34,13 @@ class Host:
         return yes() if flag else no()
 
     @staticmethod
-    def normalize(image, low, high, percentile):
+    def normalize(image, low, high, percentile, region):
         """Map to [0, 100] as inference does."""
-        kind = 'percentile' if percentile else 'window'
-        return normalize(image, {'type': kind, 'low': low, 'high': high})
+        rule = {'type': 'percentile' if percentile else 'window', 'low': low, 'high': high}
+        # a cropped window may show nothing of the region
+        if percentile and region is not None and brain_mask(image, region).any():
+            return normalize(image, rule | {'region': 'cavity'}, region)
+        return normalize(image, rule)
 
 
 class Placement(NamedTuple):
@@ -93,6 +96,8 @@ class Scene(NamedTuple):
         What is neither cropped nor defaced; None: everything.
     low, high, percentile
         How intensities become [0, 100]: two percentiles of the head, or two values.
+    region : bool array on the grid of the labels, optional
+        Where percentiles are read; None: everywhere.
     """
 
     head: Any
@@ -121,6 +126,7 @@ class Scene(NamedTuple):
     low: Any
     high: Any
     percentile: Any
+    region: Any
 
 
 def points(placement: Placement, shape: Sequence[int], xp=Host) -> Iterator:
@@ -222,7 +228,7 @@ def render_image(scene: Scene, codes, noise: Sequence, xp=Host):
         shown = xp.reshape(scene.shown[0], (-1, 1, 1)) & scene.shown[1]
         image = xp.where(shown, image, scene.background)
     image = xp.choose(scene.hounsfield, lambda: image, lambda: xp.maximum(image, 0.0) ** scene.gamma)
-    return xp.normalize(image, scene.low, scene.high, scene.percentile)
+    return xp.normalize(image, scene.low, scene.high, scene.percentile, scene.region)
 
 
 def acquire(scene: Scene, image, noise: Sequence, xp=Host):

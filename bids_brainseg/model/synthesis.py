@@ -17,7 +17,7 @@ from functools import cache
 
 import numpy as np
 
-from bids_brainseg.data import freesurfer_to_index, label_table, resource
+from bids_brainseg.data import freesurfer_to_index, mirrored_classes, resource
 
 from .rendering import (
     Placement,
@@ -249,6 +249,8 @@ class Synthesizer:
         How far samples go.
     seed : int
         The pair number n depends on the seed and n alone.
+    region : `shape` bool array, optional
+        Where the rules with a region read their percentiles.
     window : tuple of int, optional
         Draw pairs of this shape, each somewhere in the grid, instead of whole grids: more scans for the same
         work.
@@ -260,6 +262,7 @@ class Synthesizer:
     contrasts: Mapping[str, Mapping]
     ranges: Ranges = field(default_factory=Ranges)
     seed: int = 0
+    region: np.ndarray | None = None
     window: tuple[int, int, int] | None = None
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -299,7 +302,9 @@ class Synthesizer:
         name = list(self.contrasts)[rng.integers(len(self.contrasts))]
         mirror = self.ranges.flip and rng.random() < 0.5
         deformation = draw_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
-        shape, affine = self._window(rng)
+        part = self._window(rng)
+        shape, affine = self.window or self.shape, self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ [where.start for where in part]
         free = name != 'ct' and rng.random() < self.ranges.free
         acquisition = priors()['acquisition']['free' if free else name]
         fine_shape, fine_affine = fine_grid(shape, affine)
@@ -319,22 +324,21 @@ class Synthesizer:
             matrix_image=image.matrix,
             basis_labels=labels.basis,
             basis_image=image.basis,
-            classes=mirrored_classes()[head.class_of] if mirror else head.class_of,
+            classes=np.array(mirrored_classes(), np.uint8)[head.class_of] if mirror else head.class_of,
             **tissues,
             **drawn,
             hounsfield=name == 'ct',
             shown=self._draw_shown(rng, shape, affine),
             **self._draw_scale(rng, name),
+            region=self.region[part] if 'region' in self.contrasts[name] else None,
         )
         return scene, noise
 
-    def _window(self, rng):
+    def _window(self, rng) -> tuple[slice, ...]:
         if self.window is None:
-            return self.shape, self.affine
-        room = np.subtract(self.shape, self.window)
-        affine = self.affine.copy()
-        affine[:3, 3] += self.affine[:3, :3] @ rng.integers(room + 1)
-        return tuple(self.window), affine
+            return tuple(slice(0, n) for n in self.shape)
+        first = rng.integers(np.subtract(self.shape, self.window) + 1)
+        return tuple(slice(i, i + n) for i, n in zip(first, self.window, strict=True))
 
     def _tissues(self, rng, head, name, fine_shape, acquisition, *, free) -> dict:
         lesions = dict.fromkeys(('lesion_control', 'lesion_basis', 'lesion_threshold'))
@@ -375,20 +379,6 @@ class Synthesizer:
             'high': rule['high'] + shift[1],
             'percentile': rule['type'] == 'percentile',
         }
-
-
-@cache
-def mirrored_classes() -> np.ndarray:
-    """Return for each class index the one of the other side."""
-    index = {label.name: label.index for label in label_table()}
-    swap = {'L': ('Left-', 'Right-'), 'R': ('Right-', 'Left-')}
-    return np.array(
-        [
-            index[x.name.replace(*swap[x.hemisphere])] if x.hemisphere in swap else x.index
-            for x in label_table()
-        ],
-        np.uint8,
-    )
 
 
 def fine_grid(shape, affine, ratio: float = 1.4):

@@ -132,9 +132,11 @@ def _passes(qc: Mapping) -> str:
         return 'The network was applied once, without Monte-Carlo dropout, so no spread is given.'
     threshold = (qc.get('Thresholds') or {}).get('cv_percent')
     marked = '' if threshold is None else f', marked above {threshold:g} %'
+    turned = ', half of which saw the scan mirrored left to right' if qc.get('MirroredPasses') else ''
     return (
         f'The segmentation is the likeliest structure of the mean of {passes} passes with dropout active '
-        f'(Monte-Carlo dropout; Gal and Ghahramani, 2016; seed {qc.get("RandomSeed", "n/a")}); the spread of '
+        f'(Monte-Carlo dropout; Gal and Ghahramani, 2016; '
+        f'seed {qc.get("RandomSeed", "n/a")}){turned}; the spread of '
         f'a volume over the passes is given as its coefficient of variation{marked}.'
     )
 

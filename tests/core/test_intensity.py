@@ -43,6 +43,29 @@ def test_a_few_hot_voxels_do_not_matter(head):
     )
 
 
+def test_fat_outside_the_cavity_does_not_matter(head):
+    rule = PERCENTILE | {'region': 'cavity'}
+    cavity = np.zeros(head.shape, bool)
+    cavity[6:14, 6:14, 6:14] = True
+    bright, bare = head.copy(), np.where(cavity, head, 0)
+    bright[5], bright[:, 14] = bright[5] * 3, bright[:, 14] * 3
+    for image in (bright, bare):
+        out = normalize(image, rule, cavity)
+        np.testing.assert_allclose(out[cavity], normalize(head, rule, cavity)[cavity], atol=0.01)
+        assert out[cavity].max() == pytest.approx(100) and out[0, 0, 0] == 0
+    assert normalize(bright, PERCENTILE)[cavity].max() < 50
+
+
+def test_a_region_without_signal_or_none_at_all(head):
+    rule = PERCENTILE | {'region': 'cavity'}
+    with pytest.raises(ValueError, match='alignment must be wrong'):
+        normalize(head, rule, head < 0)
+    with pytest.raises(ValueError, match='none is given'):
+        normalize(head, rule)
+    with pytest.raises(ValueError, match="must be 'cavity'"):
+        normalize(head, PERCENTILE | {'region': 'skull'}, head > 0)
+
+
 def test_what_is_not_finite_becomes_zero(head):
     head[0, 0, 0], head[7, 7, 7], head[8, 8, 8] = np.nan, np.inf, -np.inf
     out = normalize(head, PERCENTILE)

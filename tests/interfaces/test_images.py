@@ -78,12 +78,37 @@ def test_prepare_follows_the_registration(phantom27, make_nifti, registration):
         grid_shape=phantom27.labels.shape,
         grid_affine=phantom27.affine.tolist(),
         intensity={'type': 'window', 'low': 0, 'high': 50},
+        mask=str(path),
     ).run()
     image = nib.load(prepared.outputs.out_file)
     expected = np.roll(phantom27.labels, -VOXELS, (0, 1, 2)) * 2.0
     inside = (slice(4, -4),) * 3
     np.testing.assert_allclose(image.get_fdata()[inside], expected[inside], atol=0.01)
     np.testing.assert_array_equal(image.affine, phantom27.affine)
+
+
+def test_prepare_reads_the_brain_where_the_reference_has_its_cavity(make_nifti, tmp_path):
+    scan = np.zeros((24, 24, 24), np.float32)
+    scan[2:22, 2:22, 2:22] = 3000  # fat
+    scan[6:18, 6:18, 6:18] = np.linspace(300, 800, 12**3).reshape(12, 12, 12)
+    cavity = np.zeros((12, 12, 12), np.float32)  # on a coarser grid than the network's
+    cavity[4:8, 4:8, 4:8] = 1
+    still = tmp_path / 'still.json'
+    still.write_text(json.dumps({'reference_to_scan': np.eye(4).tolist(), 'similarity': 0.5}))
+    coarse = np.diag([2.0, 2, 2, 1])
+    coarse[:3, 3] = 0.5
+    prepared = Prepare(
+        in_file=str(make_nifti('scan.nii.gz', scan, np.eye(4))),
+        registration=str(still),
+        grid_shape=scan.shape,
+        grid_affine=np.eye(4).tolist(),
+        intensity={'type': 'percentile', 'low': 0, 'high': 100, 'region': 'cavity'},
+        mask=str(make_nifti('mask.nii.gz', cavity, coarse)),
+    ).run()
+    found = nib.load(prepared.outputs.out_file).get_fdata()
+    core = (slice(8, 16),) * 3
+    np.testing.assert_allclose(found[core], scan[core] / scan[core].max() * 100, atol=0.1)
+    assert found[3, 3, 3] == 100 and found[0, 0, 0] == pytest.approx(0, abs=1e-3)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
         files = {
             'samples': {
                 'counts': passes.tolist(), 'voxel_mm3_grid': phantom27.affine[0, 0] ** 3,
-                'mc_samples': 2, 'seed': 4, 'device': 'cpu', 'backend': 'tensorflow',
+                'mc_samples': 2, 'mirrored': True, 'seed': 4, 'device': 'cpu', 'backend': 'tensorflow',
                 'mutual_information_mean': 0.01, 'mc_iou': [0.9, 0.5, None, *[0.75] * 25],
                 'seconds': {'total': 5.0, 'pass': 1.5}, 'versions': {'keras': '3'},
             },

@@ -68,6 +68,16 @@ def test_missing_fields_are_named(copy):
         load_bundle(copy)
 
 
+def test_a_bundle_that_does_not_say_mirrors_nothing(copy):
+    path = copy / 'model.json'
+    content = json.loads(path.read_text())
+    content.pop('mirrored_passes', None)
+    path.write_text(json.dumps(content))
+    assert not load_bundle(copy).mirrored_passes
+    edit(copy, mirrored_passes=True)
+    assert load_bundle(copy).mirrored_passes
+
+
 def test_every_modality_has_a_packaged_bundle():
     for modality in modalities():
         bundle = load_bundle(find_bundle(modality))

@@ -14,7 +14,7 @@ import pytest
 from keras import ops, tree
 from tiny import make_label_map
 
-from bids_brainseg.core.intensity import head_mask
+from bids_brainseg.core.intensity import brain_mask, head_mask
 from bids_brainseg.errors import ModelError
 from bids_brainseg.model.build import load_heads, prepare, synthesizer
 from bids_brainseg.model.device import (
@@ -37,24 +37,25 @@ OFTEN = Ranges(crop=0.5, deface=0.5, lesions=0.5)
 
 
 @pytest.fixture(scope='module')
-def heads(tmp_path_factory):
-    """Two label maps of different shape."""
+def drawable(tmp_path_factory):
+    """Two label maps of different shape, and the cavity of their reference."""
     folder = tmp_path_factory.mktemp('maps')
     maps = [make_label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20))]
     prepare(maps, [], folder / 'prepared')
     first, second = load_heads(folder / 'prepared', 'train')
     arrays = second.arrays()
     arrays['codes'] = np.pad(second.codes, [(0, 0), (0, 0), (0, 3)])
-    return [first, type(first).from_arrays(**arrays)]
+    return [first, type(first).from_arrays(**arrays)], folder / 'prepared' / 'mask.nii.gz'
 
 
-def drawn_from(heads, contrasts=('T1w', 'ct'), **changes):
-    return synthesizer(heads, contrasts, **{**GRID, 'ranges': OFTEN, 'seed': 3, **changes})
+def drawn_from(drawable, contrasts=('T1w', 'ct'), **changes):
+    heads, mask = drawable
+    return synthesizer(heads, contrasts, **{**GRID, 'ranges': OFTEN, 'seed': 3, 'mask': mask, **changes})
 
 
 @pytest.mark.parametrize('window', [None, (16, 32, 16)])
-def test_the_same_scene_gives_the_same_scan(heads, window):
-    source = drawn_from(heads, window=window)
+def test_the_same_scene_gives_the_same_scan(drawable, window):
+    source = drawn_from(drawable, window=window)
     device = DeviceSource(source)
     seen = set()
     for number in range(12):
@@ -81,13 +82,24 @@ def test_percentiles_are_those_of_the_head():
     image = np.abs(rng.normal(0, 1, (24, 24, 24))).astype(np.float32)
     image[4:20, 4:20, 4:20] += rng.uniform(20, 60, (16, 16, 16)).astype(np.float32)
     low, high = (ops.cast(x, 'float32') for x in (0.5, 99.5))
-    found = head_percentiles(ops.convert_to_tensor(image), low, high)
+    tensor = ops.convert_to_tensor(image)
+    found = head_percentiles(tensor, low, high)
     expected = np.percentile(image[head_mask(image)], [0.5, 99.5])
     np.testing.assert_allclose([float(x) for x in found], expected, rtol=1e-4)
+    region = np.zeros(image.shape, bool)
+    region[2:9] = True
+    within = np.percentile(image, 0.5), np.percentile(image[brain_mask(image, region)], 99.5)
+    found = head_percentiles(tensor, low, high, ops.convert_to_tensor(region))
+    np.testing.assert_allclose([float(x) for x in found], within, rtol=1e-4)
+    assert abs(np.subtract(within, expected)).min() > 0.01
+    nothing = ops.convert_to_tensor(image < 0)  # a region without signal is left out of account
+    np.testing.assert_allclose(
+        [float(x) for x in head_percentiles(tensor, low, high, nothing)], expected, rtol=1e-4
+    )
 
 
-def test_a_pair_depends_on_seed_and_number_alone(heads):
-    one, two = DeviceSource(drawn_from(heads)), DeviceSource(drawn_from(heads))
+def test_a_pair_depends_on_seed_and_number_alone(drawable):
+    one, two = DeviceSource(drawn_from(drawable)), DeviceSource(drawn_from(drawable))
     (both,) = one.collate([one.pair(4), one.pair(9)])
     images, labels = (ops.convert_to_numpy(x) for x in draw_batch(both))
     assert images.shape == labels.shape == (2, 32, 32, 32) and labels.dtype == np.uint8
@@ -99,8 +111,8 @@ def test_a_pair_depends_on_seed_and_number_alone(heads):
     assert not np.array_equal(labels[0], labels[1])
 
 
-def test_noise_is_as_strong_as_on_the_host(heads):
-    source = drawn_from(heads, ['ct'], ranges=Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
+def test_noise_is_as_strong_as_on_the_host(drawable):
+    source = drawn_from(drawable, ['ct'], ranges=Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
     device = DeviceSource(source)
     fluid = source.pair(0)[1] == 0
     spread = []
@@ -123,9 +135,9 @@ def recipe(**changes):
     return Recipe.from_defaults(**{**usual, **changes})
 
 
-def test_the_step_is_the_loss_of_what_was_drawn(heads):
+def test_the_step_is_the_loss_of_what_was_drawn(drawable):
     keras.utils.set_random_seed(0)
-    source, loss = DeviceSource(drawn_from(heads)), DiceCrossEntropy(0.5)
+    source, loss = DeviceSource(drawn_from(drawable)), DiceCrossEntropy(0.5)
     network = build_unet(filters=1, depth=1, stochastic=False)
     network.compile(optimizer=recipe().optimizer(), loss=loss)
     (batch,) = source.collate([source.pair(0), source.pair(1)])
@@ -151,18 +163,18 @@ def trained(folder, source):
     return [*(v for x in model.layers for v in x.variables), *model.optimizer.variables]
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(heads, tmp_path):
-    expected = trained(tmp_path / 'whole', DeviceSource(drawn_from(heads)))
+def test_an_interrupted_training_ends_with_the_same_weights(drawable, tmp_path):
+    expected = trained(tmp_path / 'whole', DeviceSource(drawn_from(drawable)))
     with pytest.raises(InterruptedError):
-        trained(tmp_path / 'parts', Interrupted(drawn_from(heads)))
+        trained(tmp_path / 'parts', Interrupted(drawn_from(drawable)))
     assert (tmp_path / 'parts' / CHECKPOINT).is_file()
-    found = trained(tmp_path / 'parts', DeviceSource(drawn_from(heads)))
+    found = trained(tmp_path / 'parts', DeviceSource(drawn_from(drawable)))
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
 
 
-def test_where_pairs_are_drawn(heads):
-    source = drawn_from(heads)
+def test_where_pairs_are_drawn(drawable):
+    source = drawn_from(drawable)
     chosen = {
         (wanted, device): type(sampled_on(wanted, device, source)) is DeviceSource
         for wanted in ('auto', 'host', 'device')
@@ -176,7 +188,7 @@ def test_where_pairs_are_drawn(heads):
         sampled_on('device', 'gpu', real)
 
 
-def test_mixed_precision_keeps_weights_and_loss_in_full(heads, tmp_path):
+def test_mixed_precision_keeps_weights_and_loss_in_full(drawable, tmp_path):
     policy = 'mixed_bfloat16'
     try:
         assert set_precision('auto', 'gpu') == policy
@@ -184,7 +196,7 @@ def test_mixed_precision_keeps_weights_and_loss_in_full(heads, tmp_path):
         twin = build_unet(filters=1, depth=1, stochastic=False)
         assert model.get_layer('encoder_0_conv_0').compute_dtype == policy.removeprefix('mixed_')
         assert model.get_layer('probabilities').compute_dtype == 'float32'
-        source = DeviceSource(drawn_from(heads))
+        source = DeviceSource(drawn_from(drawable))
         before = model.get_weights()[0]
         progress = fit(model, source, tmp_path, recipe(average=0.9, epochs=1), twin=twin)
         assert np.isfinite(progress.rows[0]['loss'])

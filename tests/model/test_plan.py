@@ -64,10 +64,22 @@ def test_it_ends_with_a_bundle_and_its_card(plan, tmp_path, tiny_bundle):
     scores = bundle.card['dice']['validation']
     assert scores['what'].startswith('1 held-out scans') and 0 <= scores['average'] <= 1
     assert bundle.card['cv_and_dice'].startswith('n/a')
+    assert bundle.mirrored_passes  # as the pairs were
     again = run(plan, tmp_path / 'work', device='cpu')  # nothing is trained twice
     assert again.weights_sha256 == bundle.weights_sha256
     with pytest.raises(ModelError, match='begun with share'):
         run(plan | {'share': 0.9}, tmp_path / 'work', device='cpu')
+
+
+def test_passes_are_mirrored_only_where_all_pairs_were(plan):
+    still = {'flip': False}
+    assert module._mirrors(plan)
+    assert not module._mirrors(plan | {'ranges': still})
+    assert not module._mirrors(plan | {'augmentation': plan['augmentation'] | still})
+    assert not module._mirrors(plan | {'augmentation': None})
+    without = {'train': [], 'validate': []}
+    assert module._mirrors(plan | {'augmentation': None, 'scans': without})
+    assert module._mirrors(plan | {'ranges': still, 'label_maps': without})
 
 
 def test_two_processes_do_not_share_a_checkpoint(plan, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bids_brainseg.data import label_table
 from bids_brainseg.errors import ModelError
 from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.model.bundle import load_bundle
@@ -62,6 +63,34 @@ def test_the_mean_is_that_of_the_single_passes(bundle, image):
     assert together.mutual_information == pytest.approx(together.entropy.mean() - within, abs=1e-5)
     counts = [np.bincount(p.argmax(-1).ravel(), minlength=28) for p in passes]
     assert np.abs(np.subtract(together.labels.counts, counts)).max() <= 5
+
+
+def test_half_of_the_passes_see_the_mirrored_scan(bundle, image):
+    together, _ = predict_samples(image, bundle, mc_samples=3, mirrored=True, seed=4)
+    model = build_unet(**bundle.architecture, seed=4)
+    load_weights(model, bundle.weights_path)
+    names = [label.name for label in label_table()]
+    other = [
+        names.index({'Left': 'Right', 'Right': 'Left'}[side] + '-' + rest) if side in ('Left', 'Right') else i
+        for i, (side, _, rest) in enumerate(name.partition('-') for name in names)
+    ]
+    passes = [model.predict_on_batch(x[None, ..., None])[0] for x in (image, image, image[::-1])]
+    passes[2] = passes[2][::-1][..., other]
+    np.testing.assert_allclose(np.moveaxis(together.mean, 0, -1), np.mean(passes, 0), atol=2e-3)
+    np.testing.assert_allclose(together.entropy, entropy_of(np.mean(passes, 0)), atol=1e-4)
+    counts = [np.bincount(p.argmax(-1).ravel(), minlength=28) for p in passes]
+    assert np.abs(np.subtract(together.labels.counts, counts)).max() <= 5
+    agreed = np.logical_and.reduce([p.argmax(-1) == passes[0].argmax(-1) for p in passes])
+    shared = np.bincount(passes[0].argmax(-1)[agreed], minlength=28)
+    union = [np.logical_or.reduce([p.argmax(-1) == c for p in passes]).sum() for c in range(28)]
+    found = together.labels.intersection_over_union()
+    np.testing.assert_allclose(found * union, np.where(union, shared, np.nan), atol=5)
+
+
+def test_one_pass_is_never_mirrored(bundle, image):
+    plain, _ = predict_samples(image, bundle, mc_samples=0)
+    asked, _ = predict_samples(image, bundle, mc_samples=0, mirrored=True)
+    np.testing.assert_array_equal(plain.mean, asked.mean)
 
 
 def test_no_samples_is_one_pass_without_dropout(bundle, image):

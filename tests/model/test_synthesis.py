@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.data import freesurfer_to_index, label_table
+from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
 from bids_brainseg.model.synthesis import (
     Deformation,
     Head,
@@ -14,7 +14,6 @@ from bids_brainseg.model.synthesis import (
     draw_crop,
     draw_deformation,
     fine_grid,
-    mirrored_classes,
     priors,
 )
 
@@ -121,7 +120,7 @@ def test_left_stays_left(head, grid):
 
 
 def test_mirroring_swaps_sides_once(head, grid):
-    swapped = mirrored_classes()
+    swapped = np.array(mirrored_classes())
     np.testing.assert_array_equal(swapped[swapped], np.arange(28))
     names = [label.name for label in label_table()]
     assert names[swapped[names.index('Left-Amygdala')]] == 'Right-Amygdala'

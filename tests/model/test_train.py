@@ -77,7 +77,9 @@ def test_a_label_map_without_structures_is_refused(tmp_path):
 
 
 def test_the_stream_is_in_order_for_any_number_of_threads(prepared):
-    source = synthesizer(load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5)
+    source = synthesizer(
+        load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5, mask=prepared / 'mask.nii.gz'
+    )
     one, three = (stream(source, start=4, workers=n) for n in (1, 3))
     for number, (a, b) in enumerate(itertools.islice(zip(one, three, strict=False), 4)):
         np.testing.assert_array_equal(a[0], b[0])
@@ -94,7 +96,9 @@ EASY = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
 
 def small(prepared, **changes):
     heads = load_heads(prepared, 'train')
-    return synthesizer(heads, ['T1w'], **{**GRID, 'ranges': EASY, 'seed': 5, **changes})
+    return synthesizer(
+        heads, ['T1w'], **{**GRID, 'ranges': EASY, 'seed': 5, 'mask': prepared / 'mask.nii.gz', **changes}
+    )
 
 
 def networks(filters=4, **changes):
@@ -112,7 +116,9 @@ def test_the_published_recipe_is_the_default():
 
 
 def test_training_learns_and_keeps_the_averaged_weights(prepared, tmp_path):
-    held_out = held_out_pairs(load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1)['T1w']
+    held_out = held_out_pairs(
+        load_heads(prepared, 'validate'), ['T1w'], **GRID, count=1, mask=prepared / 'mask.nii.gz'
+    )['T1w']
     model, twin = networks()
     seen = []
     progress = fit(

@@ -195,6 +195,8 @@ def test_methods_are_true_to_the_parameters():
         assert phrase in first
     assert second.startswith('dwi scans')
     assert 'applied once' in second and 'nearest' in second
+    assert 'mirrored' not in text
+    assert 'half of which saw' in methods.methods_text([qc | {'MirroredPasses': True}])
     assert methods.methods_text([{}]) == methods.bibliography([{}]) == ''
 
 

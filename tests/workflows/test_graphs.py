@@ -197,6 +197,7 @@ def test_a_hundred_subjects_are_quick(settings):
         ('segment', 'bundle', '/elsewhere', True),
         ('segment', 'random_seed', 1, False),
         ('segment', 'mc_samples', 3, False),
+        ('segment', 'mirrored', False, False),
         ('segment', 'weights_sha256', 'f' * 64, False),
         ('preprocessing_wf.coregister', 'random_seed', 1, False),
         ('preprocessing_wf.coregister', 'reference', '/elsewhere/reference.nii.gz', True),
