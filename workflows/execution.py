@@ -165,7 +165,7 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
     A complaint is no verdict: what failed is read from the crash files and the derivatives.
     """
     if settings.plugin == 'MultiProc':
-        config.set('execution', 'poll_sleep_duration', str(poll_seconds(len(workflow._get_all_nodes()))))
+        workflow.config['execution']['poll_sleep_duration'] = str(poll_seconds(len(workflow._get_all_nodes())))
         arguments = {
             'n_procs': settings.nprocs,
             'memory_gb': settings.mem_gb,

@@ -13,6 +13,7 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins import SLURMPlugin
 
 from bids_brainseg.settings import Settings
+from bids_brainseg.workflows import execution
 from bids_brainseg.workflows.base import configure_nodes
 from bids_brainseg.workflows.execution import configure, run_workflow
 
@@ -107,8 +108,15 @@ def test_a_refused_job_is_told(tmp_path, monkeypatch):
 
 def test_nothing_to_complain_of(tmp_path, monkeypatch):
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    seen, plain = {}, execution.LocalPlugin.run
+
+    def watched(plugin, graph, config, **options):
+        seen.update(config['execution'])
+        return plain(plugin, graph, config, **options)
+
+    monkeypatch.setattr(execution.LocalPlugin, 'run', watched)
     assert run(tmp_path, GOOD) is None
-    assert config.get('execution', 'poll_sleep_duration') == '0.05'
+    assert seen['poll_sleep_duration'] == '0.05'  # what the plugin reads
     assert not (tmp_path / 'crash').exists()
 
 
