@@ -165,7 +165,8 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
     A complaint is no verdict: what failed is read from the crash files and the derivatives.
     """
     if settings.plugin == 'MultiProc':
-        workflow.config['execution']['poll_sleep_duration'] = str(poll_seconds(len(workflow._get_all_nodes())))
+        seconds = poll_seconds(len(workflow._get_all_nodes()))
+        workflow.config['execution']['poll_sleep_duration'] = str(seconds)  # what the plugin reads
         arguments = {
             'n_procs': settings.nprocs,
             'memory_gb': settings.mem_gb,
