@@ -147,7 +147,7 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
         raise ModelError(
             f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to'
         )
-    content.setdefault('mirrored_passes', False)  # bundles made before 0.3 do not say
+    content.setdefault('mirrored_passes', False)  # older bundles do not say
     names = [n for n in Bundle.__dataclass_fields__ if n != 'path']
     missing = [n for n in names if n not in content]
     if missing:
