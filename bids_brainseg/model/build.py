@@ -80,7 +80,9 @@ def _write_references(heads, folder) -> None:
     shape = tuple(rules['reference']['shape'])
     affine = grid_affine(shape, rules['reference']['spacing'], rules['reference']['centre'])
     for modality, entry in rules['modalities'].items():
-        image, cavity = average_head(heads, priors()['contrasts'][modality], shape, affine)
+        image, cavity = average_head(
+            heads, priors()['contrasts'][modality], priors()['layers'], shape, affine
+        )
         name = f'reference_{modality}.nii.gz'
         scaled = np.rint(image * entry['scale'])
         save_like(scaled, image_on_grid(scaled, affine), folder / name, np.int16)

@@ -17,7 +17,14 @@ from keras import ops, tree
 from bids_brainseg.errors import ModelError
 
 from .rendering import Scene, render_image, render_labels
-from .synthesis import MOST_BIAS_CONTROLS, MOST_CONTROLS, MOST_LESION_CONTROLS, Synthesizer, fine_grid
+from .synthesis import (
+    MOST_BIAS_CONTROLS,
+    MOST_CONTROLS,
+    MOST_LESION_CONTROLS,
+    MOST_VARIATION_CONTROLS,
+    Synthesizer,
+    fine_grid,
+)
 
 #: Rows of the tables by code; the last is that of lesions.
 CODES = 256
@@ -230,17 +237,19 @@ def fixed_shapes(scene: Scene, fine_shape: Sequence[int]) -> dict:
         fixed |= {'lesion_control': np.zeros((1, 1, 1), np.float32), 'lesion_basis': nothing}
         fixed['lesion_threshold'] = np.float32(np.inf)
     for name, most in (('control', MOST_CONTROLS), ('lesion_control', MOST_LESION_CONTROLS),
-                       ('bias_control', MOST_BIAS_CONTROLS)):  # fmt: skip
+                       ('bias_control', MOST_BIAS_CONTROLS),
+                       ('variation_control', MOST_VARIATION_CONTROLS)):  # fmt: skip
         fixed[name] = _padded(fixed[name], (most,) * 3)
     widths = {'basis_labels': (MOST_CONTROLS,) * 3, 'basis_image': (MOST_CONTROLS,) * 3, 'back': fine_shape,
-              'lesion_basis': (MOST_LESION_CONTROLS,) * 3}  # fmt: skip
+              'lesion_basis': (MOST_LESION_CONTROLS,) * 3,
+              'variation_basis': (MOST_VARIATION_CONTROLS,) * 3}  # fmt: skip
     for name, width in widths.items():
         fixed[name] = tuple(_padded(m, (m.shape[0], n)) for m, n in zip(fixed[name], width, strict=True))
     planes = zip(scene.gather, scene.bias_basis, fine_shape, strict=True)
     gather, bias = zip(*((_padded(g, (n, n)), _padded(b, (n, MOST_BIAS_CONTROLS))) for g, b, n in planes),
                        strict=True)  # fmt: skip
     fixed |= {'gather': gather, 'bias_basis': bias, 'classes': _padded(scene.classes, (CODES,))}
-    for name in ('mean', 'spread', 'white'):
+    for name in ('mean', 'spread', 'variation', 'white'):
         table = getattr(scene, name)
         fixed[name] = np.append(_padded(table[:-1], (CODES - 1,)), table[-1])
     if scene.shown is None:

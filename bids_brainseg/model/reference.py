@@ -125,7 +125,9 @@ def _move(matrix, points):
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def average_head(heads: Sequence, contrast: Mapping, shape, affine) -> tuple[np.ndarray, np.ndarray]:
+def average_head(
+    heads: Sequence, contrast: Mapping, layers: Mapping, shape, affine
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean image of the heads in one contrast, and where their cranial cavities are.
 
     Parameters
@@ -134,6 +136,8 @@ def average_head(heads: Sequence, contrast: Mapping, shape, affine) -> tuple[np.
         Label maps with their affine from the common space.
     contrast : mapping
         Entry of ``contrasts`` in ``synthesis.json``; the means are used as they are.
+    layers : mapping
+        ``layers`` of ``synthesis.json``; they look like the tissue that they are part of.
     shape : tuple of int
         Shape of the result.
     affine : (4, 4) float array
@@ -149,6 +153,7 @@ def average_head(heads: Sequence, contrast: Mapping, shape, affine) -> tuple[np.
     image = np.zeros(shape, np.float32)
     cavity = np.zeros(shape, np.float32)
     means = {name: mean for name, (mean, _) in contrast['means'].items()}
+    means |= {name: means[layer['of']] for name, layer in layers.items()}
     for head in heads:
         tissue = head.sample(shape, affine)
         table = np.array([means[name] for name in head.tissue_names], np.float32)

@@ -78,10 +78,13 @@ class Scene(NamedTuple):
         Weights of the control points along the axes of these grids.
     classes : (n,) uint8 array
         Class of each code.
-    mean, spread : (n + 1,) float32 array
-        Intensities of each code; the last is that of lesions.
+    mean, spread, variation : (n + 1,) float32 array
+        Intensities of each code: their mean, the deviation of single voxels, and how far they follow a smooth
+        field; the last is that of lesions.
     white : (n + 1,) bool array
         Codes that lesions may replace.
+    variation_control, variation_basis
+        The smooth field that the intensities of tissues follow from place to place.
     lesion_control, lesion_basis, lesion_threshold
         A smooth field, and the value above which white matter becomes lesion; None: there are none.
     gather, back : three float32 arrays each
@@ -110,7 +113,10 @@ class Scene(NamedTuple):
     classes: Any
     mean: Any
     spread: Any
+    variation: Any
     white: Any
+    variation_control: Any
+    variation_basis: Any
     lesion_control: Any
     lesion_basis: Any
     lesion_threshold: Any
@@ -223,6 +229,7 @@ def render_image(scene: Scene, codes, noise: Sequence, xp=Host):
         codes = xp.where(patches, xp.cast(scene.mean.shape[0] - 1, 'uint8'), codes)
     image = noise[0] * xp.take(scene.spread, codes)
     image += xp.take(scene.mean, codes)
+    image += xp.take(scene.variation, codes) * along_axes(scene.variation_control, scene.variation_basis, xp)
     image = acquire(scene, image, noise[1:], xp)
     if scene.shown is not None:
         shown = xp.reshape(scene.shown[0], (-1, 1, 1)) & scene.shown[1]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from bids_brainseg.data import freesurfer_to_index, mirrored_classes, resource
 
@@ -30,8 +31,11 @@ from .rendering import (
 )
 
 FIRST_HEAD_TISSUE = 500
-#: Largest lattices of control points along an axis: of deformations, of lesions, of bias fields.
-MOST_CONTROLS, MOST_LESION_CONTROLS, MOST_BIAS_CONTROLS = 12, 29, 7
+#: Largest lattices of control points along an axis: of deformations, lesions, bias fields, variation in tissues.
+MOST_CONTROLS, MOST_LESION_CONTROLS, MOST_BIAS_CONTROLS, MOST_VARIATION_CONTROLS = 12, 29, 7, 14
+#: Deviation of a field of cubic B-splines whose control points have deviation 1: the square root of the
+#: integral of the squared spline, to the power of three.
+SPLINE_DEVIATION = (151 / 315) ** 1.5
 
 
 @cache
@@ -85,9 +89,9 @@ class Head:
         """
         labels = np.asarray(labels)
         tissues = priors()['tissues']
-        names = tuple(tissues)
+        names = (*tissues, *priors()['layers'])
         numbers = np.unique(labels).astype(int)
-        tissue = {n: i for i, name in enumerate(names) for n in tissues[name]}
+        tissue = {n: i for i, name in enumerate(tissues) for n in tissues[name]}
         unknown = [int(n) for n in numbers if n not in tissue]
         if unknown:
             raise ValueError(f'labels {unknown} have no tissue in synthesis.json')
@@ -96,15 +100,17 @@ class Head:
         numbers = np.r_[0, numbers[numbers != 0]]
         lookup = np.zeros(int(numbers.max()) + 1, np.uint8)
         lookup[numbers] = np.arange(len(numbers))
-        codes = np.pad(lookup[labels.astype(np.int64)], 1)
+        tissue_of = np.array([tissue[n] for n in numbers], np.uint8)
+        spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+        codes, parent, tissue_of = split_layers(lookup[labels.astype(np.int64)], tissue_of, names, spacing)
         shift = np.eye(4)
         shift[:3, 3] = 1
         return cls(
-            codes=np.ascontiguousarray(codes),
+            codes=np.pad(codes, 1),
             voxel_from_common=shift @ np.linalg.inv(affine) @ common_to_subject,
-            tissue_of=np.array([tissue[n] for n in numbers], np.uint8),
-            class_of=np.array([classes.get(n, 0) for n in numbers], np.uint8),
-            intracranial=np.array([0 < n < FIRST_HEAD_TISSUE for n in numbers], np.float32),
+            tissue_of=tissue_of,
+            class_of=np.array([classes.get(n, 0) for n in numbers], np.uint8)[parent],
+            intracranial=np.array([0 < n < FIRST_HEAD_TISSUE for n in numbers], np.float32)[parent],
             tissue_names=names,
         )
 
@@ -141,6 +147,48 @@ class Head:
         """
         placement = place(self.voxel_from_common, shape, affine, deformation)
         return sample_codes(self.codes, placement, shape, self.limit)
+
+
+def split_layers(codes, tissue_of, names, spacing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the layers of a tissue next to another one (``layers`` in ``synthesis.json``) codes of their own.
+
+    White matter darkens towards the cortex over two to three millimetres, more than the point spread of a
+    scanner explains.
+
+    Parameters
+    ----------
+    codes : (I, J, K) uint8 array
+    tissue_of : (n,) uint8 array
+        Tissue of each code, an index of `names`.
+    names : sequence of str
+        Tissues and layers.
+    spacing : (3,) float array
+        Size of a voxel, mm.
+
+    Returns
+    -------
+    codes : (I, J, K) uint8 array
+    parent : (m,) int array
+        The code that each of the codes was part of.
+    tissue_of : (m,) uint8 array
+        Tissue or layer of each.
+    """
+    codes, parent, tissue_of = codes.copy(), list(range(len(tissue_of))), list(tissue_of)
+    for name, layer in sorted(priors()['layers'].items(), key=lambda item: item[1]['mm']):
+        inner, other = (
+            [code for code, tissue in enumerate(tissue_of) if names[tissue] == layer[key]]
+            for key in ('of', 'next_to')
+        )
+        if not inner or not other:
+            continue
+        near = distance_transform_edt(~np.isin(codes, other), spacing) <= layer['mm']
+        for code in inner:
+            part = near & (codes == code)
+            if part.any():
+                codes[part] = len(parent)
+                parent.append(code)
+                tissue_of.append(names.index(name))
+    return codes, np.array(parent), np.array(tissue_of, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -346,16 +394,17 @@ class Synthesizer:
             lesions = draw_lesions(rng, fine_shape)
         contrast, names = priors()['contrasts'][name], head.tissue_names
         background = np.float32(0.0 if free else contrast['background'])
-        mean, spread = draw_contrast(rng, contrast, names, free=free)
+        tables = draw_contrast(rng, contrast, names, free=free)
         if rng.random() < acquisition['strip']:
-            remove_head(rng, mean, spread, names, background)
+            remove_head(rng, tables, names, background)
         tissue = np.append(head.tissue_of, names.index('lesion'))
+        white = ['wm', *(name for name, layer in priors()['layers'].items() if layer['of'] == 'wm')]
         return {
-            'mean': mean[tissue],
-            'spread': spread[tissue],
-            'white': tissue == names.index('wm'),
+            **{name: table[tissue] for name, table in tables.items()},
+            'white': np.isin(tissue, [names.index(name) for name in white]),
             'background': background,
             **lesions,
+            **draw_variation(rng, fine_shape),
         }
 
     def _draw_shown(self, rng, shape, affine):
@@ -419,8 +468,8 @@ def draw_deformation(rng, ranges: Ranges, shape, affine, *, mirror: bool) -> Def
     return Deformation(full, control, corners)
 
 
-def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Draw mean and spread of each tissue.
+def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> dict[str, np.ndarray]:
+    """Draw the intensities of each tissue.
 
     Parameters
     ----------
@@ -428,16 +477,21 @@ def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> tuple[np.ndar
     contrast : mapping
         Entry of ``contrasts`` in ``synthesis.json``.
     names : sequence of str
-        Tissues.
+        Tissues and layers.
     free : bool
         Ignore the priors: uniform means in [0, 1].
 
     Returns
     -------
-    mean, spread : (len(names),) float32 array, in the contrast's unit
+    dict of str to (len(names),) float32 array
+        ``mean``, ``spread`` of single voxels and ``variation`` from place to place, in the contrast's unit.
     """
+    count, tissues = len(names), list(contrast['means'])
+    air = names.index('air')
+    variation = rng.normal(0, rng.uniform(*contrast['variation']), count)
+    variation[air] = 0
     if free:
-        mean = rng.uniform(0.05, 1, len(names))
+        mean = rng.uniform(0.05, 1, count)
         # structures that no sequence tells apart by much share one mean, give or take a little
         for group in (
             ('ventricle', 'csf'),
@@ -447,24 +501,41 @@ def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> tuple[np.ndar
         ):
             first, second = (names.index(n) for n in group)
             mean[second] = mean[first] + rng.normal(0, 0.05)
-        spread = rng.uniform(0.01, 0.1, len(names))
-        mean[names.index('air')] = rng.uniform(0, 0.05) if rng.random() < 0.9 else rng.uniform(0, 0.5)
-        spread[names.index('air')] *= 0.2
-        return mean.astype(np.float32), spread.astype(np.float32)
-    prior = np.array([contrast['means'][name] for name in names])
-    mean = prior[:, 0] + prior[:, 1] * rng.standard_normal(len(names)) * rng.uniform(0.3, 1.3)
-    mean += rng.normal(0, contrast['jitter'], len(names)) * (prior[:, 0] != prior[0, 0])
-    spread = rng.uniform(*contrast['texture'], len(names))
-    return mean.astype(np.float32), spread.astype(np.float32)
+        spread = rng.uniform(0.01, 0.1, count)
+        mean[air] = rng.uniform(0, 0.05) if rng.random() < 0.9 else rng.uniform(0, 0.5)
+        spread[air] *= 0.2
+    else:
+        prior = np.array([contrast['means'].get(name, (0, 0)) for name in names])
+        mean = prior[:, 0] + prior[:, 1] * rng.standard_normal(count) * rng.uniform(0.3, 1.3)
+        mean += rng.normal(0, contrast['jitter'], count) * (prior[:, 0] != prior[air, 0])
+        spread = rng.uniform(*contrast['texture'], count)
+    shift = rng.uniform(*contrast['rim'])
+    for name in set(names).difference(tissues):
+        layer = priors()['layers'][name]
+        own, inner, other = (names.index(n) for n in (name, layer['of'], layer['next_to']))
+        mean[own] = mean[inner] + shift * layer['share'] * (mean[other] - mean[inner])
+        spread[own], variation[own] = spread[inner], variation[inner]
+    tables = {'mean': mean, 'spread': spread, 'variation': variation}
+    return {name: table.astype(np.float32) for name, table in tables.items()}
 
 
-def remove_head(rng, mean, spread, names, background) -> None:
+def remove_head(rng, tables: Mapping, names, background) -> None:
     """Give the tissues outside the brain the value of the background; sometimes the fluid around it too."""
     keep = {'csf'} if rng.random() < 0.6 else set()
     for name in ['air', *priors()['outside_brain']]:
         if name not in keep:
-            mean[names.index(name)] = background
-            spread[names.index(name)] = 0
+            tables['mean'][names.index(name)] = background
+            tables['spread'][names.index(name)] = tables['variation'][names.index(name)] = 0
+
+
+def draw_variation(rng, shape) -> dict:
+    """Draw the smooth field that tissues follow, each in its own measure; fields of a Scene."""
+    count = int(rng.integers(6, MOST_VARIATION_CONTROLS + 1))
+    control = rng.standard_normal((count, count, count), np.float32)
+    return {
+        'variation_basis': tuple(bspline_matrix(np.linspace(1, count - 2, n), count) for n in shape),
+        'variation_control': control / np.float32(SPLINE_DEVIATION),
+    }
 
 
 def draw_lesions(rng, shape) -> dict:
