@@ -127,7 +127,9 @@ def align_head(path: Path, cache: Path) -> Head:
     InputError
         If it lacks a structure or holds an unknown label; names both.
     """
-    kept = cache / f'{hashlib.sha256(path.read_bytes()).hexdigest()[:20]}.npz'
+    # other tissues or layers make another head of the same map
+    kinds = json.dumps([priors()['tissues'], priors()['layers']]).encode()
+    kept = cache / f'{hashlib.sha256(kinds + path.read_bytes()).hexdigest()[:20]}.npz'
     if not kept.is_file():
         image = load_image(path)
         try:

@@ -31,7 +31,7 @@ from .rendering import (
 )
 
 FIRST_HEAD_TISSUE = 500
-#: Largest lattices of control points along an axis: of deformations, lesions, bias fields, variation in tissues.
+#: Largest lattices of control points along an axis: of deformations, lesions, bias fields, tissues that vary.
 MOST_CONTROLS, MOST_LESION_CONTROLS, MOST_BIAS_CONTROLS, MOST_VARIATION_CONTROLS = 12, 29, 7, 14
 #: Deviation of a field of cubic B-splines whose control points have deviation 1: the square root of the
 #: integral of the squared spline, to the power of three.

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
+from bids_brainseg.model.rendering import along_axes
 from bids_brainseg.model.synthesis import (
     Deformation,
     Head,
@@ -13,8 +14,10 @@ from bids_brainseg.model.synthesis import (
     draw_contrast,
     draw_crop,
     draw_deformation,
+    draw_variation,
     fine_grid,
     priors,
+    split_layers,
 )
 
 STILL = Ranges(
@@ -154,14 +157,48 @@ def test_contrasts_follow_the_modality():
     names = list(priors()['tissues'])
     rng = np.random.default_rng(0)
     draws = np.array(
-        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)[0] for _ in range(50)]
+        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)['mean'] for _ in range(50)]
     )
     white, grey, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
     assert white > grey > fluid
     free = np.array(
-        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)[0] for _ in range(50)]
+        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)['mean'] for _ in range(50)]
     )
     assert 0.2 < (free[:, names.index('wm')] > free[:, names.index('gm')]).mean() < 0.8
+
+
+def test_layers_are_as_thick_as_they_should_be():
+    names = [*priors()['tissues'], *priors()['layers']]
+    codes = np.ones((20, 3, 3), np.uint8)  # white matter up to 10 mm, then cortex, 1 mm voxels
+    codes[10:], codes[:2] = 2, 0
+    tissue_of = np.array([names.index(name) for name in ('air', 'wm', 'gm')], np.uint8)
+    split, parent, tissues = split_layers(codes, tissue_of, names, (0.5, 2, 2))
+    found = [names[tissues[code]] for code in split[:, 1, 1]]
+    assert found == ['air'] * 2 + ['wm'] * 3 + ['wm_middle'] * 2 + ['wm_outer'] * 3 + ['gm'] * 10
+    np.testing.assert_array_equal(parent[split], codes)
+    unchanged = split_layers(np.minimum(codes, 1), tissue_of, names, (1, 1, 1))[0]
+    np.testing.assert_array_equal(unchanged, np.minimum(codes, 1))
+
+
+def test_a_layer_lies_between_its_neighbours():
+    contrast, names = priors()['contrasts']['T1w'], [*priors()['tissues'], *priors()['layers']]
+    shares = []
+    for seed in range(20):
+        mean = draw_contrast(np.random.default_rng(seed), contrast, names, free=seed % 2 == 0)['mean']
+        white, outer, middle, grey = (mean[names.index(n)] for n in ('wm', 'wm_outer', 'wm_middle', 'gm'))
+        shares.append((outer - white) / (grey - white))
+        assert middle - white == pytest.approx(0.4 * (outer - white), abs=1e-5)
+    assert 0 <= min(shares) < 0.1 and 0.3 < max(shares) <= contrast['rim'][1] + 1e-5
+
+
+def test_tissues_vary_from_place_to_place_by_what_was_drawn():
+    rng, deviations = np.random.default_rng(0), []
+    for _ in range(40):
+        field = draw_variation(rng, (40, 40, 40))
+        smooth = along_axes(field['variation_control'], field['variation_basis'])
+        deviations.append(np.mean(smooth**2))
+        assert np.abs(np.diff(smooth, axis=0)).max() < np.abs(smooth).max() / 2
+    assert np.sqrt(np.mean(deviations)) == pytest.approx(1, rel=0.1)
 
 
 def test_fine_grid_covers_the_same_field_of_view(grid):

@@ -157,3 +157,10 @@ def test_labels_that_reach_into_the_skull_do_not_black_out_the_brain():
     image[:4] = 1000
     black, white = svg.display_window(image, np.ones(image.shape, bool))
     assert 0 < black < 25 and 40 < white < 80
+
+
+def test_a_saturated_brain_is_not_shown_as_white():
+    image = np.full((40, 40, 40), 110.0)  # white matter cut off at the brightest value that was stored
+    image[:8], image[8:18] = 80, 99
+    black, white = svg.display_window(image, np.ones(image.shape, bool))
+    assert black == 80 and white > 120
