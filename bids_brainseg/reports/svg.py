@@ -199,7 +199,7 @@ def display_window(image: np.ndarray, inside: np.ndarray) -> tuple[float, float]
     # The middle of the brightness, not its extremes: labels that reach into the skull would black out a CT.
     low, middle, high = (float(value) for value in np.percentile(values, (16, 50, 84)))
     black = max(middle - 2.5 * (middle - low), float(values.min()))
-    # White would drown thin lines; where half of the brain is as bright as its brightest voxel, nothing is above.
+    # White would drown thin lines; in a saturated brain no voxel is brighter than the middle.
     return black, middle + max(2.5 * (high - middle), (middle - black) / 2)
 
 
