@@ -26,8 +26,9 @@ from bids_brainseg.bids.derivatives import output_path
 from bids_brainseg.bids.records import record_from_path
 from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.model import synthesis
 from bids_brainseg.model.build import HELD_OUT, grid_affine
+from bids_brainseg.model.heads import Head, priors
+from bids_brainseg.model.synthesis import Synthesizer
 
 FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
 CENTRE = (0.0, -10.0, -4.0)
@@ -38,7 +39,7 @@ MAGNITUDE = {'type': 'percentile', 'low': 0, 'high': 100}
 
 def clean_acquisition(modality: str) -> dict:
     """Return the acquisition of a modality without thick slices, with voxels of at most 1 mm."""
-    return {**synthesis.priors()['acquisition'][modality], 'slab': 0.0, 'in_plane': [0.6, 1.0]}
+    return {**priors()['acquisition'][modality], 'slab': 0.0, 'in_plane': [0.6, 1.0]}
 
 
 def motion(rng) -> np.ndarray:
@@ -59,7 +60,7 @@ def draw(head, modality: str, number: int, *, spacing: float, seed: int):
     shape = tuple(round(length / spacing) for length in FIELD_OF_VIEW)
     affine = grid_affine(shape, spacing, CENTRE)
     rule = HOUNSFIELD if modality == 'ct' else MAGNITUDE
-    source = synthesis.Synthesizer(
+    source = Synthesizer(
         [head], shape, affine, {modality: rule}, ranges=replace(HELD_OUT, flip=False), seed=seed
     )
     image, labels = source.pair(number)
@@ -100,17 +101,17 @@ def main() -> None:
         described = {'Name': f'scans drawn from held-out label maps: {name}', 'BIDSVersion': '1.10.0'}
         (options.out / name / 'dataset_description.json').write_text(json.dumps(described))
     (options.out / 'bids' / '.bidsignore').write_text('**/ct\n')
-    usual = copy.deepcopy(synthesis.priors()['acquisition'])
+    usual = copy.deepcopy(priors()['acquisition'])
     for path in sorted((options.prepared / 'heads').glob('validate_*.npz')):
         with np.load(path, allow_pickle=False) as arrays:
-            head = synthesis.Head.from_arrays(**arrays)
+            head = Head.from_arrays(**arrays)
         subject = ''.join(c for c in path.stem.removeprefix('validate_') if c.isalnum())
         for place, modality in enumerate(modalities()):
             if modality not in options.modalities:
                 continue
             for kind, count in (('clean', options.clean), ('usual', options.usual)):
                 chosen = clean_acquisition(modality) if kind == 'clean' else usual[modality]
-                synthesis.priors()['acquisition'][modality] = chosen
+                priors()['acquisition'][modality] = chosen
                 for number in range(count):
                     seed = options.seed + 10 * place + (kind == 'usual')
                     drawn = draw(head, modality, number, spacing=options.spacing, seed=seed)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import BrainsegError
 from ..settings import Settings
-from .parser import parse
+from .command import parse
 
 LOGGER = logging.getLogger('bids_brainseg')
 

@@ -19,8 +19,9 @@ from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import image_on_grid, load_image, load_mask, save_like
 
 from .bundle import MASK, REFERENCE, WEIGHTS, Bundle, write_bundle
+from .heads import FIRST_HEAD_TISSUE, Head, priors
 from .reference import MNI_CENTRES, average_head, common_space, fit_affine, structure_centres
-from .synthesis import FIRST_HEAD_TISSUE, Head, Ranges, Synthesizer, priors
+from .synthesis import Ranges, Synthesizer
 
 #: White-matter lesions, left and right.
 LESIONS = (25, 57)

@@ -15,8 +15,9 @@ from bids_brainseg.data import mirrored_classes
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import load_image
 
+from .heads import place
 from .rendering import points
-from .synthesis import Ranges, Synthesizer, draw_crop, draw_deformation, place
+from .synthesis import Ranges, Synthesizer, draw_crop, draw_deformation
 
 
 class PreparedScan(NamedTuple):

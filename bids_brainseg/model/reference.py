@@ -132,7 +132,7 @@ def average_head(
 
     Parameters
     ----------
-    heads : sequence of :class:`bids_brainseg.model.synthesis.Head`
+    heads : sequence of :class:`bids_brainseg.model.heads.Head`
         Label maps with their affine from the common space.
     contrast : mapping
         Entry of ``contrasts`` in ``synthesis.json``; the means are used as they are.

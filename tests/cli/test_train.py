@@ -12,7 +12,7 @@ import pytest
 from tiny import GRID, SPACING, head
 
 from bids_brainseg.cli import train
-from bids_brainseg.cli.parser import parse
+from bids_brainseg.cli.command import parse
 from bids_brainseg.cli.run import main
 from bids_brainseg.model.bundle import load_bundle
 

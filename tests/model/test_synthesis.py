@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
+from bids_brainseg.model.heads import Deformation, Head, priors, split_layers
 from bids_brainseg.model.rendering import along_axes
 from bids_brainseg.model.synthesis import (
-    Deformation,
-    Head,
     Ranges,
     Synthesizer,
     draw_contrast,
@@ -16,8 +15,6 @@ from bids_brainseg.model.synthesis import (
     draw_deformation,
     draw_variation,
     fine_grid,
-    priors,
-    split_layers,
 )
 
 STILL = Ranges(

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the words of a command to one frozen :class:`Settings`; nothing is created, written or indexed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+
+from ..data import training_defaults
+from ..errors import BrainsegError
+from ..settings import MODALITIES, Settings
+from .parser import LEVELS, get_parser
+
+UNKNOWN_LEVEL = 17
+#: Nipype's plugins that wait for what they run, and those that do not.
+PLUGINS = ('SLURM', 'SGE', 'PBS', 'LSF', 'OAR', 'Condor', 'MultiProc', 'LegacyMultiProc', 'Linear')
+DETACHED = ('SLURMGraph', 'SGEGraph', 'PBSGraph', 'CondorDAGMan')
+
+
+def parse(argv: list[str] | None = None) -> Settings:
+    """Turn the words of the command line into settings.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for a usage error, 17 for an unknown level, 0 after ``--help`` and ``--version``.
+    """
+    parser = get_parser()
+    words = parser.parse_args(argv)
+    if words.level not in LEVELS:
+        parser.exit(
+            UNKNOWN_LEVEL,
+            f'{parser.prog}: error: unknown level {words.level!r}; this version knows: {", ".join(LEVELS)}\n',
+        )
+    values = vars(words)
+    for name in ('bids_dir', 'output_dir', 'work_dir', 'bids_database_dir'):
+        values[name] = values[name] and values[name].resolve()
+    _check_folders(parser, words)
+    plugin, plugin_args = _plugin(parser, values.pop('use_plugin'))
+    nprocs = words.nprocs or len(os.sched_getaffinity(0))
+    refined = {
+        'run_uuid': f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}',
+        'participant_label': _labels(words.participant_label, 'sub-'),
+        'session_label': _labels(words.session_label, 'ses-'),
+        'modalities': tuple(dict.fromkeys(words.modalities)),
+        'bids_filters': _filters(parser, values.pop('bids_filter_file')),
+        'nprocs': nprocs,
+        'omp_nthreads': min(words.omp_nthreads or 8, nprocs),
+        'mem_gb': values.pop('mem') or 0.9 * _memory_gb(),
+        'plugin': plugin,
+        'plugin_args': plugin_args,
+        'models': _models(parser, values.pop('model')),
+        'qc_thresholds': _thresholds(parser, words.qc_thresholds),
+        'derivatives': _derivatives(parser, words.derivatives),
+        'training': _training(parser, words, values),
+        'ct_window': _window(parser, words.ct_window),
+        'study_sizes': tuple(dict.fromkeys(words.study_sizes)),
+        'label_table': _label_table(parser, words.label_table),
+        'label_filter': dict(_pair(parser, '--label-filter', word) for word in words.label_filter),
+        'output_spaces': _spaces(parser, words.output_spaces),
+    }
+    return Settings(**values | refined)
+
+
+def _check_folders(parser, words):
+    if words.output_dir == words.bids_dir:
+        parser.error(
+            f'OUTPUT_DIR is BIDS_DIR ({words.bids_dir}), which is only read; '
+            f'choose another folder, e.g. {words.bids_dir / "derivatives" / "brainseg"}'
+        )
+    inside = words.output_dir.is_relative_to(words.bids_dir)
+    if inside and not words.output_dir.is_relative_to(words.bids_dir / 'derivatives'):
+        parser.error(
+            f'OUTPUT_DIR is inside BIDS_DIR ({words.output_dir}), which is only read; choose a folder below '
+            f'{words.bids_dir / "derivatives"}, or one elsewhere'
+        )
+    for name, folder in _derivatives(parser, words.derivatives).items():
+        if folder == words.output_dir:
+            parser.error(
+                f'OUTPUT_DIR is the folder of --derivatives {name} ({folder}), which is only read; '
+                'choose another folder'
+            )
+    if words.work_dir.is_relative_to(words.bids_dir):
+        parser.error(
+            f'--work-dir is inside BIDS_DIR ({words.work_dir}), which is only read; choose another folder'
+        )
+
+
+def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
+    """Strip prefixes, drop repetitions.
+
+    >>> _labels(['sub-01', '01', '02'], 'sub-')
+    ('01', '02')
+    """
+    return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels))
+
+
+def _filters(parser, path: Path | None) -> dict:
+    if path is None:
+        return {}
+    try:
+        filters = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        parser.error(f'--bids-filter-file {path} cannot be read as JSON: {error}')
+    if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
+        parser.error(f'--bids-filter-file {path} must hold {{"MODALITY": {{"entity": "value"}}}}')
+    return filters
+
+
+def _thresholds(parser, path: Path | None) -> dict:
+    from ..data.quality import check_rules
+
+    if path is None:
+        return {}
+    try:
+        return check_rules(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        parser.error(f'--qc-thresholds {path} cannot be read as JSON: {error}')
+    except BrainsegError as error:
+        parser.error(f'--qc-thresholds {path}: {error}')
+
+
+def _plugin(parser, path: Path | None) -> tuple[str, dict]:
+    if path is None:
+        return 'MultiProc', {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        parser.error(f'--use-plugin {path} cannot be read as YAML: {error}')
+    if not isinstance(found, dict) or not isinstance(found.get('plugin'), str):
+        parser.error(f'--use-plugin {path} must name a nipype plugin, e.g. "plugin: SLURM"')
+    name = found['plugin']
+    if name in DETACHED:
+        parser.error(
+            f'--use-plugin {path}: {name} submits all steps and leaves, so nobody would collect what failed '
+            f'or write the pages; use one that waits: {", ".join(PLUGINS)}'
+        )
+    if name not in PLUGINS:
+        parser.error(f'--use-plugin {path}: unknown plugin {name!r}; known: {", ".join(PLUGINS)}')
+    return found['plugin'], found.get('plugin_args') or {}
+
+
+def _models(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
+    models = []
+    for word in words:
+        modality, equals, folder = word.rpartition('=')
+        if equals and modality not in MODALITIES:
+            parser.error(f'--model {word}: unknown modality {modality!r}; known: {", ".join(MODALITIES)}')
+        if not Path(folder).is_dir():
+            parser.error(f'--model {word}: {folder} is not a folder; give the folder of a model bundle')
+        models.append((modality, Path(folder).resolve()))
+    return tuple(models)
+
+
+def _derivatives(parser, words: list[str]) -> dict[str, Path]:
+    found = {}
+    for word in words:
+        name, equals, folder = word.partition('=')
+        if not equals or not name:
+            parser.error(f'--derivatives {word}: write NAME=DIR, e.g. freesurfer={word}')
+        if not Path(folder).is_dir():
+            parser.error(f'--derivatives {word}: {folder} is not a folder')
+        found[name] = Path(folder).resolve()
+    return found
+
+
+#: Options of the train level that are no part of the recipe.
+TRAINING = (
+    'modality', 'label_maps', 'synthetic_share', 'exclude', 'agreement_threshold', 'validation_share',
+    'validation_label', 'init', 'filters', 'grid_spacing', 'ranges', 'no_augmentation', 'bundle_name',
+    'licence',
+)  # fmt: skip
+
+
+def _training(parser, words, values: dict) -> dict:
+    """Gather the options of the train level; what was not given is left out."""
+    recipe = {name: values.pop(name) for name in training_defaults()['recipe'] if name in values}
+    found = {name: values.pop(name) for name in TRAINING}
+    if words.level != 'train' and not words.study:
+        return {}
+    if words.level == 'train' and found['modality'] is None:
+        parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
+    if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
+        parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
+    if recipe['sample_on'] == 'device' and 'freesurfer' in dict(_derivatives(parser, words.derivatives)):
+        parser.error(
+            '--sample-on device is for label maps alone: real scans are moved by the processor; '
+            'leave out --derivatives freesurfer, or --sample-on'
+        )
+    found['ranges'] = _ranges(parser, found['ranges']) or None
+    found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
+    found['validation_label'] = _labels(found['validation_label'], 'sub-')
+    for name in ('exclude', 'init'):
+        found[name] = found[name] and found[name].resolve()
+    found['recipe'] = {name: value for name, value in recipe.items() if value is not None}
+    given = (item for item in found.items() if item[1] is not None and item[1] is not False)
+    return {name: value for name, value in given if value != ()}
+
+
+def _ranges(parser, words: list[str]) -> dict:
+    known = training_defaults()['augmentation']
+    found = {}
+    for word in words:
+        name, _, value = word.partition('=')
+        if name not in known:
+            parser.error(f'--range {word}: unknown name {name!r}; known: {", ".join(known)}')
+        try:
+            found[name] = float(value)
+        except ValueError:
+            parser.error(f'--range {word}: write NAME=VALUE, e.g. {name}=0.1')
+    return found
+
+
+def _pair(parser, flag: str, word: str) -> tuple[str, str]:
+    name, equals, value = word.partition('=')
+    if not (name and equals and value):
+        parser.error(f'{flag} {word}: expected NAME=VALUE')
+    return name, value
+
+
+def _label_table(parser, word: str) -> str | Path:
+    if word in ('auto', 'freesurfer', 'brainseg'):
+        return word
+    if not Path(word).is_file():
+        parser.error(f'--label-table {word}: neither auto, freesurfer, brainseg nor a file')
+    return Path(word).resolve()
+
+
+def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
+    if window is None:
+        return None
+    low, high = window
+    if not low < high:
+        parser.error(f'--ct-window {low:g} {high:g}: the first number must be the lower one')
+    return low, high
+
+
+def _spaces(parser, words: list[str]) -> tuple[str, ...]:
+    from ..bids.templates import parse_space
+
+    for word in words:
+        try:
+            parse_space(word)
+        except ValueError as error:
+            parser.error(f'--output-spaces: {error}')
+    return tuple(dict.fromkeys(words))
+
+
+def _memory_gb() -> float:
+    """Memory of this machine, or of the container or job that this process lives in."""
+    total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    for limit in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no control group, or "max"
+            continue
+    return total / 1e9
