@@ -101,7 +101,7 @@ def load_heads(folder: Path, role: str) -> list[Head]:
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or they were prepared with other tissues.
     """
     paths = sorted((folder / 'heads').glob(f'{role}_*.npz'))
     if not paths:
@@ -110,6 +110,10 @@ def load_heads(folder: Path, role: str) -> list[Head]:
     for path in paths:
         with np.load(path, allow_pickle=False) as arrays:
             heads.append(Head.from_arrays(**arrays))
+        if heads[-1].tissue_names != (*priors()['tissues'], *priors()['layers']):
+            raise InputError(
+                f'{path} was prepared by another version, with other tissues or layers; run prepare again'
+            )
     return heads
 
 

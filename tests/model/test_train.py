@@ -67,6 +67,16 @@ def test_references_are_heads_in_their_contrast(prepared):
     assert np.asarray(ct.dataobj).min() == -1000 and np.asarray(ct.dataobj).max() > 500
 
 
+def test_heads_of_other_tissues_are_refused(prepared, tmp_path):
+    (tmp_path / 'heads').mkdir()
+    for path in (prepared / 'heads').glob('train_*.npz'):
+        with np.load(path) as arrays:
+            older = {**arrays, 'tissue_names': arrays['tissue_names'][:-1]}
+        np.savez(tmp_path / 'heads' / path.name, **older)
+    with pytest.raises(InputError, match='other tissues or layers; run prepare again'):
+        load_heads(tmp_path, 'train')
+
+
 def test_a_label_map_without_structures_is_refused(tmp_path):
     path = tmp_path / 'map.nii.gz'
     nib.Nifti1Image(np.tile(np.int16([2, 0]), (4, 4, 4)), np.eye(4)).to_filename(path)
