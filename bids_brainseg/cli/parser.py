@@ -302,6 +302,7 @@ def _add_training(group):
         'batch_size': (_positive, 'pairs in a step'),
         'learning_rate': (_rate, 'of Adam'),
         'balance': (_share, 'weight of small structures in the cross-entropy, 0 to 1'),
+        'entropy_weight': (_factor, 'factor of the cross-entropy beside the summed Dice'),
         'average': (_share, 'decay of a running average of the weights; 0: none'),
         'workers': (_positive, 'threads that draw pairs'),
         'checkpoint_seconds': (_count, 'time between checkpoints; 0: after every step'),
@@ -387,6 +388,12 @@ def _share(text: str) -> float:
 def _rate(text: str) -> float:
     if not 0 < (number := float(text)) < 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return number
+
+
+def _factor(text: str) -> float:
+    if not 0 <= (number := float(text)) < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a number of 0 or more')
     return number
 
 

@@ -59,6 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument('--batch-size', type=int, default=1, help='pairs in a step')
     train.add_argument('--learning-rate', type=float, default=1e-3)
     train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
+    train.add_argument('--entropy-weight', type=float, default=1.0, help='factor of the cross-entropy')
     train.add_argument('--average', type=float, default=0.99, help='decay of the averaged weights')
     train.add_argument('--filters', type=int, default=32)
     train.add_argument('--dropout', type=float, default=0.2)
@@ -212,6 +213,7 @@ def _train(args) -> None:
     recipe = Recipe.from_defaults(
         epochs=-(-args.steps // args.check_every), steps_per_epoch=args.check_every, patience=0,
         learning_rate=args.learning_rate, schedule='cosine', balance=args.balance, average=args.average,
+        entropy_weight=args.entropy_weight,
         seed=args.seed, workers=args.workers, checkpoint_seconds=120, batch_size=args.batch_size,
     )  # fmt: skip
 

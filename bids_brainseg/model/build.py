@@ -108,12 +108,11 @@ def load_heads(folder: Path, role: str) -> list[Head]:
         raise InputError(f'no prepared heads for {role!r}: {folder / "heads"}; run prepare first')
     heads = []
     for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
-            heads.append(Head.from_arrays(**arrays))
-        if heads[-1].tissue_names != (*priors()['tissues'], *priors()['layers']):
-            raise InputError(
-                f'{path} was prepared by another version, with other tissues or layers; run prepare again'
-            )
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                heads.append(Head.from_arrays(**arrays))
+        except ValueError as error:
+            raise InputError(f'prepared head cannot be used: {path}: {error}; run prepare again') from error
     return heads
 
 

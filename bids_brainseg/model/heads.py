@@ -67,8 +67,7 @@ class Head:
             If a label has no tissue in ``synthesis.json``; names it.
         """
         labels = np.asarray(labels)
-        tissues = priors()['tissues']
-        names = (*tissues, *priors()['layers'])
+        tissues, names = priors()['tissues'], tissue_names()
         numbers = np.unique(labels).astype(int)
         tissue = {n: i for i, name in enumerate(tissues) for n in tissues[name]}
         unknown = [int(n) for n in numbers if n not in tissue]
@@ -104,8 +103,16 @@ class Head:
 
     @classmethod
     def from_arrays(cls, **arrays) -> Head:
-        """Build from the arrays of :meth:`arrays`."""
+        """Build from the arrays of :meth:`arrays`.
+
+        Raises
+        ------
+        ValueError
+            If they were made with other tissues than those of ``synthesis.json``.
+        """
         arrays['tissue_names'] = tuple(str(name) for name in arrays['tissue_names'])
+        if arrays['tissue_names'] != tissue_names():
+            raise ValueError('made by another version, with other tissues or layers')
         return cls(**arrays)
 
     def sample(self, shape, affine, *, deformation=None) -> np.ndarray:
@@ -126,6 +133,11 @@ class Head:
         """
         placement = place(self.voxel_from_common, shape, affine, deformation)
         return sample_codes(self.codes, placement, shape, self.limit)
+
+
+def tissue_names() -> tuple[str, ...]:
+    """Return the tissues of ``synthesis.json``, then its layers."""
+    return (*priors()['tissues'], *priors()['layers'])
 
 
 def split_layers(codes, tissue_of, names, spacing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

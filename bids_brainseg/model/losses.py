@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published loss: minus the summed soft Dice plus cross-entropy."""
+"""The published loss: minus the summed soft Dice plus cross-entropy, whose weight can be chosen."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class DiceCrossEntropy(keras.losses.Loss):
         same share in it, whatever its size; between them, classes weigh as their size to the power
         ``1 - balance``. Soft Dice has no gradient where a structure's probability is near 0, so that small
         structures take very long to appear under the plain mean: begin with 1, end with 0.
+    entropy_weight : float
+        Factor of the cross-entropy; the published value is 1. Dice makes a structure large wherever its
+        border is uncertain (a voxel of probability 0.4 adds more overlap than size), the cross-entropy makes
+        the probabilities true: more of it brings volumes nearer to the labels'.
 
     Notes
     -----
@@ -26,13 +30,14 @@ class DiceCrossEntropy(keras.losses.Loss):
     agreement; :mod:`bids_brainseg.core.agreement` is.
     """
 
-    def __init__(self, balance: float = 0.0, **kwargs):
+    def __init__(self, balance: float = 0.0, entropy_weight: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.balance = balance
+        self.entropy_weight = entropy_weight
 
     def get_config(self):
         """Return what rebuilds the loss."""
-        return super().get_config() | {'balance': self.balance}
+        return super().get_config() | {'balance': self.balance, 'entropy_weight': self.entropy_weight}
 
     def call(self, y_true, y_pred):
         """Return the loss of each scan.
@@ -60,4 +65,4 @@ class DiceCrossEntropy(keras.losses.Loss):
         chosen = ops.sum(truth * y_pred, -1)
         surprise = -ops.log(ops.clip(chosen, keras.config.epsilon(), 1.0))
         weights = ops.einsum('bijkc,bc->bijk', truth, weight)
-        return ops.mean(weights * surprise, space) - dice
+        return self.entropy_weight * ops.mean(weights * surprise, space) - dice

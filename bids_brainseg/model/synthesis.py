@@ -271,7 +271,7 @@ def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> dict[str, np.
     dict of str to (len(names),) float32 array
         ``mean``, ``spread`` of single voxels and ``variation`` from place to place, in the contrast's unit.
     """
-    count, tissues = len(names), list(contrast['means'])
+    count = len(names)
     air = names.index('air')
     variation = rng.normal(0, rng.uniform(*contrast['variation']), count)
     variation[air] = 0
@@ -295,8 +295,7 @@ def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> dict[str, np.
         mean += rng.normal(0, contrast['jitter'], count) * (prior[:, 0] != prior[air, 0])
         spread = rng.uniform(*contrast['texture'], count)
     shift = rng.uniform(*contrast['rim'])
-    for name in set(names).difference(tissues):
-        layer = priors()['layers'][name]
+    for name, layer in priors()['layers'].items():
         own, inner, other = (names.index(n) for n in (name, layer['of'], layer['next_to']))
         mean[own] = mean[inner] + shift * layer['share'] * (mean[other] - mean[inner])
         spread[own], variation[own] = spread[inner], variation[inner]

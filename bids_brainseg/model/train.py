@@ -48,7 +48,7 @@ class Recipe:
         Of Adam.
     schedule : {'constant', 'cosine'}
         'cosine' lets it fall to 1 % over all epochs.
-    balance : float
+    balance, entropy_weight : float
         Of :class:`~bids_brainseg.model.losses.DiceCrossEntropy`.
     average : float
         Decay of the running average of the weights, which is then what is validated and kept; 0: none.
@@ -67,6 +67,7 @@ class Recipe:
     learning_rate: float
     schedule: str
     balance: float
+    entropy_weight: float
     average: float
     seed: int
     workers: int
@@ -156,7 +157,7 @@ def fit(
         If the loss is no longer finite, or the checkpoint comes from other options.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    loss = DiceCrossEntropy(recipe.balance)
+    loss = DiceCrossEntropy(recipe.balance, recipe.entropy_weight)
     model.compile(optimizer=recipe.optimizer(), loss=loss)
     learner = source.learner(model, loss) if hasattr(source, 'learner') else model
     free = training_defaults()['may_change']

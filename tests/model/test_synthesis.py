@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
-from bids_brainseg.model.heads import Deformation, Head, priors, split_layers
+from bids_brainseg.model.heads import Deformation, Head, priors, split_layers, tissue_names
 from bids_brainseg.model.rendering import along_axes
 from bids_brainseg.model.synthesis import (
     Ranges,
@@ -151,7 +151,7 @@ def test_images_are_what_the_network_reads(head, grid):
 
 
 def test_contrasts_follow_the_modality():
-    names = list(priors()['tissues'])
+    names = tissue_names()
     rng = np.random.default_rng(0)
     draws = np.array(
         [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)['mean'] for _ in range(50)]
@@ -165,7 +165,7 @@ def test_contrasts_follow_the_modality():
 
 
 def test_layers_are_as_thick_as_they_should_be():
-    names = [*priors()['tissues'], *priors()['layers']]
+    names = tissue_names()
     codes = np.ones((20, 3, 3), np.uint8)  # white matter up to 10 mm, then cortex, 1 mm voxels
     codes[10:], codes[:2] = 2, 0
     tissue_of = np.array([names.index(name) for name in ('air', 'wm', 'gm')], np.uint8)
@@ -178,7 +178,7 @@ def test_layers_are_as_thick_as_they_should_be():
 
 
 def test_a_layer_lies_between_its_neighbours():
-    contrast, names = priors()['contrasts']['T1w'], [*priors()['tissues'], *priors()['layers']]
+    contrast, names = priors()['contrasts']['T1w'], tissue_names()
     shares = []
     for seed in range(20):
         mean = draw_contrast(np.random.default_rng(seed), contrast, names, free=seed % 2 == 0)['mean']

@@ -120,7 +120,7 @@ def networks(filters=4, **changes):
 def test_the_published_recipe_is_the_default():
     found = Recipe.from_defaults(steps_per_epoch=1)
     assert (found.epochs, found.patience, found.learning_rate) == (400, 100, 1e-3)
-    assert (found.schedule, found.average, found.balance) == ('constant', 0, 0)
+    assert (found.schedule, found.average, found.balance, found.entropy_weight) == ('constant', 0, 0, 1)
     assert isinstance(found.optimizer(), keras.optimizers.Adam)
     assert float(found.optimizer().learning_rate) == pytest.approx(1e-3)
 
