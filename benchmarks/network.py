@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seconds and memory of the network process for one scan, by the number of feature maps.
 
-    python benchmarks/network.py [--filters 16 32] [--samples 15] [--threads 2]
+    python benchmarks/network.py [--filters 16 32] [--samples 15] [--threads 2] [--device cpu]
 
 The weights are random, since time and memory do not depend on them. All else is as in a run: the process
 starts, loads, samples and writes.
@@ -40,11 +40,11 @@ def random_bundle(folder: Path, filters: int):
     return write_bundle(folder, **kept, architecture=architecture)
 
 
-def run(bundle, image: Path, out: Path, samples: int, threads: int) -> tuple[float, float, dict]:
+def run(bundle, image: Path, out: Path, args) -> tuple[float, float, dict]:
     """Return wall seconds, peak memory in GiB, and the seconds that the process reports."""
     command = [
         sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', image, '--bundle', bundle.path,
-        '--mc-samples', samples, '--threads', threads, '--device', 'cpu', '--out-dir', out,
+        '--mc-samples', args.samples, '--threads', args.threads, '--device', args.device, '--out-dir', out,
     ]  # fmt: skip
     began = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument('--filters', type=int, nargs='+', default=[16, 32])
     parser.add_argument('--samples', type=int, default=15)
     parser.add_argument('--threads', type=int, default=os.cpu_count())
+    parser.add_argument('--device', choices=['auto', 'cpu', 'gpu'], default='cpu')
     args = parser.parse_args()
     print(f'{"F":>3}{"wall s":>9}{"load s":>9}{"first s":>9}{"pass s":>9}{"peak GiB":>10}')
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,7 @@ def main() -> None:
             values = np.random.default_rng(0).uniform(0, 100, bundle.grid_shape).astype(np.float32)
             image = Path(folder) / 'prepared.nii'
             save_like(values, image_on_grid(values, bundle.grid_affine), image, np.float32)
-            wall, peak, s = run(bundle, image, Path(folder) / 'out', args.samples, args.threads)
+            wall, peak, s = run(bundle, image, Path(folder) / 'out', args)
             print(
                 f'{filters:3}{wall:9.1f}{s["load"]:9.1f}{s["first_pass"]:9.1f}{s["pass"]:9.2f}{peak:10.2f}',
                 flush=True,

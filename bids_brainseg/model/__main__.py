@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
-from bids_brainseg.errors import BrainsegError, ModelError
+from bids_brainseg.errors import BrainsegError
+
+from .backend import configure, find_device
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -113,26 +114,13 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     """Run a command; return the exit code."""
     args = get_parser().parse_args(argv)
-    _configure(args.device, args.threads)
+    configure(args.device, args.threads)
     try:
         args.run(args)
     except BrainsegError as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def _configure(device: str, threads: int) -> None:
-    # all of it is read when the backend is imported, which is why nothing above imports Keras
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
-    if device == 'cpu':
-        os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
-        os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-    if threads:
-        for name in ('OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS'):
-            os.environ[name] = str(threads)
-        os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
 
 
 def _predict(args) -> None:
@@ -145,7 +133,7 @@ def _predict(args) -> None:
     from .bundle import load_bundle
     from .predict import predict_samples
 
-    device = _device(args.device, keras)
+    device = find_device(args.device)
     begun = time.perf_counter()
     bundle = load_bundle(args.bundle)
     image = load_image(args.image)
@@ -191,7 +179,7 @@ def _train(args) -> None:
     from .unet import build_unet
     from .weights import load_weights, save_weights
 
-    device = _device(args.device, keras)
+    device = find_device(args.device)
     precision = set_precision(args.precision, device)
     keras.utils.set_random_seed(args.seed)
     architecture = {'filters': args.filters, 'depth': 4, 'classes': 28, 'dropout': args.dropout,
@@ -240,11 +228,9 @@ def _train(args) -> None:
 
 
 def _fit(args) -> None:
-    import keras
-
     from .plan import run
 
-    run(json.loads(args.plan.read_text()), args.work_dir, device=_device(args.device, keras))
+    run(json.loads(args.plan.read_text()), args.work_dir, device=find_device(args.device))
 
 
 def _pack(args) -> None:
@@ -285,26 +271,6 @@ def _pack(args) -> None:
         card=card,
     )
     print(bundle.path, card['dice']['held_out_label_maps']['average'])
-
-
-def _device(wanted: str, keras) -> str:
-    found = _gpus(keras) if wanted != 'cpu' else []
-    if wanted == 'gpu' and not found:
-        raise ModelError(
-            'no GPU is visible to the network (--device gpu); '
-            'install the gpu extra and check the driver, or use --device cpu'
-        )
-    return 'gpu' if found else 'cpu'
-
-
-def _gpus(keras) -> list[str]:
-    try:
-        return keras.distribution.list_devices('gpu')
-    except RuntimeError:  # JAX where there is none
-        return []
-    except AttributeError:  # Keras keeps no list for torch, but puts tensors on a GPU if there is one
-        device = str(keras.ops.ones(1).device)
-        return [] if device.startswith('cpu') else [device]
 
 
 if __name__ == '__main__':

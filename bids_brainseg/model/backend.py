@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Keras computes with: environment of the backend, and the kind of device that it finds."""
+
+from __future__ import annotations
+
+import os
+
+from bids_brainseg.errors import ModelError
+
+
+def configure(device: str, threads: int = 0) -> None:
+    """Set the environment that the backend reads; to be called before NumPy and Keras are imported.
+
+    Parameters
+    ----------
+    device : {'auto', 'cpu', 'gpu'}
+        'cpu' hides every GPU.
+    threads : int
+        0: as many as there are cores.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
+    # the threads of NumPy's matrix products would wait for work on the cores that the network needs: with them a
+    # training step takes a sixth longer
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+    if device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+        os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+    if threads:
+        for name in ('OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS'):
+            os.environ[name] = str(threads)
+        os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
+
+
+def find_device(wanted: str) -> str:
+    """Return the kind of device that the network runs on, 'cpu' or 'gpu'.
+
+    Parameters
+    ----------
+    wanted : {'auto', 'cpu', 'gpu'}
+
+    Raises
+    ------
+    ModelError
+        If a GPU is wanted and none is visible.
+    """
+    found = _gpus() if wanted != 'cpu' else []
+    if wanted == 'gpu' and not found:
+        raise ModelError(
+            'no GPU is visible to the network (--device gpu); '
+            'install the gpu extra and check the driver, or use --device cpu'
+        )
+    return 'gpu' if found else 'cpu'
+
+
+def _gpus() -> list[str]:
+    import keras
+
+    try:
+        return keras.distribution.list_devices('gpu')
+    except RuntimeError:  # JAX where there is none
+        return []
+    except AttributeError:  # Keras keeps no list for torch, but puts tensors on a GPU if there is one
+        device = str(keras.ops.ones(1).device)
+        return [] if device.startswith('cpu') else [device]
