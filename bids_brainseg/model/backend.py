@@ -20,8 +20,8 @@ def configure(device: str, threads: int = 0) -> None:
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
-    # the threads of NumPy's matrix products would wait for work on the cores that the network needs: with them a
-    # training step takes a sixth longer
+    # threads of NumPy's matrix products would wait for work on the cores that the network needs, and a
+    # training step take a sixth longer
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     if device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
