@@ -16,6 +16,7 @@ import numpy as np
 
 from bids_brainseg import __version__
 from bids_brainseg.core.agreement import dice, dice_average
+from bids_brainseg.core.statistics import pearson
 from bids_brainseg.core.volumes import mc_statistics, mean_cv
 from bids_brainseg.data import label_table, training_defaults
 from bids_brainseg.errors import ModelError
@@ -220,17 +221,19 @@ def score_bundle(bundle: Bundle, validation: Sequence, mc_samples: int | None, s
 def _correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | str:
     found = np.array([averages, spread])
     found = found[:, np.isfinite(found).all(0)]
-    if found.shape[1] < LEAST_FOR_CORRELATION:
+    r, low, high, count = pearson(*found)
+    if count < LEAST_FOR_CORRELATION:
         return (
-            f'n/a: {found.shape[1]} held-out scans with a CV, {LEAST_FOR_CORRELATION} are needed; '
+            f'n/a: {count} held-out scans with a CV, {LEAST_FOR_CORRELATION} are needed; '
             'the evaluate level measures it on more'
         )
-    if not found.std(1).all():
+    if np.isnan(r):
         return 'n/a: all held-out scans have the same mean Dice or CV'
     return {
-        'what': 'Pearson correlation of mean Dice and mean CV over the held-out scans',
-        'pearson_r': round(float(np.corrcoef(found)[0, 1]), 3),
-        'scans': int(found.shape[1]),
+        'what': 'Pearson correlation of mean Dice and mean CV over the held-out scans, with its 95 % interval',
+        'pearson_r': round(r, 3),
+        'interval': [round(low, 3), round(high, 3)],
+        'scans': count,
         'cv_percent': [round(float(x), 3) for x in found[1]],
         'mean_dice': [round(float(x), 4) for x in found[0]],
     }

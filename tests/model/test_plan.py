@@ -92,6 +92,8 @@ def test_the_correlation_of_cv_and_dice_needs_scans():
     assert module._correlation([0.8, 0.7], [1, 2]).startswith('n/a: 2 held-out scans')
     found = module._correlation([0.9, 0.8, 0.7, 0.6, np.nan], [1, 2, 3, 4, 9])
     assert (found['pearson_r'], found['scans']) == (-1.0, 4)
+    low, high = module._correlation([0.9, 0.7, 0.8, 0.6], [1, 2, 3, 4])['interval']
+    assert -1 < low < -0.8 < high < 1
     assert module._correlation([0.9] * 5, [1, 2, 3, 4, 5]).startswith('n/a: all')
 
 
