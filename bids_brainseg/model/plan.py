@@ -230,7 +230,7 @@ def _correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | s
     if np.isnan(r):
         return 'n/a: all held-out scans have the same mean Dice or CV'
     return {
-        'what': 'Pearson correlation of mean Dice and mean CV over the held-out scans, with its 95 % interval',
+        'what': 'Pearson correlation of mean Dice and mean CV over held-out scans, with its 95 % interval',
         'pearson_r': round(r, 3),
         'interval': [round(low, 3), round(high, 3)],
         'scans': count,
