@@ -15,7 +15,7 @@ import pytest
 
 from bids_brainseg.errors import ModelError
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.model.backend import find_device
+from bids_brainseg.model.backend import configure, find_device
 from bids_brainseg.model.bundle import load_bundle
 
 OTHERS = [name for name in ('jax', 'torch') if find_spec(name)]
@@ -77,6 +77,19 @@ def test_every_backend_says_whether_there_is_a_gpu(monkeypatch, found, expected)
     if expected == 'cpu':
         with pytest.raises(ModelError, match='no GPU is visible'):
             find_device('gpu')
+
+
+def test_the_environment_hides_gpus_and_leaves_the_cores_to_the_network(monkeypatch):
+    monkeypatch.setattr(os, 'environ', {'KERAS_BACKEND': 'jax', 'OPENBLAS_NUM_THREADS': '3'})
+    configure('cpu', 2)
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == '-1'
+    assert os.environ['OMP_NUM_THREADS'] == os.environ['TF_NUM_INTRAOP_THREADS'] == '2'
+    # what the user has set stays
+    assert (os.environ['KERAS_BACKEND'], os.environ['OPENBLAS_NUM_THREADS']) == ('jax', '3')
+    monkeypatch.setattr(os, 'environ', {})
+    configure('auto')
+    assert (os.environ['KERAS_BACKEND'], os.environ['OPENBLAS_NUM_THREADS']) == ('tensorflow', '1')
+    assert not {'CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS'} & set(os.environ)
 
 
 @pytest.mark.skipif(not OTHERS, reason='neither JAX nor torch is installed beside TensorFlow')
