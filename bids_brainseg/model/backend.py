@@ -21,7 +21,7 @@ def configure(device: str, threads: int = 0) -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
     # threads of NumPy's matrix products would wait for work on the cores that the network needs, and a
-    # training step take a sixth longer
+    # training step take a fifth longer
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     if device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
