@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bids_brainseg.bids.outputs import list_outputs
-from bids_brainseg.cli.outcome import reason_of
 from bids_brainseg.cli.run import main as brainseg
 from bids_brainseg.core import corruption
 from bids_brainseg.core.geometry import resample, voxel_sizes
 from bids_brainseg.imaging import image_on_grid, load_image, save_like
+from bids_brainseg.levels.outcome import reason_of
+from bids_brainseg.results.scans import list_outputs
 
 Spoiler = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 

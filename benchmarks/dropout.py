@@ -3,7 +3,7 @@
 
     python benchmarks/dropout.py PREPARED BUNDLE [--samples N] [--pairs N]
 
-PREPARED is the folder that ``python -m bids_brainseg.model prepare`` made, BUNDLE a model bundle. Scans are
+PREPARED is the folder that ``python -m bids_brainseg.process prepare`` made, BUNDLE a model bundle. Scans are
 drawn from the held-out heads; for every kind and rate of dropout the table gives D_A of the mean softmax, the
 mean D_A of single passes, and the mean CV of the volumes.
 """
@@ -17,10 +17,10 @@ import numpy as np
 
 from bids_brainseg.core.agreement import dice, dice_average
 from bids_brainseg.core.volumes import mc_statistics, mean_cv
-from bids_brainseg.model.build import defaults, held_out_pairs, load_heads
-from bids_brainseg.model.bundle import load_bundle
-from bids_brainseg.model.unet import build_unet
-from bids_brainseg.model.weights import load_weights
+from bids_brainseg.network.bundle import load_bundle
+from bids_brainseg.network.unet import build_unet
+from bids_brainseg.network.weights import load_weights
+from bids_brainseg.training.build import defaults, held_out_pairs, load_heads
 
 KINDS = (('none', 0.0), ('element', 0.2), ('element', 0.05), ('channel', 0.2), ('channel', 0.05))
 

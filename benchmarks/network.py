@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.model.bundle import MASK, REFERENCE, WEIGHTS, find_bundle, load_bundle, write_bundle
-from bids_brainseg.model.unet import build_unet
-from bids_brainseg.model.weights import save_weights
+from bids_brainseg.network.bundle import MASK, REFERENCE, WEIGHTS, find_bundle, load_bundle, write_bundle
+from bids_brainseg.network.unet import build_unet
+from bids_brainseg.network.weights import save_weights
 
 
 def random_bundle(folder: Path, filters: int):
@@ -43,7 +43,7 @@ def random_bundle(folder: Path, filters: int):
 def run(bundle, image: Path, out: Path, args) -> tuple[float, float, dict]:
     """Return wall seconds, peak memory in GiB, and the seconds that the process reports."""
     command = [
-        sys.executable, '-m', 'bids_brainseg.model', 'predict', '--image', image, '--bundle', bundle.path,
+        sys.executable, '-m', 'bids_brainseg.process', 'predict', '--image', image, '--bundle', bundle.path,
         '--mc-samples', args.samples, '--threads', args.threads, '--device', args.device, '--out-dir', out,
     ]  # fmt: skip
     began = time.perf_counter()

@@ -27,7 +27,7 @@ from bids_brainseg import registration
 from bids_brainseg.bids.query import find_images
 from bids_brainseg.core.geometry import invert
 from bids_brainseg.imaging import load_image
-from bids_brainseg.model.bundle import find_bundle, load_bundle
+from bids_brainseg.network.bundle import find_bundle, load_bundle
 from bids_brainseg.registration.search import similarity
 
 

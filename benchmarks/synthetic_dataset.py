@@ -3,7 +3,7 @@
 
     python benchmarks/synthetic_dataset.py PREPARED OUT [--modalities T1w ...] [--clean 2] [--usual 2]
 
-PREPARED is the folder that ``python -m bids_brainseg.model prepare`` made; its heads of the role ``validate``
+PREPARED is the folder that ``python -m bids_brainseg.process prepare`` made; its heads of role ``validate``
 are used. OUT/bids gets, for each head and modality, ``--clean`` scans of full resolution (about 1 mm, no
 thick slices, as the 1 mm score wants them) and ``--usual`` ones as training draws them (thick slices, noise,
 bias). Their voxels are of ``--spacing`` mm, their headers are turned and shifted at random, and CT is in
@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainseg.bids.derivatives import output_path
-from bids_brainseg.bids.records import record_from_path
+from bids_brainseg.bids.paths import output_path
 from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.model.build import HELD_OUT, grid_affine
-from bids_brainseg.model.heads import Head, priors
-from bids_brainseg.model.synthesis import Synthesizer
+from bids_brainseg.records import record_from_path
+from bids_brainseg.synthesis.generator import Synthesizer
+from bids_brainseg.synthesis.label_map import Head, priors
+from bids_brainseg.training.build import HELD_OUT, grid_affine
 
 FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
 CENTRE = (0.0, -10.0, -4.0)

@@ -4,7 +4,7 @@
     python benchmarks/training.py PREPARED [--filters 16 32] [--spacing 1.4] [--window 96 96 80]
                                   [--batch-size 1] [--precision auto] [--sample-on auto] [--peak TFLOPS]
 
-PREPARED is the folder that ``python -m bids_brainseg.model prepare`` made. Every number of feature maps has
+PREPARED is the folder that ``python -m bids_brainseg.process prepare`` made. Every number of feature maps has
 a process of its own, with the network, loss and optimizer of the train level and random weights.
 ``KERAS_BACKEND`` chooses the backend. A step is what the training waits for: drawing on the host goes on
 beside it, in one thread. Memory is the peak of the process, and on a GPU that of the device. The work of a
@@ -23,7 +23,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from bids_brainseg.model.backend import configure, find_device
+from bids_brainseg.network.backend import configure, find_device
 
 SPACE = 1.4 * 112, 1.4 * 144, 1.4 * 128  # mm, the field of view of the packaged bundles
 MULTIPLE = 16  # of the sides of the grid
@@ -80,13 +80,13 @@ def measure(args, filters: int) -> dict:
     import keras
     import numpy as np
 
-    from bids_brainseg.model.build import load_heads, synthesizer
-    from bids_brainseg.model.bundle import MASK
-    from bids_brainseg.model.device import DeviceSource, sampled_on
-    from bids_brainseg.model.losses import DiceCrossEntropy
-    from bids_brainseg.model.synthesis import Ranges
-    from bids_brainseg.model.train import Recipe, set_precision, stream
-    from bids_brainseg.model.unet import build_unet
+    from bids_brainseg.network.bundle import MASK
+    from bids_brainseg.network.losses import DiceCrossEntropy
+    from bids_brainseg.network.unet import build_unet
+    from bids_brainseg.synthesis.device import DeviceSource, sampled_on
+    from bids_brainseg.synthesis.generator import Ranges
+    from bids_brainseg.training.build import load_heads, synthesizer
+    from bids_brainseg.training.loop import Recipe, set_precision, stream
 
     device = find_device(args.device)
     precision = set_precision(args.precision, device)

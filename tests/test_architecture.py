@@ -29,29 +29,43 @@ def room(third_party: str = '', rooms: str = '') -> Room:
 
 
 # The key is the first name below the package ('' is bids_brainseg/__init__.py itself). An entry such as
-# `model.bundle` opens that one module (JSON and hashes, no Keras), not the room around it.
+# `network.bundle` opens that one module (JSON and hashes, no Keras), not the room around it.
 TABLE = {
     '': room(),
     '__main__': room(rooms='cli'),
     'errors': room(),
     'settings': room(rooms='errors data'),
+    'records': room(rooms='bids.names errors'),
+    'files': room(rooms='errors'),
     'data': room(rooms='errors'),
-    'core': room('numpy scipy'),
-    'imaging': room('numpy nibabel', 'core errors'),
-    'transforms': room('numpy nitransforms', 'core errors'),
-    'registration': room('numpy scipy itk', 'transforms core data errors'),
-    'model': room('numpy scipy keras safetensors', 'core imaging data errors'),
-    'bids': room('bids pandas', 'data errors'),
-    'reports': room(
-        'numpy matplotlib contourpy PIL nilearn nireports pandas jinja2 yaml plotly itables',
-        'core imaging bids data errors',
+    'core': room('numpy scipy', 'records'),
+    'imaging': room('numpy nibabel', 'core records errors files'),
+    'registration': room('numpy scipy itk nitransforms', 'core imaging records data errors'),
+    'network': room('numpy keras safetensors', 'core imaging records files data errors'),
+    'synthesis': room('numpy scipy keras', 'core imaging network records files data errors'),
+    'training': room(
+        'numpy scipy keras safetensors', 'core imaging network synthesis records files data errors'
+    ),
+    'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
+    'bids': room('bids pandas', 'imaging records files data errors'),
+    'results': room('numpy pandas', 'core imaging bids records files data errors'),
+    'figures': room(
+        'numpy matplotlib contourpy PIL nilearn plotly', 'core imaging results bids records files data errors'
+    ),
+    'pages': room(
+        'numpy matplotlib nireports pandas jinja2 yaml plotly itables',
+        'core imaging figures bids results records files data errors',
     ),
     'interfaces': room(
         'numpy pandas nibabel nipype niworkflows',
-        'core imaging registration transforms model.bundle bids reports data errors',
+        'core imaging registration network.bundle bids results figures records files data errors',
     ),
-    'workflows': room('nipype niworkflows', 'interfaces settings model.bundle'),
-    'cli': room('nipype yaml', 'settings workflows bids reports model.bundle data errors'),
+    'workflows': room('nipype niworkflows', 'interfaces settings network.bundle records'),
+    'levels': room(
+        'nipype yaml',
+        'settings workflows bids results figures pages network.bundle core records files data errors',
+    ),
+    'cli': room('yaml', 'settings levels bids data errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging'),
 }
 
@@ -126,10 +140,10 @@ def test_every_module_has_a_room():
         ('bids_brainseg/core/a.py', 'import numpy\ndef f():\n    import nibabel\n', ':3 imports nibabel'),
         ('bids_brainseg/core/a.py', 'from .. import imaging\n', ':1 imports bids_brainseg.imaging'),
         ('bids_brainseg/core/a.py', 'from ..imaging import load\n', ':1 imports bids_brainseg.imaging'),
-        ('bids_brainseg/model/a.py', 'from tensorflow import nn\n', ':1 imports tensorflow'),
+        ('bids_brainseg/network/a.py', 'from tensorflow import nn\n', ':1 imports tensorflow'),
         ('bids_brainseg/cli/a.py', 'from importlib import *\nimport_module("keras")', ':2 imports keras'),
-        ('bids_brainseg/cli/a.py', 'from ..model import unet\n', ':1 imports bids_brainseg.model.unet'),
-        ('bids_brainseg/cli/a.py', 'from ..model import bundle\n', None),
+        ('bids_brainseg/cli/a.py', 'from ..network import unet\n', ':1 imports bids_brainseg.network.unet'),
+        ('bids_brainseg/levels/a.py', 'from ..network import bundle\n', None),
         ('workflows/a.py', 'import numpy\n', ':1 imports numpy'),
         ('workflows/a.py', 'from ..core import volumes\n', ':1 imports bids_brainseg.core'),
         ('workflows/a.py', 'from ..interfaces.images import Check\n', None),
@@ -137,7 +151,7 @@ def test_every_module_has_a_room():
     ],
 )
 def test_the_checker_finds_what_it_should(tmp_path, where, source, found):
-    for name in ('imaging', 'model/unet', 'model/bundle', 'core/__init__', 'model/__init__'):
+    for name in ('imaging', 'network/unet', 'network/bundle', 'core/__init__', 'network/__init__'):
         path = tmp_path / PACKAGE / f'{name}.py'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -163,7 +177,7 @@ def test_setup_cfg_lists_what_is_imported():
 
 def test_only_the_model_process_loads_keras():
     """What the command imports to build and run a graph loads neither Keras nor a backend."""
-    rooms = {'workflows', 'cli', 'interfaces', 'reports'}
+    rooms = {'workflows', 'cli', 'levels', 'interfaces', 'results', 'figures', 'pages'}
     names = [name for name in modules() if rooms & set(name.split('.')[1:2])]
     code = (
         f'import importlib, sys; [importlib.import_module(n) for n in {names!r}]; '

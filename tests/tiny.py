@@ -27,10 +27,10 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
     import keras
 
     from bids_brainseg.imaging import image_on_grid, save_like
-    from bids_brainseg.model.build import defaults, grid_affine
-    from bids_brainseg.model.bundle import write_bundle
-    from bids_brainseg.model.unet import build_unet
-    from bids_brainseg.model.weights import save_weights
+    from bids_brainseg.network.bundle import write_bundle
+    from bids_brainseg.network.unet import build_unet
+    from bids_brainseg.network.weights import save_weights
+    from bids_brainseg.training.build import defaults, grid_affine
 
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
@@ -81,7 +81,7 @@ def make_label_map(path: Path, shift: float = 0) -> Path:
     """Write a skull full of fluid, in it a ball for every structure; `shift` mm to the right."""
     import nibabel as nib
 
-    from bids_brainseg.model.reference import MNI_CENTRES
+    from bids_brainseg.synthesis.common_space import MNI_CENTRES
 
     labels = np.zeros((56, 64, 56), np.int16)
     labels[4:52, 4:60, 4:52] = 515

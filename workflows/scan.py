@@ -9,10 +9,10 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from ..interfaces.corrupt import Spoil
 from ..interfaces.images import CheckImage
-from ..interfaces.measure import Measure
+from ..interfaces.measures import Measure
 from ..interfaces.segment import Segment
-from ..interfaces.spoil import Spoil
 from .agreement import init_agreement_wf
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
@@ -62,7 +62,7 @@ def init_scan_wf(
     labels : ReferenceLabels, optional
         Compare the segmentation with them.
     spoil : mapping, optional
-        Inputs of :class:`bids_brainseg.interfaces.spoil.Spoil`: spoil the scan on purpose once it is checked.
+        Inputs of :class:`bids_brainseg.interfaces.corrupt.Spoil`: applied to the checked scan.
 
     Inputs
     ------

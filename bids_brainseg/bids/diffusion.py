@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..records import ImageRecord
 from .inheritance import Sidecars
-from .records import ImageRecord
 
 ONLY_B0 = 'only b = 0: there is no diffusion-weighted volume'
 # Where people write what a diffusion image is, beside its suffix.

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..data import modalities
 from ..errors import InputError
+from ..records import ImageRecord
 from .class_tables import AUTO, ClassTable, class_table
-from .derivatives import scan_label
 from .names import EXTENSIONS, split_name
-from .records import ImageRecord
+from .paths import scan_label
 from .sidecars import output_rules
-from .training import find_segmentation
+from .training_cases import find_segmentation
 
 #: Values of ``space`` that name the scanner's own space.
 OWN_SPACES = ('orig', 'individual', 'scanner', 'native')

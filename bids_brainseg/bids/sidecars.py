@@ -10,7 +10,7 @@ from functools import cache
 
 from .. import __version__
 from ..data import label_table, label_table_hash, resource
-from .records import ImageRecord
+from ..records import ImageRecord
 
 COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
 
@@ -100,7 +100,7 @@ def sidecar(
     Returns
     -------
     dict
-        For :func:`bids_brainseg.bids.files.write_json`.
+        For :func:`bids_brainseg.files.write_json`.
     """
     rules = output_rules()
     content: dict = {

@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import geometry
-from .corruption import (
-    add_bias,
-    add_ghosts,
-    add_noise,
-    blank_slices,
-    crop_field_of_view,
-    rotate_motion,
-)
+from .corruption import add_bias, add_ghosts, add_noise, blank_slices, crop_field_of_view, rotate_motion
 
 #: Hounsfield units of noise at severity 1, and of air.
 CT_NOISE, AIR_HU = 60.0, -1000.0

@@ -10,15 +10,15 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..bids.evaluation import agreement_document, agreement_table
-from ..bids.files import write_json, write_tsv
 from ..core.agreement import compare
 from ..core.labels import freesurfer_classes, to_classes
 from ..core.resampling import resample_labels_nearest
 from ..data import freesurfer_rules
 from ..errors import InputError
+from ..figures.comparison import comparison_figure
+from ..files import write_json, write_tsv
 from ..imaging import load_image, save_like
-from ..reports.comparison import comparison_figure
+from ..results.reference_pairs import agreement_document, agreement_table
 from .images import read_array
 
 

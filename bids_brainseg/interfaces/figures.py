@@ -10,9 +10,9 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
 
 from ..core.geometry import resample
+from ..figures.slices import alignment_figure, contours_figure, uncertainty_figure
+from ..figures.viewer import viewer_figure
 from ..imaging import load_grid, load_image
-from ..reports.figures import alignment_figure, contours_figure, uncertainty_figure
-from ..reports.viewer import viewer_figure
 from .images import read_array
 
 

@@ -3,7 +3,7 @@
 
 They are not a subclass of niworkflows' ``DerivativesDataSink``: that one builds names with its own pybids
 configuration, which knows no CT and no ``morph``, and drops or refuses entities it does not know. The names
-here come from :mod:`bids_brainseg.bids.derivatives` and keep every entity of the scan, and a file appears in
+here come from :mod:`bids_brainseg.bids.paths` and keep every entity of the scan, and a file appears in
 one move.
 """
 
@@ -25,16 +25,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..bids.derivatives import (
-    Provenance,
-    figure_path,
-    morph_dictionary,
-    output_path,
-    sidecar,
-    write_json,
-    xfm_path,
-    xfm_sidecar,
-)
+from ..bids.paths import figure_path, output_path, xfm_path
+from ..bids.sidecars import Provenance, morph_dictionary, sidecar, xfm_sidecar
+from ..files import write_json
 
 
 def put(source: str, target: Path) -> Path:

@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 from ..core.geometry import invert
 from ..imaging import load_grid, load_image
 from ..registration import register_affine
-from ..transforms import save_itk_affine, save_lta
+from ..registration.transforms import save_itk_affine, save_lta
 from .images import read_matrix
 
 

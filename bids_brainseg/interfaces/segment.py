@@ -49,7 +49,7 @@ class _SegmentOutputSpec(TraitedSpec):
 class Segment(CommandLine):
     """Run the network on one prepared scan."""
 
-    _cmd = f'{shlex.quote(sys.executable)} -m bids_brainseg.model predict'
+    _cmd = f'{shlex.quote(sys.executable)} -m bids_brainseg.process predict'
     input_spec = _SegmentInputSpec
     output_spec = _SegmentOutputSpec
 

@@ -16,14 +16,14 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..bids.derivatives import bids_uri, write_json
-from ..bids.sidecars import output_rules
-from ..bids.training import pair_paths
+from ..bids.sidecars import bids_uri, output_rules
+from ..bids.training_cases import pair_paths
 from ..core.geometry import invert, resample
 from ..core.labels import freesurfer_classes
 from ..core.resampling import resample_labels_majority
 from ..data import freesurfer_rules
 from ..errors import InputError
+from ..files import write_json
 from ..imaging import image_on_grid, load_image, save_like
 from ..registration import label_agreement, register_rigid
 from .images import GRID_SHAPE, read_array, read_matrix

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..core import geometry
 from ..errors import RegistrationError
-from ..transforms import about_centre
+from .transforms import about_centre
 from .volumes import dilate, regrid, regrid_mask, regrid_with_field, working_grid
 
 

@@ -5,8 +5,8 @@ import gzip
 
 import pytest
 
-from bids_brainseg.bids import find_images
 from bids_brainseg.bids.diffusion import choose_volumes, count_volumes, has_word, read_bval
+from bids_brainseg.bids.query import find_images
 
 RULE = {'b_range': [700, 1300], 'b0_below': 50}
 SERIES = (4, 4, 4, 5)

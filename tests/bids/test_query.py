@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from bids_brainseg.bids import find_images
+from bids_brainseg.bids.query import find_images
 from bids_brainseg.errors import BidsError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainseg.cli.command import parse
+from bids_brainseg.cli.options import parse
 from bids_brainseg.cli.parser import LEVELS, get_parser
 from bids_brainseg.cli.run import main
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.calibration import (
-    area,
-    calibrate,
-    conservative_threshold,
-    roc,
-    youden_threshold,
-)
+from bids_brainseg.core.calibration import area, calibrate, conservative_threshold, roc, youden_threshold
 
 CV = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 BAD = [False, False, True, False, True, True]

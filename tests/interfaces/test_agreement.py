@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from bids_brainseg.bids.class_tables import ClassTable, brainseg_table
-from bids_brainseg.bids.records import record_from_path
 from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
 from bids_brainseg.interfaces.agreement import Agree, CarryLabels, ComparisonFigure
-from bids_brainseg.interfaces.spoil import Spoil
+from bids_brainseg.interfaces.corrupt import Spoil
+from bids_brainseg.records import record_from_path
 
 RECORD = record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w')
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainseg.bids.derivatives import Provenance
-from bids_brainseg.bids.records import record_from_path
+from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.interfaces import outputs as module
 from bids_brainseg.interfaces.outputs import DerivativeSink, FigureSink, TransformSink, put
+from bids_brainseg.records import record_from_path
 
 RECORD = record_from_path(Path('/d/sub-01/ses-b/ct/sub-01_ses-b_acq-thin_run-02_ct.nii.gz'), 'ct')
 

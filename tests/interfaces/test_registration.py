@@ -12,7 +12,7 @@ from nitransforms.linear import load as load_linear
 from bids_brainseg.interfaces import registration as module
 from bids_brainseg.interfaces.registration import Coregister, WriteTransforms
 from bids_brainseg.registration import Registration
-from bids_brainseg.transforms import load_itk_affine
+from bids_brainseg.registration.transforms import load_itk_affine
 
 MATRIX = np.array([[1.1, 0.1, 0, 3], [0, 0.9, 0.2, -4], [0, 0, 1, 5], [0, 0, 0, 1]])
 

@@ -10,7 +10,7 @@ import pytest
 
 from bids_brainseg.errors import ModelError
 from bids_brainseg.interfaces.segment import Segment, explain
-from bids_brainseg.model.__main__ import get_parser
+from bids_brainseg.process import get_parser
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def segment(make_nifti, **values):
 def test_the_process_understands_its_command_line(make_nifti):
     node = segment(make_nifti, mc_samples=0, random_seed=3, device='cpu', num_threads=2, use_gpu=True)
     python, dash_m, module, *words = shlex.split(node.cmdline)
-    assert (python, dash_m, module) == (sys.executable, '-m', 'bids_brainseg.model')
+    assert (python, dash_m, module) == (sys.executable, '-m', 'bids_brainseg.process')
     found = get_parser().parse_args(words)
     assert found.image.name == 'a b.nii'
     assert (found.mc_samples, found.seed, found.device, found.threads) == (0, 3, 'cpu', 2)
@@ -63,7 +63,7 @@ def test_a_tiny_network_answers(tiny_bundle, make_nifti):
 
     import numpy as np
 
-    from bids_brainseg.model.bundle import load_bundle
+    from bids_brainseg.network.bundle import load_bundle
 
     bundle = load_bundle(tiny_bundle)
     noise = np.random.default_rng(0).uniform(0, 100, bundle.grid_shape).astype(np.float32)

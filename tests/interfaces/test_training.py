@@ -9,12 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_brainseg.bids.records import record_from_path
-from bids_brainseg.bids.training import pair_paths
+from bids_brainseg.bids.training_cases import pair_paths
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
 from bids_brainseg.interfaces import training as module
 from bids_brainseg.interfaces.training import Align, CarryLabels, FreeSurferClasses, LabelAgreement, PairSink
+from bids_brainseg.records import record_from_path
 from bids_brainseg.registration import Registration
 
 

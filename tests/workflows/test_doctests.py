@@ -8,7 +8,7 @@ import importlib
 
 import pytest
 
-MODULES = {'base': 3, 'examples': 2, 'execution': 1, 'preprocessing': 2, 'scan': 2}
+MODULES = {'base': 3, 'examples': 2, 'preprocessing': 2, 'scan': 2}
 
 
 @pytest.mark.parametrize(('name', 'least'), MODULES.items())

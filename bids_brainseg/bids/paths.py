@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the outputs, and the files that describe the whole output dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+from .. import __version__
+from ..data import modalities
+from ..errors import BidsError
+from ..files import write_json, write_text
+from ..records import ImageRecord
+from .colors import color_tables
+from .sidecars import (
+    output_rules,
+)
+
+NAME = 'bids_brainseg'
+BIDS_VERSION = '1.10.0'
+# Where a container image writes its own name, so that derivatives can say what made them.
+CONTAINER_VARIABLE = 'BIDS_BRAINSEG_CONTAINER'
+
+
+def scan_label(record: ImageRecord) -> str:
+    """Return what tells the scans of one session apart in output names: the suffix, as a rule.
+
+    Entities that output names need for themselves (``space``, ``desc`` ...) are kept in it:
+    ``sub-01_desc-defaced_T1w`` gives ``defacedT1w``.
+    """
+    own = [record.entities[key] for key in output_rules()['folded_into_desc'] if key in record.entities]
+    if not own:
+        return record.suffix
+    return ''.join([own[0], *(word[:1].upper() + word[1:] for word in (*own[1:], record.suffix))])
+
+
+def output_path(
+    record: ImageRecord,
+    output_dir: Path,
+    *,
+    suffix: str,
+    extension: str,
+    folder: str | None = None,
+    **entities: str | None,
+) -> Path:
+    """Return the path of one output of a scan. Nothing is written.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan; all its entities are kept.
+    output_dir : Path
+        Root of the derivatives.
+    suffix, extension : str
+        ``'dseg'``, ``'.nii.gz'``. Usual entities of a suffix come by themselves (``space-orig`` ...).
+    folder : str, optional
+        Below the session; the data type of the modality if None.
+    **entities : str or None
+        More entities by their key (``**{'from': 'T1w'}``); None takes one away.
+
+    Returns
+    -------
+    Path
+        ``sub-01/anat/sub-01_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz`` below ``output_dir``.
+    """
+    rules = output_rules()
+    label = scan_label(record)
+    source = {key: value for key, value in record.entities.items() if key not in rules['folded_into_desc']}
+    usual = {key: text.format(scan=label) for key, text in rules['names'].get(suffix, {}).items()}
+    merged = {**source, **usual, **entities}
+    order = rules['entity_order']
+    known = sorted((key for key in merged if key in order), key=order.index)
+    unknown = [key for key in merged if key not in order]
+    pairs = [f'{key}-{merged[key]}' for key in (*known, *unknown) if merged[key] is not None]
+    parts = [f'sub-{record.subject}']
+    parts += [f'ses-{record.session}'] if record.session is not None else []
+    parts += [folder or modalities()[record.modality]['datatype']]
+    return Path(output_dir, *parts, '_'.join([*pairs, suffix]) + extension)
+
+
+def xfm_path(
+    record: ImageRecord, output_dir: Path, *, reference: str, inverse: bool = False, extension: str = '.txt'
+) -> Path:
+    """Return the path of the affine that moves the scan to the reference, or (inverse) the other way."""
+    ends = (reference, scan_label(record)) if inverse else (scan_label(record), reference)
+    return output_path(
+        record, output_dir, suffix='xfm', extension=extension, **dict(zip(('from', 'to'), ends, strict=True))
+    )
+
+
+def figure_path(record: ImageRecord, output_dir: Path, *, kind: str, extension: str = '.svg') -> Path:
+    """Return the path of a figure: ``sub-01/figures/sub-01_ses-1_desc-alignment_T1w.svg``."""
+    path = output_path(record, output_dir, suffix=scan_label(record), extension=extension, desc=kind)
+    return Path(output_dir) / f'sub-{record.subject}' / 'figures' / path.name
+
+
+def write_dataset_files(
+    output_dir: Path,
+    bids_dir: Path,
+    *,
+    links: Mapping[str, Path] | None = None,
+    container: str | None = None,
+) -> list[Path]:
+    """Write the description of the derivatives, ``.bidsignore`` and the colour table.
+
+    Every job writes the same bytes, and a file appears whole.
+
+    Parameters
+    ----------
+    output_dir, bids_dir : Path
+        Roots of the derivatives and of the dataset they come from.
+    links : mapping of str to Path, optional
+        Further source datasets by name.
+    container : str, optional
+        Name of the container image; the environment variable ``BIDS_BRAINSEG_CONTAINER`` if None.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2 if the folder holds a dataset that something else made.
+    """
+    output_dir, bids_dir = Path(output_dir), Path(bids_dir)
+    refuse_foreign(output_dir)
+    container = container or os.environ.get(CONTAINER_VARIABLE)
+    colors = {'Description': 'Classes of the dseg images', **output_rules()['lut_columns']}
+    return [
+        write_json(
+            _description(output_dir, bids_dir, dict(links or {}), container),
+            output_dir / 'dataset_description.json',
+        ),
+        write_text('\n'.join(output_rules()['bidsignore']) + '\n', output_dir / '.bidsignore'),
+        *(write_text(text, output_dir / name) for name, text in color_tables().items()),
+        write_json(colors, output_dir / 'desc-brainseg_dseg.json'),
+    ]
+
+
+def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], container: str | None) -> dict:
+    described = bids_dir / 'dataset_description.json'  # label maps to train on need not be a dataset
+    raw = json.loads(described.read_text(encoding='utf-8-sig')) if described.is_file() else {}
+    made_by = {'Name': NAME, 'Version': __version__}
+    if url := _code_url():
+        made_by['CodeURL'] = url
+    if container:
+        kind = 'apptainer' if Path('/.singularity.d').exists() else 'docker'
+        made_by['Container'] = {'Type': kind, 'Tag': container}
+    source = {'URL': bids_dir.resolve().as_uri()}
+    if raw.get('DatasetDOI'):
+        source['DOI'] = raw['DatasetDOI']
+    return {
+        'Name': f'{NAME}: segmentation of {raw.get("Name") or bids_dir.resolve().name}',
+        'BIDSVersion': BIDS_VERSION,
+        'DatasetType': 'derivative',
+        'GeneratedBy': [made_by],
+        'HowToAcknowledge': 'Please cite what logs/CITATION.md names.',
+        'SourceDatasets': [source],
+        'DatasetLinks': {
+            name: _link(output_dir, path) for name, path in sorted({'raw': bids_dir, **links}.items())
+        },
+    }
+
+
+def _code_url() -> str | None:
+    """Return where the source code lives, as the installed package says."""
+    try:
+        urls = metadata(NAME).get_all('Project-URL') or []
+    except PackageNotFoundError:
+        return None
+    named = dict(text.split(', ', 1) for text in urls if ', ' in text)
+    return next(
+        (named[name] for name in ('Source', 'Source Code', 'Repository', 'Homepage') if name in named), None
+    )
+
+
+def _link(output_dir: Path, dataset: Path) -> str:
+    """Link relatively where the derivatives lie inside the dataset and move with it, absolutely elsewhere."""
+    inside, outside = output_dir.resolve(), Path(dataset).resolve()
+    if inside.is_relative_to(outside):
+        return Path(os.path.relpath(outside, inside)).as_posix()
+    return outside.as_uri()
+
+
+def refuse_foreign(output_dir: Path) -> None:
+    """Refuse, with exit code 2, a folder whose dataset something else made."""
+    existing = output_dir / 'dataset_description.json'
+    if not existing.is_file():
+        return
+    try:
+        makers = json.loads(existing.read_text(encoding='utf-8')).get('GeneratedBy') or [{}]
+        found = str(makers[0].get('Name', 'unknown'))
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
+        found = 'unknown'
+    if found != NAME:
+        raise BidsError(
+            f'the output folder holds another dataset: {existing} was made by {found}; '
+            'choose an empty folder or one of this program',
+            2,
+        )

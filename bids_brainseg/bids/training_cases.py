@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to train on: scans with FreeSurfer labels, label maps, what is left out, and the split by subject."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import BidsError, InputError
+from ..files import write_json, write_tsv
+from ..records import ImageRecord
+from .names import sort_key, split_name, strip_prefix
+from .paths import figure_path, output_path, scan_label
+
+#: Segmentations of FreeSurfer that all become the same classes, the first that is there is taken.
+SEGMENTATIONS = ('aparc+aseg', 'aparc.DKTatlas+aseg', 'wmparc', 'aseg')
+#: FreeSurfer's own T1w, for datasets that hold none.
+OWN_IMAGES = ('orig', 'T1', 'brain', 'norm')
+EXTENSIONS = ('.mgz', '.mgh', '.nii.gz', '.nii')
+COLUMNS = {
+    'participant_id': ('participant_id', 'participant', 'subject', 'sub'),
+    'session_id': ('session_id', 'session', 'ses'),
+    'reason': ('reason', 'reasons'),
+}
+
+
+#: Columns of the table of cases, as its data dictionary describes them.
+CASE_COLUMNS = {
+    'participant_id': {'Description': 'Participant.'},
+    'session_id': {'Description': 'Session, n/a without one.'},
+    'scan': {'Description': 'Path of the scan in the dataset.'},
+    'status': {
+        'Description': 'What the scan is used for.',
+        'Levels': {
+            'train': 'learnt from',
+            'validate': 'held out: decides when to stop, and gives the scores of the card',
+            'rejected': 'left out, the reason is given',
+            'failed': 'could not be prepared, the reason is given',
+        },
+    },
+    'agreement': {
+        'Description': 'How well the labels fit the scan: about 0.9 for a T1w with its own labels, half '
+        'of that when they are 5 mm off.',
+        'Units': 'share of local structure that agrees, [0, 1]',
+    },
+    'reason': {'Description': 'Why the scan is left out, n/a otherwise.'},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan with the labels that are to be carried to it.
+
+    Attributes
+    ----------
+    record : ImageRecord
+        The scan.
+    labels : Path, optional
+        FreeSurfer's segmentation.
+    t1w : Path, optional
+        The T1w that the labels lie on by their scanner coordinates; None if it is the scan itself.
+    skip : str, optional
+        Why the case cannot be used.
+    """
+
+    record: ImageRecord
+    labels: Path | None = None
+    t1w: Path | None = None
+    skip: str | None = None
+
+
+def find_cases(
+    records: Sequence[ImageRecord], freesurfer: Path, modality: str, excluded: Sequence[Mapping] = ()
+) -> list[Case]:
+    """Match the scans of one modality with FreeSurfer's labels.
+
+    Parameters
+    ----------
+    records : sequence of ImageRecord
+        The scans of the modality and the T1w of the dataset.
+    freesurfer : Path
+        ``SUBJECTS_DIR``, or a derivative of this layout: ``sub-01[_ses-1]/mri/aseg.mgz``.
+    modality : str
+        What is trained on.
+    excluded : sequence of mapping
+        From :func:`read_exclusions`.
+
+    Returns
+    -------
+    list of Case
+        One for each scan; those that cannot be used say why.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
+    if not freesurfer.is_dir():
+        raise InputError(f'the folder of FreeSurfer does not exist: {freesurfer}; correct --derivatives')
+    anchors = [record for record in records if record.modality == 'T1w' and record.skip is None]
+    return [_case(record, freesurfer, anchors, excluded) for record in records if record.modality == modality]
+
+
+def _case(record, freesurfer, anchors, excluded) -> Case:
+    case = Case(record)
+    if record.skip is not None:
+        return replace(case, skip=record.skip)
+    for row in excluded:
+        if row['participant_id'] == record.subject and row['session_id'] in (None, record.session):
+            return replace(case, skip=f'excluded: {row["reason"]}')
+    folder, session = _freesurfer_folder(freesurfer, record)
+    labels = folder and _first(folder / 'mri', SEGMENTATIONS)
+    if labels is None:
+        where = folder or freesurfer / f'sub-{record.subject}'
+        return replace(case, skip=f'no labels: none of {", ".join(SEGMENTATIONS)} in {where / "mri"}')
+    own = [a for a in anchors if a.subject == record.subject and session in (None, a.session)]
+    if own and own[0].path == record.path:
+        return replace(case, labels=labels)
+    t1w = own[0].path if own else _first(folder / 'mri', OWN_IMAGES)
+    if t1w is None:
+        return replace(case, skip='no T1w: neither in the dataset nor beside the labels')
+    return replace(case, labels=labels, t1w=t1w)
+
+
+def find_segmentation(root: Path, record: ImageRecord) -> Path | None:
+    """Return FreeSurfer's segmentation of a participant, or None."""
+    folder, _ = _freesurfer_folder(root, record)
+    return folder and _first(folder / 'mri', SEGMENTATIONS)
+
+
+def _freesurfer_folder(root: Path, record: ImageRecord) -> tuple[Path | None, str | None]:
+    """Find FreeSurfer's folder, and the session it belongs to if it names one."""
+    subject = root / f'sub-{record.subject}'
+    named = []
+    if record.session is not None:
+        named = [root / f'{subject.name}_ses-{record.session}', subject / f'ses-{record.session}']
+    for folder, session in [*((path, record.session) for path in named), (subject, None)]:
+        if (folder / 'mri').is_dir():
+            return folder, session
+    return None, None
+
+
+def _first(folder: Path, names: Iterable[str]) -> Path | None:
+    candidates = (folder / f'{name}{extension}' for name in names for extension in EXTENSIONS)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_exclusions(path: Path) -> list[dict]:
+    """Read who is not to be trained on: a table with ``participant_id``, ``session_id`` and ``reason``.
+
+    Returns
+    -------
+    list of dict
+        Labels without prefix; the session is None where all sessions are meant.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2 if the file cannot be read or lacks a column.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep='\t', dtype=str, keep_default_na=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise BidsError(f'--exclude {path} cannot be read as a table: {error}', 2) from error
+    found = {
+        name: next((column for column in spellings if column in table.columns), None)
+        for name, spellings in COLUMNS.items()
+    }
+    if found['participant_id'] is None or found['reason'] is None:
+        raise BidsError(
+            f'--exclude {path} needs the columns participant_id and reason (and session_id, if only one '
+            f'session is meant), separated by tabs; found: {", ".join(table.columns)}',
+            2,
+        )
+    rows = []
+    for row in table.to_dict('records'):
+        session = row.get(found['session_id'] or '', '').strip()
+        rows.append(
+            {
+                'participant_id': strip_prefix(row[found['participant_id']], 'sub'),
+                'session_id': None if session in ('', 'n/a') else strip_prefix(session, 'ses'),
+                'reason': row[found['reason']].strip() or 'no reason given',
+            }
+        )
+    return rows
+
+
+def find_label_maps(places: Sequence[Path]) -> list[Path]:
+    """List label maps: files as they are, folders with all images below them; of FreeSurfer one per subject.
+
+    Raises
+    ------
+    InputError
+        If a place does not exist or holds none.
+    """
+    found = []
+    for place in places:
+        if place.is_file():
+            found.append(place)
+            continue
+        subjects = sorted(path.parent for path in place.glob('*/mri') if path.is_dir())
+        maps = [_first(subject / 'mri', SEGMENTATIONS) for subject in subjects]
+        maps = [path for path in maps if path] or sorted(
+            path for path in place.rglob('*') if path.is_file() and path.name.endswith(EXTENSIONS)
+        )
+        if not maps:
+            raise InputError(
+                f'no label map found: {place}; give files, or a folder with {", ".join(EXTENSIONS)} images'
+            )
+        found += maps
+    return list(dict.fromkeys(found))
+
+
+def subject_of(path: Path) -> str:
+    """Name whose label map a file is: the label after ``sub-`` in its name or folder, else the name itself.
+
+    >>> subject_of(Path('fs/sub-01/mri/aseg.mgz')), subject_of(Path('maps/training_seg_01.nii.gz'))
+    ('01', 'training_seg_01')
+    """
+    for part in reversed(path.parts):
+        entities = split_name(part)[0] if '_' in part else {}
+        if label := entities.get('sub') or (part.startswith('sub-') and part.partition('.')[0][4:]):
+            return label
+    return path.name.partition('.')[0]
+
+
+def split_subjects(
+    subjects: Iterable[str], *, share: float, seed: int, chosen: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Divide subjects, never scans, into those that train and those that validate.
+
+    Parameters
+    ----------
+    subjects : iterable of str
+    share : float
+        Of subjects that validate; at least one does if there are two or more and the share is not 0.
+    seed : int
+        The same subjects, share and seed give the same division.
+    chosen : sequence of str
+        Who validates, instead of a share.
+
+    Returns
+    -------
+    train, validate : list of str
+
+    Examples
+    --------
+    >>> train, validate = split_subjects('abcdefghij', share=0.2, seed=0)
+    >>> len(train), len(validate)
+    (8, 2)
+    >>> split_subjects(['a'], share=0.5, seed=0)
+    (['a'], [])
+    """
+    everyone = sorted(set(subjects), key=sort_key)
+    validate = {subject for subject in everyone if subject in chosen}
+    if not chosen and share > 0 and len(everyone) > 1:
+        count = min(max(1, round(share * len(everyone))), len(everyone) - 1)
+        validate = set(random.Random(seed).sample(everyone, count))
+    return [s for s in everyone if s not in validate], [s for s in everyone if s in validate]
+
+
+def pair_paths(record: ImageRecord, output_dir: Path, space: str) -> dict[str, Path]:
+    """Return where a prepared pair lies: ``image``, ``labels``, ``info`` and ``figure``.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    output_dir : Path
+        Root of the derivatives.
+    space : str
+        Name of the reference of the model.
+    """
+    image = {'suffix': record.suffix, 'space': space, 'desc': _joined('prepared', record)}
+    return {
+        'image': output_path(record, output_dir, extension='.nii.gz', **image),
+        'labels': output_path(record, output_dir, suffix='dseg', extension='.nii.gz', space=space),
+        'info': output_path(
+            record, output_dir, suffix='training', extension='.json', desc=scan_label(record)
+        ),
+        'figure': figure_path(record, output_dir, kind='labels'),
+    }
+
+
+def _joined(word: str, record: ImageRecord) -> str:
+    """Keep apart what differs only in entities that the output names use themselves."""
+    label = scan_label(record)
+    return word if label == record.suffix else f'{word}{label[:1].upper()}{label[1:]}'
+
+
+def write_case_table(rows: Sequence[Mapping], path: Path) -> None:
+    """Write what became of each case, with the data dictionary beside it.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        With the names of ``CASE_COLUMNS``.
+    path : Path
+        ``*.tsv``.
+    """
+    import pandas as pd
+
+    columns = list(CASE_COLUMNS)
+    write_tsv(pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns), path)
+    write_json(CASE_COLUMNS, path.with_suffix('.json'))

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plots of an evaluation, as SVG text that takes its ink from the page around it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..core.calibration import roc
+from ..data import label_table
+
+#: One colour for each modality, legible on light and dark pages.
+COLORS = {'T1w': '#3b82c4', 'FLAIR': '#d9772b', 'dwi': '#2f9e6e', 'ct': '#a45cc4'}
+INK = '#0a0b0c'  # replaced by the colour of the page's text
+FAINT = '#8a929b'
+STYLE = {
+    'svg.fonttype': 'none',
+    'font.family': 'sans-serif',
+    'font.size': 9.5,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    **dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), INK),
+    'axes.grid': True,
+    'grid.color': FAINT,
+    'grid.alpha': 0.25,
+    'axes.axisbelow': True,
+    'legend.frameon': False,
+}
+
+
+def dice_plot(structures) -> str:
+    """Draw the Dice of every structure by modality, with quartiles (the publication's Figure 2).
+
+    Parameters
+    ----------
+    structures : pandas.DataFrame
+        The long table, without spoiled scans: modality, index, dice.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    labels = label_table()[1:]
+    names = list(dict.fromkeys(structures['modality']))
+    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'dice'}):
+        figure = Figure((12.4, 4.6))
+        axes = figure.add_axes((0.1, 0.36, 0.895, 0.57))
+        width = 0.8 / len(names)
+        for place, modality in enumerate(names):
+            rows = structures[structures['modality'] == modality]
+            values = [rows.loc[rows['index'] == label.index, 'dice'].dropna().to_numpy() for label in labels]
+            centres = np.arange(len(labels)) + (place - (len(names) - 1) / 2) * width
+            _boxes(axes, values, centres, 0.8 * width, COLORS[modality])
+            axes.plot(
+                [], [], color=COLORS[modality], lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)'
+            )
+        axes.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1.005), ylabel='Dice')
+        axes.set_xticks(
+            range(len(labels)), [label.name.replace('-', ' ') for label in labels], rotation=45, ha='right'
+        )
+        axes.grid(axis='x', visible=False)
+        axes.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols=4)
+        return _svg(figure)
+
+
+def uncertainty_plot(scans, summary: Mapping) -> str:
+    """Draw D_A against the mean CV of each scan (the publication's Figure 5); spoiled scans as crosses.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        modality, spoiled, cv_mean (%), D_A.
+    summary : mapping
+        ``modalities`` of :func:`bids_brainseg.results.evaluation.summarise_evaluation`.
+
+    Returns
+    -------
+    str
+        SVG; '' if no scan has a CV.
+    """
+    scans = scans[scans['cv_mean'].notna() & scans['D_A'].notna()]
+    names = list(dict.fromkeys(scans['modality']))
+    if not names:
+        return ''
+    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'uncertainty'}):
+        figure = Figure((3.3 * max(len(names), 2), 3.4), layout='constrained')
+        for place, modality in enumerate(names):
+            axes = figure.add_subplot(1, max(len(names), 2), place + 1)
+            rows = scans[scans['modality'] == modality]
+            clean, spoiled = rows[rows['spoiled'].isna()], rows[rows['spoiled'].notna()]
+            axes.plot(spoiled['cv_mean'], spoiled['D_A'], 'x', ms=4.5, color=FAINT, label='spoiled')
+            axes.plot(
+                clean['cv_mean'], clean['D_A'], 'o', ms=5.5, color=COLORS[modality], label='as they are'
+            )
+            if len(rows) > 2 and np.ptp(rows['cv_mean']) > 0:
+                slope, offset = np.polyfit(rows['cv_mean'], rows['D_A'], 1)
+                ends = np.array([rows['cv_mean'].min(), rows['cv_mean'].max()])
+                axes.plot(ends, offset + slope * ends, color=COLORS[modality], lw=1)
+            axes.set(title=f'{modality}: {_told(summary[modality])}', xlabel='mean CV, %')
+            axes.title.set_size(9.5)
+            if place == 0:
+                axes.set_ylabel('mean Dice $D_A$')
+            if len(spoiled):
+                axes.legend(fontsize=8)
+        return _svg(figure)
+
+
+def roc_plot(scans, calibrations: Mapping) -> str:
+    """Draw how well each quality number tells bad segmentations, one panel for each modality.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        modality, D_A and the quality numbers.
+    calibrations : mapping
+        Modality to ``calibration`` of the summary.
+
+    Returns
+    -------
+    str
+        SVG; '' if no number could be judged.
+    """
+    usable = {
+        name: [key for key, found in entry['predictors'].items() if found['youden']]
+        for name, entry in calibrations.items()
+    }
+    usable = {name: keys for name, keys in usable.items() if keys}
+    if not usable:
+        return ''
+    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'roc'}):
+        figure = Figure((4.2 * max(len(usable), 2), 3.7), layout='constrained')
+        for place, (modality, keys) in enumerate(usable.items()):
+            axes = figure.add_subplot(1, max(len(usable), 2), place + 1)
+            entry, rows = calibrations[modality], scans[scans['modality'] == modality]
+            axes.plot([0, 1], [0, 1], ':', color=FAINT, lw=1)
+            for key, color in zip(
+                keys, ('#3b82c4', '#d9772b', '#2f9e6e', '#a45cc4', '#b3372f'), strict=False
+            ):
+                known = rows[rows[key].notna() & rows['D_A'].notna()]
+                found = entry['predictors'][key]
+                curve = roc(
+                    known[key], known['D_A'] < entry['acceptable_D_A'], above=found['bad_when'] == 'above'
+                )
+                axes.step(
+                    1 - curve.specificity, curve.sensitivity, where='post', color=color, lw=1.6,
+                    label=f'{key}, AUC {found["auc"]:.2f}',
+                )  # fmt: skip
+            axes.set(
+                title=f'{modality}: $D_A$ below {entry["acceptable_D_A"]:.2f}',
+                xlabel='good scans flagged', ylabel='bad scans flagged',
+                xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
+            )  # fmt: skip
+            axes.title.set_size(9.5)
+            axes.legend(fontsize=8, loc='lower right')
+        return _svg(figure)
+
+
+def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
+    """Draw D_A of the networks of a study, every test scan as a point.
+
+    Parameters
+    ----------
+    runs : sequence of mapping
+        ``modality``, ``training_scans``, ``D_A`` (mapping with median, q1 and q3), ``test_scans`` (mappings
+        with D_A).
+    kind : {'scaling', 'equal-size'}
+        Against the number of training scans, one line for each modality (the publication's Figure 3), or side
+        by side.
+
+    Returns
+    -------
+    str
+        SVG; '' without runs.
+    """
+    if not runs:
+        return ''
+    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'study'}):
+        figure = Figure((7, 3.6), layout='constrained')
+        axes = figure.add_subplot()
+        (_side_by_side if kind == 'equal-size' else _against_size)(axes, runs)
+        axes.set_ylabel('mean Dice $D_A$')
+        return _svg(figure)
+
+
+def _against_size(axes, runs: Sequence[Mapping]) -> None:
+    for modality in dict.fromkeys(run['modality'] for run in runs):
+        own = sorted(
+            (run for run in runs if run['modality'] == modality), key=lambda run: run['training_scans']
+        )
+        x = [run['training_scans'] for run in own]
+        middle, low, high = ([run['D_A'][key] for run in own] for key in ('median', 'q1', 'q3'))
+        color = COLORS[modality]
+        spread = np.array([np.subtract(middle, low), np.subtract(high, middle)])
+        axes.errorbar(x, middle, spread, fmt='o-', ms=5, lw=1.4, capsize=3, color=color, label=modality)
+        for run in own:
+            values = _dice_of(run)
+            axes.plot([run['training_scans']] * len(values), values, '_', ms=9, color=color, alpha=0.6)
+    sizes = sorted({run['training_scans'] for run in runs})
+    axes.set_xscale('log')
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel('training scans')
+    axes.legend()
+
+
+def _side_by_side(axes, runs: Sequence[Mapping]) -> None:
+    for place, run in enumerate(runs):
+        _boxes(axes, [np.asarray(_dice_of(run))], [place], 0.45, COLORS[run['modality']])
+    names = [f'{run["modality"]}\n{run["training_scans"]} training scans' for run in runs]
+    axes.set_xticks(range(len(runs)), names)
+    axes.set_xlim(-0.6, len(runs) - 0.4)
+    axes.grid(axis='x', visible=False)
+
+
+def _dice_of(run: Mapping) -> list[float]:
+    """List D_A of the test scans that have one (JSON holds null or n/a for the others)."""
+    values = [scan['D_A'] for scan in run['test_scans']]
+    return [value for value in values if isinstance(value, float | int) and np.isfinite(value)]
+
+
+def _boxes(axes, values: Sequence, centres, width: float, color: str) -> None:
+    """Draw quartile boxes with their scans as points; few scans make a box that says little by itself."""
+    filled = [(centre, own) for centre, own in zip(centres, values, strict=True) if len(own)]
+    if not filled:
+        return
+    axes.boxplot(
+        [own for _, own in filled], positions=[centre for centre, _ in filled], widths=width,
+        manage_ticks=False,
+        patch_artist=True, showfliers=False, medianprops={'color': INK, 'lw': 1.2},
+        boxprops={'facecolor': color, 'alpha': 0.45, 'edgecolor': color},
+        whiskerprops={'color': color}, capprops={'color': color},
+    )  # fmt: skip
+    for centre, own in filled:
+        axes.plot(np.full(len(own), centre), own, 'o', ms=2.2, color=color, alpha=0.8)
+
+
+def _told(part: Mapping) -> str:
+    """Write r with its interval, over spoiled scans too where there are any."""
+    found = part['D_A_against_CV']
+    if 'calibration' in part and 'cv_mean' in part['calibration']['predictors']:
+        found = part['calibration']['predictors']['cv_mean']['correlation_with_D_A']
+    if not np.isfinite(found['r']):
+        return f'{found["n"]} scans'
+    interval = f' [{found["low"]:.2f}, {found["high"]:.2f}]' if np.isfinite(found['low']) else ''
+    return f'r = {found["r"]:.2f}{interval}'
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
+    text = stream.getvalue()
+    return text[text.index('<svg') :].replace(INK, 'currentColor')

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose a bundle for each modality, with what the user changed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ..bids.templates import Template, find_template
+from ..data.quality import qc_rules
+from ..errors import ModelError
+from ..network.bundle import Bundle, find_bundle, load_bundle
+from ..settings import Settings
+
+
+def choose_bundles(settings: Settings, modalities: Iterable[str]) -> tuple[dict[str, Bundle], dict[str, str]]:
+    """Load one bundle for each modality.
+
+    Returns
+    -------
+    bundles : dict
+        From modality to Bundle.
+    missing : dict
+        From modality to the reason why there is none; packaged bundles only.
+
+    Raises
+    ------
+    ModelError
+        If a bundle that the user named cannot be used.
+    """
+    named = {}
+    for modality, path in settings.models:
+        bundle = load_bundle(path)
+        named[modality or bundle.modality] = bundle
+    bundles, missing = {}, {}
+    for modality in modalities:
+        try:
+            bundle = named[modality] if modality in named else load_bundle(find_bundle(modality))
+        except ModelError as error:
+            missing[modality] = str(error)
+        else:
+            bundles[modality] = customised(bundle, settings, modality)
+    return bundles, missing
+
+
+def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
+    """Change what the user asked to be different from what the bundle says."""
+    changes = {
+        'mc_samples': settings.mc_samples,
+        'cv_threshold': settings.cv_threshold,
+        'intensity': _window(settings) if modality == 'ct' else None,
+        'qc': qc_rules(modality, bundle.qc, settings.qc_thresholds),
+    }
+    return replace(bundle, **{name: value for name, value in changes.items() if value is not None})
+
+
+def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[str, list[Template]]:
+    """Find the templates of the output spaces, and what to align each to, for each modality.
+
+    A template is T1-weighted: it is aligned to the T1w head of the reference that a model was trained on, and
+    to that model's own head only if no other is packaged.
+
+    Raises
+    ------
+    BidsError
+        With exit code 2 if one of them is not on this disk.
+    """
+    if not settings.output_spaces:
+        return {}
+    heads = {}
+    for bundle in (*bundles.values(), load_bundle(find_bundle('T1w'))):
+        if bundle.modality == 'T1w' or bundle.reference_name not in heads:
+            heads[bundle.reference_name] = bundle
+    return {
+        modality: [find_template(space, heads[bundle.reference_name]) for space in settings.output_spaces]
+        for modality, bundle in bundles.items()
+    }
+
+
+def _window(settings: Settings) -> dict | None:
+    if settings.ct_window is None:
+        return None
+    low, high = settings.ct_window
+    return {'type': 'window', 'low': low, 'high': high}

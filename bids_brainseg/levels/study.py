@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The studies of the evaluate level: networks trained on subsets, each scored on the same test scans."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import BidsError, BrainsegError
+from ..network.bundle import load_bundle
+from ..settings import Settings
+
+#: Smallest sizes of the scaling study, each twice the one before; the last is all there is.
+FIRST_SIZE = 4
+VALIDATE = 1  # subjects of each training set that only validate
+
+
+class Network(NamedTuple):
+    """One network of a study: its modality, and whom it learns from, the one who validates included."""
+
+    modality: str
+    subjects: list[str]
+
+    def __str__(self) -> str:
+        return f'{self.modality}, {len(self.subjects)} people: {" ".join(self.subjects)}'
+
+
+def plan_study(settings: Settings, records: Sequence) -> list[Network]:
+    """Decide which networks are trained, on whom.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the options of the train level in ``training``.
+    records : sequence of ImageRecord
+        Test scans that have reference labels.
+
+    Raises
+    ------
+    BidsError
+        If there is too little to train on.
+    """
+    if settings.training.get('label_maps') and 'freesurfer' in settings.derivatives:
+        raise BidsError(
+            f'--study {settings.study} counts people, of scans or of label maps, and was given both; leave '
+            '--label-maps or --derivatives freesurfer out',
+            2,
+        )
+    tested = {record.subject for record in records}
+    material = {
+        modality: [name for name in training_material(settings, modality) if name not in tested]
+        for modality in dict.fromkeys(record.modality for record in records)
+    }
+    return [
+        Network(modality, subset(material[modality], size, settings.random_seed))
+        for modality, size in sizes(settings, material)
+    ]
+
+
+def study(
+    settings: Settings, networks: Sequence[Network], records: Sequence, plans: Mapping
+) -> tuple[list[dict], list[dict]]:
+    """Train every network and score it on the test scans; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    settings : Settings
+        As for :func:`plan_study`.
+    networks : sequence of Network
+    records : sequence of ImageRecord
+        Test scans.
+    plans : mapping
+        Of :func:`bids_brainseg.levels.evaluate.find_plans`.
+
+    Returns
+    -------
+    runs : list of dict
+        One for each network: what it was trained on, D_A, D_V and ASSD over the test scans and of each.
+    failed : list of dict
+        ``modality``, ``people`` and ``reason``.
+    """
+    top = settings.work_dir / 'study'
+    if settings.clean_workdir:
+        shutil.rmtree(top, ignore_errors=True)
+    # each network is trained as asked for once, and the dataset is not validated again for each
+    settings = replace(settings, clean_workdir=False, skip_bids_validation=True)
+    runs, failed = [], []
+    for network in networks:
+        own = [record for record in records if record.modality == network.modality]
+        folder = top / f'{network.modality}-{len(network.subjects)}'
+        print(f'study: {network}', flush=True)
+        try:
+            bundle = train_on(settings, network, folder)
+            runs.append(score(settings, bundle, own, plans, folder) | {'people': len(network.subjects)})
+        except BrainsegError as error:
+            people = len(network.subjects)
+            print(f'study: {network.modality}, {people} people: failed: {error}', file=sys.stderr)
+            failed.append({'modality': network.modality, 'people': people, 'reason': str(error)})
+    return runs, failed
+
+
+def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tuple[str, int]]:
+    """List which networks are trained: modality and number of training subjects.
+
+    Raises
+    ------
+    BidsError
+        If a modality has fewer subjects than the smallest training set needs.
+    """
+    least = min(len(names) for names in material.values())
+    if least <= VALIDATE:
+        raise BidsError(
+            f'--study {settings.study}: {least} subjects are left to train on after the test scans are taken '
+            f'out, {VALIDATE + 1} are needed; select fewer test participants with --participant-label, or '
+            'give label maps or FreeSurfer labels of more people',
+            2,
+        )
+    if settings.study == 'equal-size':
+        size = min([*settings.study_sizes[:1], least])
+        return [(modality, size) for modality in material]
+    found = []
+    for modality, names in material.items():
+        asked = settings.study_sizes or doubled(len(names))
+        found += [(modality, size) for size in asked if VALIDATE < size <= len(names)]
+    if not found:
+        raise BidsError(
+            f'--study-sizes {" ".join(map(str, settings.study_sizes))}: {least} subjects are there; choose '
+            f'sizes from {VALIDATE + 1} to that',
+            2,
+        )
+    return found
+
+
+def doubled(most: int) -> list[int]:
+    """List 4, 8, 16 ... up to, and with, all.
+
+    >>> doubled(20), doubled(3)
+    ([4, 8, 16, 20], [3])
+    """
+    found, size = [], FIRST_SIZE
+    while size < most:
+        found.append(size)
+        size *= 2
+    return [*found, most]
+
+
+def subset(names: Sequence[str], size: int, seed: int) -> list[str]:
+    """Choose subjects; a larger set holds every smaller one of the same seed.
+
+    >>> set(subset('abcdef', 2, 0)) < set(subset('fedcba', 4, 0))
+    True
+    """
+    shuffled = sorted(names)
+    random.Random(seed).shuffle(shuffled)
+    return sorted(shuffled[:size])
+
+
+def training_material(settings: Settings, modality: str) -> list[str]:
+    """List who can be trained on: the subjects of the label maps, else those with FreeSurfer labels."""
+    from ..bids.training_cases import find_label_maps, subject_of
+    from .train import query
+
+    if settings.training.get('label_maps'):
+        return list(
+            dict.fromkeys(subject_of(path) for path in find_label_maps(settings.training['label_maps']))
+        )
+    everyone = replace(settings, participant_label=(), training={**settings.training, 'modality': modality})
+    cases = query(everyone)
+    return list(dict.fromkeys(case.record.subject for case in cases if case.skip is None))
+
+
+def train_on(settings: Settings, network: Network, folder: Path) -> Path:
+    """Train on some subjects as the train level does; return the folder of the bundle."""
+    from ..bids.training_cases import find_label_maps, subject_of
+    from .train import train
+
+    modality, subjects = network
+    asked = {**settings.training, 'modality': modality, 'validation_label': tuple(subjects[:VALIDATE])}
+    if asked.get('label_maps'):
+        maps = find_label_maps(asked['label_maps'])
+        asked['label_maps'] = tuple(path for path in maps if subject_of(path) in subjects)
+    train(
+        replace(
+            settings,
+            level='train',
+            output_dir=folder / 'training',
+            work_dir=folder / 'work',
+            participant_label=tuple(subjects),
+            modalities=(modality,),
+            mc_samples=settings.mc_samples or 0,
+            training=asked,
+        )
+    )
+    return folder / 'training' / f'training_{modality}' / 'bundle'
+
+
+def score(settings: Settings, bundle: Path, records: Sequence, plans: Mapping, folder: Path) -> dict:
+    """Evaluate a network on the test scans."""
+    from ..results.evaluation import averages
+    from ..results.reference_pairs import gather
+    from .evaluate import prepare_output, run_plans
+
+    modality = records[0].modality
+    aside = replace(
+        settings,
+        output_dir=folder / 'derivatives',
+        # of all networks: they share the reference, so a scan is registered once
+        work_dir=settings.work_dir / 'study' / 'work',
+        mc_samples=settings.mc_samples or 0,
+    )
+    prepare_output(aside, settings.derivatives['labels'])
+    model = replace(load_bundle(bundle), mc_samples=aside.mc_samples)
+    outcomes = run_plans(aside, list(records), {modality: model}, plans)
+    done = [outcome.record for outcome in outcomes if outcome.status == 'done']
+    if not done:
+        raise BidsError(f'no test scan could be segmented: {outcomes[0].reason}', 1)
+    _, scans, _ = gather(done, aside.output_dir)
+    learnt = model.card['training']['data']
+    return {
+        'modality': modality,
+        'training_scans': learnt['train']['scans'] + learnt['train']['label_maps'],
+        'validation_scans': learnt['validate']['scans'] + learnt['validate']['label_maps'],
+        'steps': model.card['training']['steps'],
+        **averages(scans),
+        'test_scans': scans[['scan', 'D_A', 'D_V', 'ASSD_mm']].to_dict('records'),
+        'bundle': str(bundle),
+    }

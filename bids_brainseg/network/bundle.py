@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model bundles: a folder with weights, reference and one ``model.json``. No Keras is imported here.
+
+Layout::
+
+    model.json              what this file describes
+    weights.safetensors     read by the prediction process only
+    reference.nii.gz        head in the bundle's contrast, common space
+    mask.nii.gz             cranial cavity on the grid of the reference
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bids_brainseg.core.geometry import regrid
+from bids_brainseg.data import label_table_hash, modalities, resource
+from bids_brainseg.errors import ModelError
+
+FORMAT = 1
+WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a model bundle says of itself.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    name, version, modality, licence : str
+        `modality` is a key of ``modalities.json``.
+    reference_name : str
+        Letters and digits; names the space of the reference.
+    grid_shape : tuple of int
+        Network grid; every side a multiple of ``2**depth``.
+    grid_affine : (4, 4) nested tuples
+        Its voxel indices to the reference's RAS mm.
+    intensity : mapping
+        Rule of :func:`bids_brainseg.core.intensity.normalize`.
+    architecture : mapping
+        Arguments of :func:`bids_brainseg.network.unet.build_unet`.
+    mc_samples : int
+        Default number of Monte-Carlo passes.
+    mirrored_passes : bool
+        Whether half of the Monte-Carlo passes see the scan mirrored left to right; only for networks that
+        were trained on mirrored heads as well.
+    cv_threshold : float
+        Mean coefficient of variation above which a scan is flagged, per cent.
+    icv_mm3 : float
+        Volume of the cranial cavity of the reference.
+    qc : mapping
+        Thresholds of :func:`bids_brainseg.core.quality.verdict`.
+    card : mapping
+        How it was trained, measured scores, limits.
+    sha256 : mapping of str to str
+        Of each file.
+    """
+
+    path: Path
+    name: str
+    version: str
+    modality: str
+    licence: str
+    reference_name: str
+    grid_shape: tuple[int, int, int]
+    grid_affine: tuple[tuple[float, ...], ...]
+    intensity: Mapping
+    architecture: Mapping
+    mc_samples: int
+    cv_threshold: float
+    icv_mm3: float
+    mirrored_passes: bool = False
+    qc: Mapping = field(default_factory=dict)
+    card: Mapping = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def weights_path(self) -> Path:
+        """Weights of the network."""
+        return self.path / WEIGHTS
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash that identifies the weights."""
+        return self.sha256[WEIGHTS]
+
+    @property
+    def reference_path(self) -> Path:
+        """Image that scans are aligned to."""
+        return self.path / REFERENCE
+
+    @property
+    def reference_sha256(self) -> tuple[str, str]:
+        """Hashes that identify the reference and its cavity."""
+        return self.sha256[REFERENCE], self.sha256[MASK]
+
+    @property
+    def mask_path(self) -> Path:
+        """Cranial cavity of the reference."""
+        return self.path / MASK
+
+
+def find_bundle(modality: str) -> Path:
+    """Return the folder of the packaged bundle of a modality.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    try:
+        return resource(f'models/{modalities()[modality]["bundle"]}')
+    except (KeyError, FileNotFoundError) as error:
+        raise ModelError(f'no packaged model for {modality!r}; name a bundle with --model') from error
+
+
+def load_bundle(path: str | os.PathLike) -> Bundle:
+    """Read and check a bundle.
+
+    Parameters
+    ----------
+    path : path
+        Its folder.
+
+    Raises
+    ------
+    ModelError
+        If it is no bundle, a file is missing or changed, or its classes are not those of this version.
+    """
+    path = Path(path).resolve()
+    try:
+        content = json.loads((path / 'model.json').read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f'not a model bundle: {path} ({error}); name a folder with model.json') from error
+    if content.get('format') != FORMAT:
+        raise ModelError(
+            f'model bundle of format {content.get("format")!r}: {path}; this version reads format {FORMAT}'
+        )
+    if content.get('classes') != label_table_hash():
+        raise ModelError(
+            f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to'
+        )
+    content.setdefault('mirrored_passes', False)  # older bundles do not say
+    names = [n for n in Bundle.__dataclass_fields__ if n != 'path']
+    missing = [n for n in names if n not in content]
+    if missing:
+        raise ModelError(f'model bundle is incomplete: {path / "model.json"} lacks {", ".join(missing)}')
+    for name in (WEIGHTS, REFERENCE, MASK):
+        if not (path / name).is_file():
+            raise ModelError(f'model bundle is incomplete: {path} lacks {name}; get the bundle anew')
+        if file_sha256(path / name) != content['sha256'].get(name):
+            raise ModelError(
+                f'model bundle is damaged: {path / name} does not have the hash in model.json; get it anew'
+            )
+    content['grid_shape'] = tuple(content['grid_shape'])
+    content['grid_affine'] = tuple(tuple(row) for row in content['grid_affine'])
+    step = 2 ** content['architecture']['depth']
+    if any(n % step for n in content['grid_shape']):
+        raise ModelError(
+            f'model bundle has a grid of {content["grid_shape"]}: every side must be a multiple of {step}'
+        )
+    return Bundle(path=path, **{n: content[n] for n in names})
+
+
+def on_grid(bundle: Bundle, spacing: float) -> Bundle:
+    """Describe a bundle whose network works on other voxels, over the same field of view.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    spacing : float
+        Edge of the voxels, mm.
+
+    Returns
+    -------
+    Bundle
+        Of the same folder; nothing is written.
+    """
+    multiple = 2 ** bundle.architecture['depth']
+    shape, affine = regrid(bundle.grid_shape, bundle.grid_affine, spacing, multiple)
+    return replace(bundle, grid_shape=shape, grid_affine=tuple(map(tuple, affine.tolist())))
+
+
+def write_bundle(path: str | os.PathLike, **content) -> Bundle:
+    """Complete a folder that holds weights, reference and mask with its ``model.json``.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    **content
+        Fields of :class:`Bundle` other than `path` and `sha256`.
+
+    Returns
+    -------
+    Bundle
+        As :func:`load_bundle` reads it.
+    """
+    path = Path(path)
+    content = {
+        'format': FORMAT,
+        'classes': label_table_hash(),
+        **content,
+        'sha256': {name: file_sha256(path / name) for name in (WEIGHTS, REFERENCE, MASK)},
+    }
+    partial = path / f'.model.json.{os.getpid()}'
+    partial.write_text(json.dumps(content, indent=2) + '\n')
+    partial.replace(path / 'model.json')
+    return load_bundle(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of what a file holds."""
+    with path.open('rb') as stream:
+        return hashlib.file_digest(stream, 'sha256').hexdigest()

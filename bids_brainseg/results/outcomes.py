@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of each scan, as runs leave it on disk: ``sub-01/[ses-1/]log/<run>/outcomes.json``.
+
+Every run has a folder of its own, so jobs that share an output folder, even a subject, never meet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..bids.names import strip_prefix
+from ..files import write_json
+
+FILE_NAME = 'outcomes.json'
+STATUSES = ('done', 'failed', 'skipped')
+LAST_ERROR = re.compile(
+    r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$'
+)
+NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
+
+
+class Told(NamedTuple):
+    """What a run says of a scan: ``done``, ``failed`` or ``skipped``, why, and in which run."""
+
+    status: str
+    reason: str
+    run: str
+
+
+def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, Mapping]) -> Path:
+    """Leave a record of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Log folder of the run.
+    run, version : str
+        Its identifier, and the version of this program.
+    scans : mapping
+        Path of a scan below the root of its dataset -> ``status``, ``reason`` and ``crashfile``.
+    """
+    return write_json({'Run': run, 'Version': version, 'Scans': scans}, Path(folder) / FILE_NAME)
+
+
+def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, Told], str | None]:
+    """Find what became of the scans of a subject.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivatives.
+    subject : str
+        Label, with or without ``sub-``.
+
+    Returns
+    -------
+    scans : dict of Told
+        By the path of the scan below the root of its dataset. The latest run that tells of a scan counts.
+        Where a run left only crash files, the scan goes by its name without folder and extension.
+    unfinished : str or None
+        The latest run, if it left neither a record nor a crash file: it was killed, or still goes on.
+    """
+    top = Path(output_dir) / f'sub-{strip_prefix(subject, "sub")}'
+    found: dict[str, Told] = {}
+    unfinished = None
+    folders = [folder for folder in (*top.glob('log/*'), *top.glob('ses-*/log/*')) if folder.is_dir()]
+    for folder in sorted(folders, key=lambda path: path.name):  # names begin with date and time
+        told = _from_record(folder)
+        if told is None:
+            told = _from_crashes(folder)
+            unfinished = folder.name if not told else None
+        else:
+            unfinished = None
+        found.update(told)
+    return found, unfinished
+
+
+def _from_record(folder: Path) -> dict[str, Told] | None:
+    try:
+        scans = json.loads((folder / FILE_NAME).read_text(encoding='utf-8'))['Scans']
+        return {
+            str(scan): Told(str(told['status']), str(told.get('reason') or ''), folder.name)
+            for scan, told in scans.items()
+            if told['status'] in STATUSES
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or not whole
+        return None
+
+
+def _from_crashes(folder: Path) -> dict[str, Told]:
+    """Read what the crash files say; the first one of a scan is the cause of the others."""
+    found: dict[str, Told] = {}
+    subject = next(part for part in reversed(folder.parts) if part.startswith('sub-'))
+    for path in sorted(folder.glob('crash-*.txt'), key=lambda path: path.stat().st_mtime):
+        text = path.read_text(encoding='utf-8', errors='replace')
+        if match := NODE.match(text):
+            name = f'{subject}_{_unkey(match["key"])}'
+            found.setdefault(name, Told('failed', reason_of(text), folder.name))
+    return found
+
+
+def _unkey(key: str) -> str:
+    """Write the key of a record as in file names.
+
+    >>> _unkey('ses_1_run_02_T1w')
+    'ses-1_run-02_T1w'
+    """
+    *words, suffix = key.split('_')
+    pairs = [f'{entity}-{label}' for entity, label in zip(words[::2], words[1::2], strict=False)]
+    return '_'.join([*pairs, suffix])
+
+
+def reason_of(crash: str) -> str:
+    """Find the one line in a crash file that a user needs.
+
+    >>> reason_of('Node: a\\nTraceback:\\n\\tbids_brainseg.errors.InputError: the file is empty\\n\\n')
+    'the file is empty'
+    >>> reason_of('ValueError: found 2 dimensions\\n')
+    'ValueError: found 2 dimensions'
+    """
+    matches = [match for match in map(LAST_ERROR.match, crash.splitlines()) if match]
+    if not matches:
+        lines = [line.strip() for line in crash.splitlines() if line.strip()]
+        return lines[-1] if lines else 'no reason was left'
+    kind, text = matches[-1]['kind'], matches[-1]['text'] or ''
+    if kind.startswith('bids_brainseg.errors.'):
+        return text
+    return f'{kind.rpartition(".")[2]}: {text}'.rstrip(': ')

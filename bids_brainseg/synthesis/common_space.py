@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The common space of a bundle: label maps aligned by their structures, and the average head in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+# Centres of structures in the orientation of the MNI152 space, mm (right, anterior, superior), rounded.
+# They fix the orientation and origin of the common space only; its size is the sample's own mean.
+MNI_CENTRES = {
+    10: (-11, -19, 7), 49: (11, -19, 7), 11: (-13, 9, 10), 50: (13, 9, 10), 12: (-25, 1, 0), 51: (25, 1, 0),
+    13: (-20, -5, -1), 52: (20, -5, -1), 17: (-26, -22, -14), 53: (26, -22, -14),
+    18: (-23, -5, -19), 54: (23, -5, -19),
+    16: (0, -28, -31), 8: (-24, -63, -36), 47: (24, -63, -36), 28: (-11, -16, -9), 60: (11, -16, -9),
+    3: (-35, -19, 13), 42: (35, -19, 13), 2: (-27, -18, 18), 41: (27, -18, 18),
+}  # fmt: skip
+
+
+def structure_centres(labels, affine, numbers: Sequence[int]) -> np.ndarray:
+    """Return the centre of mass of each structure.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        FreeSurfer numbers.
+    affine : (4, 4) float array
+        Voxel indices to RAS mm.
+    numbers : sequence of int
+        The structures, each present in `labels`.
+
+    Returns
+    -------
+    (len(numbers), 3) float array, RAS mm
+
+    Raises
+    ------
+    ValueError
+        If a structure is absent.
+    """
+    absent = np.setdiff1d(numbers, np.unique(labels))
+    if absent.size:
+        raise ValueError(
+            f'labels {absent.tolist()} are absent: the label map cannot be aligned by its structures'
+        )
+    centres = ndimage.center_of_mass(np.ones(labels.shape, np.uint8), labels, numbers)
+    return np.asarray(centres) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
+
+
+def fit_affine(source, target) -> np.ndarray:
+    """Return the affine that takes points to points with the least squared error.
+
+    Parameters
+    ----------
+    source, target : (n, 3) float array
+        Corresponding points, mm; n of at least 4.
+
+    Returns
+    -------
+    (4, 4) float array
+    """
+    design = np.c_[source, np.ones(len(source))]
+    solution = np.linalg.lstsq(design, target, rcond=None)[0]
+    return np.vstack([solution.T, [0, 0, 0, 1]])
+
+
+def fit_rigid(source, target) -> np.ndarray:
+    """Return the rotation and translation that takes points to points with the least squared error.
+
+    Parameters
+    ----------
+    source, target : (n, 3) float array
+        Corresponding points, mm.
+
+    Returns
+    -------
+    (4, 4) float array
+
+    Notes
+    -----
+    Kabsch's solution by singular values, doi 10.1107/S0567739476001873.
+    """
+    centre_source, centre_target = np.mean(source, 0), np.mean(target, 0)
+    u, _, vt = np.linalg.svd((source - centre_source).T @ (target - centre_target))
+    rotation = vt.T @ np.diag([1, 1, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
+    result = np.eye(4)
+    result[:3, :3] = rotation
+    result[:3, 3] = centre_target - rotation @ centre_source
+    return result
+
+
+def common_space(
+    centres: Sequence[np.ndarray], numbers: Sequence[int], *, iterations: int = 10
+) -> list[np.ndarray]:
+    """Align subjects by the centres of their structures to their own mean.
+
+    Parameters
+    ----------
+    centres : sequence of (n, 3) float array
+        Centres of each subject, RAS mm, in the order of `numbers`.
+    numbers : sequence of int
+        FreeSurfer numbers of the rows, keys of ``MNI_CENTRES``.
+
+    Returns
+    -------
+    list of (4, 4) float array
+        For each subject the affine from the common space to its own, RAS mm. The common space has the
+        orientation of MNI152 and the mean volume of the sample: the determinants of the affines have the
+        geometric mean 1.
+    """
+    mni = np.array([MNI_CENTRES[n] for n in numbers], float)
+    mean = centres[0]
+    for _ in range(iterations):
+        # rigidly: a mean of least-squares affine fits shrinks along the directions in which centres are noisy
+        mean = np.mean([_move(fit_rigid(c, mean), c) for c in centres], 0)
+        mean = _move(fit_rigid(mean, mni), mean)
+        logs = [np.log(np.linalg.det(fit_affine(mean, c)[:3, :3])) for c in centres]
+        mean = mean * np.exp(np.mean(logs) / 3)
+    return [fit_affine(mean, c) for c in centres]
+
+
+def _move(matrix, points):
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def average_head(
+    heads: Sequence, contrast: Mapping, layers: Mapping, shape, affine
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean image of the heads in one contrast, and where their cranial cavities are.
+
+    Parameters
+    ----------
+    heads : sequence of :class:`bids_brainseg.synthesis.label_map.Head`
+        Label maps with their affine from the common space.
+    contrast : mapping
+        Entry of ``contrasts`` in ``synthesis.json``; the means are used as they are.
+    layers : mapping
+        ``layers`` of ``synthesis.json``; they look like the tissue that they are part of.
+    shape : tuple of int
+        Shape of the result.
+    affine : (4, 4) float array
+        Its voxel indices to common space, RAS mm.
+
+    Returns
+    -------
+    image : `shape` float32 array
+        In the contrast's unit.
+    cavity : `shape` float32 array
+        Share of the heads whose cranial cavity covers a voxel, in [0, 1].
+    """
+    image = np.zeros(shape, np.float32)
+    cavity = np.zeros(shape, np.float32)
+    means = {name: mean for name, (mean, _) in contrast['means'].items()}
+    means |= {name: means[layer['of']] for name, layer in layers.items()}
+    for head in heads:
+        tissue = head.sample(shape, affine)
+        table = np.array([means[name] for name in head.tissue_names], np.float32)
+        image += table[head.tissue_of[tissue]]
+        cavity += head.intracranial[tissue]
+    return image / len(heads), cavity / len(heads)

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training pairs drawn where the network computes, in the same compiled step.
+
+The host draws the parameters of a scene (:class:`~bids_brainseg.synthesis.render.Scene`, small arrays) and
+sends them; label maps stay on the device. Noise is drawn there: pairs are not those that the host would have
+drawn for the same number, but as likely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from bids_brainseg.errors import ModelError
+
+from .generator import (
+    MOST_BIAS_CONTROLS,
+    MOST_CONTROLS,
+    MOST_LESION_CONTROLS,
+    MOST_VARIATION_CONTROLS,
+    Synthesizer,
+    fine_grid,
+)
+from .render import Scene, render_image, render_labels
+
+#: Rows of the tables by code; the last is that of lesions.
+CODES = 256
+
+
+class Device:
+    """``keras.ops`` under the names that rendering uses."""
+
+    arange, cast, clip, exp, matmul = map(staticmethod, (ops.arange, ops.cast, ops.clip, ops.exp, ops.matmul))
+    maximum, reshape, round, sqrt = map(staticmethod, (ops.maximum, ops.reshape, ops.round, ops.sqrt))
+    tensordot, transpose, where = map(staticmethod, (ops.tensordot, ops.transpose, ops.where))
+
+    @staticmethod
+    def take(table, index):
+        """Return entries of a table."""
+        return ops.take(table, ops.cast(index, 'int32'))
+
+    @staticmethod
+    def choose(flag, yes, no):
+        """Call both functions, and take the result of one."""
+        return ops.where(flag, yes(), no())
+
+    @staticmethod
+    def normalize(image, low, high, percentile, region):
+        """Map to [0, 100] as inference does."""
+        bounds = head_percentiles(image, low, high, region)
+        low = ops.where(percentile, bounds[0], low)
+        high = ops.where(percentile, bounds[1], high)
+        return ops.clip((image - low) * (100 / ops.maximum(high - low, 1e-6)), 0, 100)
+
+
+def head_percentiles(image, low, high, region=None):
+    """Return the percentiles that become 0 and 100, for images without gaps.
+
+    What :func:`bids_brainseg.core.intensity.normalize` computes, in steps of fixed shape: everything is read
+    off the sorted intensities.
+
+    Parameters
+    ----------
+    image : tensor
+        All finite.
+    low, high : float tensor
+        Per cent.
+    region : bool tensor, optional
+        As for rules with a region; left out of account if it is everywhere, or nothing in it is brighter
+        than the darkest voxel.
+
+    Returns
+    -------
+    pair of float tensors
+    """
+    values = _ordered(image)
+    first = _count(values, _otsu(values))
+    bounds = _quantile(values, low / 100, first), _quantile(values, high / 100, first)
+    if region is None:
+        return bounds
+    dark = values[0]
+    within = _ordered(ops.where(region, image, dark))  # what is outside comes first
+    ceiling = _quantile(within, 0.995, within.shape[0] - ops.sum(ops.cast(region, 'float32')))
+    first = _count(within, _otsu(ops.minimum(values, ceiling)))
+    found = _quantile(values, low / 100), _quantile(within, high / 100, first)
+    everywhere = ops.all(region) | (ceiling <= dark)
+    return tuple(ops.where(everywhere, *pair) for pair in zip(bounds, found, strict=True))
+
+
+def _ordered(image):
+    return ops.sort(ops.reshape(image, (-1,)))
+
+
+def _quantile(values, share, first=0):
+    """Interpolate between sorted values; those before `first` do not count."""
+    last = values.shape[0] - 1
+    first = ops.minimum(ops.cast(first, 'float32'), float(last))
+    place = first + share * (last - first)
+    below = ops.floor(place)
+    pair = ops.take(values, ops.cast(ops.stack([below, ops.ceil(place)]), 'int32'))
+    return pair[0] + (place - below) * (pair[1] - pair[0])
+
+
+def _count(values, threshold):
+    """Return how many of the sorted values do not exceed a threshold."""
+    return ops.cast(ops.searchsorted(values, ops.reshape(threshold, (1,)), side='right')[0], 'float32')
+
+
+def _otsu(values):
+    """Return Otsu's threshold of sorted values, damped by one half."""
+    darkest, brightest = _quantile(values, 0.001), _quantile(values, 0.995)
+    width = ops.maximum(brightest - darkest, 1e-6)
+    edges = darkest + width * ops.arange(257, dtype='float32') / 256
+    below = ops.cast(ops.searchsorted(values, edges), 'float32')
+    share = (below[1:] - below[:-1]) / values.shape[0]
+    centres = (ops.arange(256, dtype='float32') + 0.5) / 256
+    weight, mass = ops.cumsum(share), ops.cumsum(share * centres)
+    other = weight[-1] - weight
+    gap = mass / ops.maximum(weight, 1e-9) - (mass[-1] - mass) / ops.maximum(other, 1e-9)
+    between = ops.where(other > 1e-6, weight * other * gap**2, 0.0)
+    best = ops.cast(between >= ops.max(between) * (1 - 1e-6), 'float32')
+    return darkest + 0.5 * width * ops.sum(best * centres) / ops.sum(best)
+
+
+class DeviceSource:
+    """Source of pairs that are drawn on the device; see :func:`bids_brainseg.training.loop.fit`.
+
+    Parameters
+    ----------
+    synthesizer : Synthesizer
+        Its label maps are copied to the memory of the device.
+    """
+
+    def __init__(self, synthesizer: Synthesizer):
+        self.synthesizer = synthesizer
+        self.fine_shape = fine_grid(synthesizer.window or synthesizer.shape, synthesizer.affine)[0]
+        volumes = [head.codes for head in synthesizer.heads]
+        largest = np.max([codes.shape for codes in volumes], axis=0)
+        self.codes = [ops.convert_to_tensor(_padded(codes, largest)) for codes in volumes]
+        self.key_type = keras.backend.standardize_dtype(keras.random.SeedGenerator(0).state.dtype)
+
+    def pair(self, number: int) -> dict:
+        """Return what pair `number` is made of; depends on the seed of the synthesizer and `number` alone."""
+        rng = np.random.default_rng([self.synthesizer.seed, number])
+        scene, _ = self.synthesizer.draw(rng, noisy=False)
+        key = rng.integers(2**31 - 1, size=2).astype(self.key_type)
+        return fixed_shapes(scene, self.fine_shape) | {'key': key}
+
+    def collate(self, drawn: Sequence[dict]) -> tuple[dict]:
+        """Return the batch that the learner trains on."""
+        codes = ops.stack([self.codes[x['head']] for x in drawn])
+        return ({**tree.map_structure(lambda *x: np.stack(x), *drawn), 'codes': codes},)
+
+    def learner(self, network: keras.Model, loss: keras.losses.Loss) -> keras.Model:
+        """Return the model to train: it draws, then runs `network`, whose optimizer it shares."""
+        model = _DrawingModel(network, loss)
+        model.compile(optimizer=network.optimizer)
+        return model
+
+
+class _DrawingModel(keras.Model):
+    """Parameters of scenes to labels and probabilities."""
+
+    def __init__(self, network, loss):
+        super().__init__(dtype='float32', name='drawing')  # the scans are drawn in full precision
+        self.network, self.measure = network, loss
+        self.built = True
+
+    def call(self, drawn, training=None):
+        """Draw and predict."""
+        images, labels = draw_batch(drawn)
+        return labels, self.network(images[..., None], training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the loss of what :meth:`call` returned."""
+        return self.measure(*y_pred)
+
+
+def draw_batch(drawn: dict):
+    """Return scans and labels.
+
+    Parameters
+    ----------
+    drawn : dict
+        From :meth:`DeviceSource.collate`.
+
+    Returns
+    -------
+    images : (batch, I, J, K) float32 tensor in [0, 100]
+    labels : (batch, I, J, K) uint8 tensor
+    """
+    drawn = dict(drawn)
+    codes, keys = drawn.pop('codes'), drawn.pop('key')
+    images, labels = [], []
+    for number in range(codes.shape[0]):
+        scene = Scene(**tree.map_structure(lambda x, n=number: x[n], drawn))
+        shape = [basis.shape[0] for basis in scene.basis_image]
+        noise = keras.random.normal((3, *shape), dtype='float32', seed=_Key(keys[number]))
+        images.append(render_image(scene, codes[number], noise, Device))
+        labels.append(render_labels(scene, codes[number], Device))
+    return ops.stack(images), ops.stack(labels)
+
+
+class _Key(keras.random.SeedGenerator):
+    """A seed that is an input of the step, and no state of the process."""
+
+    def __init__(self, key):
+        self.key = key
+
+    def next(self, ordered=True):
+        """Return it."""
+        return self.key
+
+
+def fixed_shapes(scene: Scene, fine_shape: Sequence[int]) -> dict:
+    """Return the fields of a scene as arrays whose shapes are those of every other scene.
+
+    Lattices of control points and slices are filled up with some of no weight, tables with unused rows; what
+    a scene lacks (lesions, cropping, a region) becomes something without effect.
+
+    Parameters
+    ----------
+    scene : Scene
+    fine_shape : tuple of int
+        Of the fine grid: the most slices that are acquired.
+
+    Returns
+    -------
+    dict of str to array or tuple of arrays
+    """
+    fixed = scene._asdict()
+    if scene.lesion_control is None:
+        nothing = [np.zeros((n, 1), np.float32) for n in fine_shape]
+        fixed |= {'lesion_control': np.zeros((1, 1, 1), np.float32), 'lesion_basis': nothing}
+        fixed['lesion_threshold'] = np.float32(np.inf)
+    for name, most in (('control', MOST_CONTROLS), ('lesion_control', MOST_LESION_CONTROLS),
+                       ('bias_control', MOST_BIAS_CONTROLS),
+                       ('variation_control', MOST_VARIATION_CONTROLS)):  # fmt: skip
+        fixed[name] = _padded(fixed[name], (most,) * 3)
+    widths = {'basis_labels': (MOST_CONTROLS,) * 3, 'basis_image': (MOST_CONTROLS,) * 3, 'back': fine_shape,
+              'lesion_basis': (MOST_LESION_CONTROLS,) * 3,
+              'variation_basis': (MOST_VARIATION_CONTROLS,) * 3}  # fmt: skip
+    for name, width in widths.items():
+        fixed[name] = tuple(_padded(m, (m.shape[0], n)) for m, n in zip(fixed[name], width, strict=True))
+    planes = zip(scene.gather, scene.bias_basis, fine_shape, strict=True)
+    gather, bias = zip(*((_padded(g, (n, n)), _padded(b, (n, MOST_BIAS_CONTROLS))) for g, b, n in planes),
+                       strict=True)  # fmt: skip
+    fixed |= {'gather': gather, 'bias_basis': bias, 'classes': _padded(scene.classes, (CODES,))}
+    for name in ('mean', 'spread', 'variation', 'white'):
+        table = getattr(scene, name)
+        fixed[name] = np.append(_padded(table[:-1], (CODES - 1,)), table[-1])
+    if scene.shown is None:
+        shape = [basis.shape[0] for basis in scene.basis_labels]
+        fixed['shown'] = np.ones(shape[0], bool), np.ones(shape[1:], bool)
+    if scene.region is None:
+        fixed['region'] = np.ones([basis.shape[0] for basis in scene.basis_labels], bool)
+    for name in ('background', 'noise_level', 'gamma', 'low', 'high'):
+        fixed[name] = np.float32(fixed[name])
+    return fixed
+
+
+def _padded(array, shape):
+    """Fill the last axes up with zeros."""
+    missing = np.subtract(shape, array.shape[-len(shape) :])
+    return np.pad(array, [(0, 0)] * (array.ndim - len(shape)) + [(0, n) for n in missing])
+
+
+def sampled_on(wanted: str, device: str, source):
+    """Return a source that draws where it is asked to.
+
+    Parameters
+    ----------
+    wanted : {'auto', 'host', 'device'}
+        'auto': on the device if that is a GPU and all pairs are drawn ones.
+    device : {'cpu', 'gpu'}
+        What the network runs on.
+    source : Synthesizer, RealPairs or Mixture
+
+    Raises
+    ------
+    ModelError
+        If real scans were to be drawn on the device.
+    """
+    able = isinstance(source, Synthesizer)
+    if wanted == 'device' and not able:
+        raise ModelError(
+            'pairs of real scans cannot be drawn on the device (--sample-on device); '
+            'use --sample-on host, or train on label maps alone'
+        )
+    asked = wanted == 'device' or (wanted == 'auto' and device == 'gpu')
+    return DeviceSource(source) if able and asked else source

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run goes on after a failed step, and after a step whose process was killed."""
+
+from __future__ import annotations
+
+import subprocess
+from itertools import count
+
+import pytest
+from nipype import config
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from nipype.pipeline.plugins import SLURMPlugin
+
+from bids_brainseg.levels import execution
+from bids_brainseg.levels.execution import configure, run_workflow
+from bids_brainseg.settings import Settings
+from bids_brainseg.workflows.base import configure_nodes
+
+GOOD = 'def f(x):\n    return x + 1\n'
+RAISES = 'def f(x):\n    raise ValueError("no such thing")\n'
+CANCELS = (
+    'def f(x):\n    import os, subprocess, time\n'
+    '    subprocess.run(["scancel", os.environ["SLURM_JOB_ID"]])\n    time.sleep(60)\n'
+)
+DIES = 'def f(x):\n    import os\n    os.kill(os.getpid(), 9)\n'
+
+
+def node(name: str, source: str) -> pe.Node:
+    made = pe.Node(niu.Function(input_names=['x'], output_names=['y']), name=name)
+    made.inputs.function_str = source
+    made.inputs.x = 1
+    return made
+
+
+def run(tmp_path, bad: str, **changes):
+    settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0, **changes)
+    configure(settings)
+    config.set('execution', 'job_finished_timeout', '0.5')
+    workflow = pe.Workflow('run', base_dir=str(settings.work_dir))
+    both = pe.Workflow('subject')
+    workflow.add_nodes([both])
+    first, second, last = node('bad', bad), node('good', GOOD), node('last', GOOD)
+    both.add_nodes([first])
+    both.connect(second, 'y', last, 'x')
+    configure_nodes(workflow, tmp_path / 'crash')
+    return run_workflow(workflow, settings)
+
+
+@pytest.mark.parametrize(('bad', 'reason'), [(RAISES, 'ValueError: no such thing'), (DIES, 'was killed')])
+def test_others_finish(tmp_path, monkeypatch, bad, reason):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    complaint = run(tmp_path, bad)
+    assert complaint is not None
+    (crash,) = (tmp_path / 'crash').glob('crash-*-bad-*.txt')
+    text = crash.read_text()
+    assert text.startswith('Node: run.subject.bad\n')
+    assert reason in text
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def lost_job_is_told(tmp_path):
+    """The job of one step is killed; the other steps, which do not need it, are done."""
+    (crash,) = (tmp_path / 'crash').glob('crash-*-bad-*.txt')
+    text = crash.read_text()
+    assert text.startswith('Node: run.subject.bad\n')
+    assert 'ended without a result' in text
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_a_job_that_the_cluster_killed_fails_alone(tmp_path, monkeypatch):
+    """The scheduler of this test runs a job at once, and loses those of `bad`."""
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    monkeypatch.delenv('LOGNAME', raising=False)
+    numbers = count(1)
+
+    def submit(self, script, task):
+        if task.name != 'bad':
+            subprocess.run(['bash', script], check=True)
+        number = next(numbers)
+        self._pending[number] = task.output_dir()
+        return number
+
+    monkeypatch.setattr(SLURMPlugin, '_submit_batchtask', submit)
+    monkeypatch.setattr(SLURMPlugin, '_is_pending', lambda self, number: False)
+    assert 'ended without a result' in run(tmp_path, GOOD, plugin='SLURM')
+    lost_job_is_told(tmp_path)
+
+
+@pytest.mark.slurm
+def test_a_job_that_slurm_killed_fails_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    monkeypatch.delenv('LOGNAME', raising=False)
+    arguments = {'sbatch_args': '--mem=500M --cpus-per-task=1 --time=00:05:00'}
+    assert 'ended without a result' in run(tmp_path, CANCELS, plugin='SLURM', plugin_args=arguments)
+    lost_job_is_told(tmp_path)
+
+
+def test_a_refused_job_is_told(tmp_path, monkeypatch):
+    sbatch = tmp_path / 'bin' / 'sbatch'
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/sh\necho "sbatch: error: invalid partition specified" >&2\nexit 1\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv('PATH', str(sbatch.parent), prepend=':')
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    assert 'the scheduler refused the job' in run(tmp_path, GOOD, plugin='SLURM')
+
+
+def test_nothing_to_complain_of(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    seen, plain = {}, execution.LocalPlugin.run
+
+    def watched(plugin, graph, config, **options):
+        seen.update(config['execution'])
+        return plain(plugin, graph, config, **options)
+
+    monkeypatch.setattr(execution.LocalPlugin, 'run', watched)
+    assert run(tmp_path, GOOD) is None
+    assert seen['poll_sleep_duration'] == '0.05'  # what the plugin reads
+    assert not (tmp_path / 'crash').exists()
+
+
+def test_scans_are_finished_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setenv('NIPYPE_NO_ET', '1')
+    settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0)
+    configure(settings)
+    workflow = pe.Workflow('run', base_dir=str(settings.work_dir))
+    subject = pe.Workflow('subject')
+    workflow.add_nodes([subject])
+    for number in range(4):
+        scan = pe.Workflow(f'scan{number}')
+        subject.add_nodes([scan])
+        scan.connect(node('check', GOOD), 'y', node('segment', GOOD), 'x')
+    started = []
+    monkeypatch.setattr('bids_brainseg.levels.execution.tell', lambda n, s: started.append((s, n.fullname)))
+    assert run_workflow(workflow, settings) is None
+    order = [name.removeprefix('run.subject.') for status, name in started if status == 'start']
+    assert len(order) == 8
+    scans = [name.split('.')[0] for name in order]
+    assert scans[::2] == scans[1::2]
+    assert sorted(scans[::2]) == ['scan0', 'scan1', 'scan2', 'scan3']

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from bids_brainseg.data import modalities
+from bids_brainseg.errors import ModelError
+from bids_brainseg.network.bundle import find_bundle, load_bundle
+
+
+@pytest.fixture
+def copy(tiny_bundle, tmp_path):
+    return shutil.copytree(tiny_bundle, tmp_path / 'bundle')
+
+
+def edit(folder, **changes):
+    path = folder / 'model.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_bundle_comes_back_as_written(tiny_bundle):
+    bundle = load_bundle(tiny_bundle)
+    assert (bundle.modality, bundle.grid_shape, bundle.mc_samples) == ('T1w', (44, 48, 40), 2)
+    assert bundle.weights_path.is_file() and bundle.reference_path.is_file() and bundle.mask_path.is_file()
+    assert len(bundle.weights_sha256) == 64
+
+
+@pytest.mark.parametrize('name', ['weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'])
+def test_a_changed_or_missing_file_is_noticed(copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ModelError, match=f'damaged.*{name}'):
+        load_bundle(copy)
+    (copy / name).unlink()
+    with pytest.raises(ModelError, match=f'incomplete.*{name}'):
+        load_bundle(copy)
+
+
+def test_other_classes_are_refused(copy):
+    edit(copy, classes='0' * 64)
+    with pytest.raises(ModelError, match='other classes'):
+        load_bundle(copy)
+
+
+def test_a_grid_that_cannot_be_pooled_is_refused(copy):
+    edit(copy, grid_shape=[44, 48, 42])
+    with pytest.raises(ModelError, match='multiple of 4'):
+        load_bundle(copy)
+
+
+def test_no_bundle_at_all(tmp_path):
+    with pytest.raises(ModelError, match='not a model bundle'):
+        load_bundle(tmp_path)
+    (tmp_path / 'model.json').write_text('{"format": 99}')
+    with pytest.raises(ModelError, match='format 99'):
+        load_bundle(tmp_path)
+
+
+def test_missing_fields_are_named(copy):
+    path = copy / 'model.json'
+    content = json.loads(path.read_text())
+    del content['icv_mm3']
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match='lacks icv_mm3'):
+        load_bundle(copy)
+
+
+def test_a_bundle_that_does_not_say_mirrors_nothing(copy):
+    path = copy / 'model.json'
+    content = json.loads(path.read_text())
+    content.pop('mirrored_passes', None)
+    path.write_text(json.dumps(content))
+    assert not load_bundle(copy).mirrored_passes
+    edit(copy, mirrored_passes=True)
+    assert load_bundle(copy).mirrored_passes
+
+
+def test_every_modality_has_a_packaged_bundle():
+    for modality in modalities():
+        bundle = load_bundle(find_bundle(modality))
+        assert bundle.modality == modality
+        assert {'dice', 'limits', 'training'} <= set(bundle.card)
+
+
+def test_an_unknown_modality_names_the_way_out():
+    with pytest.raises(ModelError, match='--model'):
+        find_bundle('PET')

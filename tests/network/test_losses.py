@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import numpy as np
+import pytest
+
+from bids_brainseg.network.losses import DiceCrossEntropy
+
+
+def loss(labels, probabilities):
+    return float(DiceCrossEntropy()(np.asarray(labels)[None], np.asarray(probabilities, np.float32)[None]))
+
+
+def test_a_perfect_answer_scores_minus_one_per_structure_present():
+    labels = np.array([0, 1, 2, 2]).reshape(4, 1, 1)
+    assert loss(labels, np.eye(4)[labels]) == pytest.approx(-2, abs=1e-5)
+
+
+def test_an_even_answer_has_the_value_by_hand():
+    labels = np.array([0, 1]).reshape(2, 1, 1)
+    # structure 1: overlap 1/2, sizes 1 and 1, Dice 1/2; cross-entropy log 2
+    assert loss(labels, np.full((2, 1, 1, 2), 0.5)) == pytest.approx(np.log(2) - 0.5, rel=1e-5)
+
+
+def test_an_absent_structure_counts_for_nothing():
+    labels = np.zeros((2, 1, 1), int)
+    assert loss(labels, np.full((2, 1, 1, 2), 0.5)) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_balance_gives_each_class_the_same_share():
+    labels = np.array([0, 0, 0, 1]).reshape(4, 1, 1)
+    probabilities = np.array([[0.9, 0.1]] * 3 + [[0.8, 0.2]]).reshape(4, 1, 1, 2)
+    dice = 2 * 0.2 / (1 + 0.5)
+    entropies = -np.log(0.9), -np.log(0.2)
+    plain = DiceCrossEntropy()(labels[None], probabilities[None].astype(np.float32))
+    balanced = DiceCrossEntropy(balance=1.0)(labels[None], probabilities[None].astype(np.float32))
+    assert float(plain) == pytest.approx(0.75 * entropies[0] + 0.25 * entropies[1] - dice, rel=1e-5)
+    assert float(balanced) == pytest.approx(np.mean(entropies) - dice, rel=1e-5)
+
+
+def test_the_cross_entropy_alone_can_weigh_more():
+    labels = np.array([0, 1]).reshape(1, 2, 1, 1)
+    even = np.full((1, 2, 1, 1, 2), 0.5, np.float32)
+    heavy = DiceCrossEntropy(entropy_weight=30.0)
+    assert float(heavy(labels, even)) == pytest.approx(30 * np.log(2) - 0.5, rel=1e-5)
+    again = DiceCrossEntropy.from_config(heavy.get_config())
+    assert float(again(labels, even)) == float(heavy(labels, even))
+
+
+def test_dice_wants_all_of_what_is_uncertain_and_cross_entropy_its_true_share():
+    # one certain voxel of structure 1, and ten of which nobody can say which four belong to it
+    labels = np.array([1] + [1] * 4 + [0] * 6).reshape(1, 11, 1, 1)
+    chances = np.linspace(0.02, 0.98, 97)
+
+    def share_wanted(weight):
+        loss = DiceCrossEntropy(entropy_weight=weight)
+        ones = [np.array([0.99] + [chance] * 10).reshape(1, 11, 1, 1) for chance in chances]
+        found = [float(loss(labels, np.stack([1 - p, p], -1).astype(np.float32))) for p in ones]
+        return chances[int(np.argmin(found))]
+
+    assert share_wanted(0.0) == chances[-1]
+    assert share_wanted(30.0) == pytest.approx(0.4, abs=0.03)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs drawn on the device: the arithmetic of the host, in steps of fixed shape."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import keras
+import numpy as np
+import pytest
+from keras import ops, tree
+from tiny import make_label_map
+
+from bids_brainseg.core.intensity import brain_mask, head_mask
+from bids_brainseg.errors import ModelError
+from bids_brainseg.network.losses import DiceCrossEntropy
+from bids_brainseg.network.unet import build_unet
+from bids_brainseg.synthesis.device import (
+    Device,
+    DeviceSource,
+    draw_batch,
+    fixed_shapes,
+    head_percentiles,
+    sampled_on,
+)
+from bids_brainseg.synthesis.generator import Ranges
+from bids_brainseg.synthesis.render import Scene, render_image, render_labels
+from bids_brainseg.training.build import load_heads, prepare, synthesizer
+from bids_brainseg.training.loop import CHECKPOINT, Recipe, fit, set_precision
+from bids_brainseg.training.sources import RealPairs
+
+GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
+OFTEN = Ranges(crop=0.5, deface=0.5, lesions=0.5)
+
+
+@pytest.fixture(scope='module')
+def drawable(tmp_path_factory):
+    """Two label maps of different shape, and the cavity of their reference."""
+    folder = tmp_path_factory.mktemp('maps')
+    maps = [make_label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20))]
+    prepare(maps, [], folder / 'prepared')
+    first, second = load_heads(folder / 'prepared', 'train')
+    arrays = second.arrays()
+    arrays['codes'] = np.pad(second.codes, [(0, 0), (0, 0), (0, 3)])
+    return [first, type(first).from_arrays(**arrays)], folder / 'prepared' / 'mask.nii.gz'
+
+
+def drawn_from(drawable, contrasts=('T1w', 'ct'), **changes):
+    heads, mask = drawable
+    return synthesizer(heads, contrasts, **{**GRID, 'ranges': OFTEN, 'seed': 3, 'mask': mask, **changes})
+
+
+@pytest.mark.parametrize('window', [None, (16, 32, 16)])
+def test_the_same_scene_gives_the_same_scan(drawable, window):
+    source = drawn_from(drawable, window=window)
+    device = DeviceSource(source)
+    seen = set()
+    for number in range(12):
+        scene, noise = source.draw(np.random.default_rng(number), noisy=True)
+        facts = (scene.head, scene.hounsfield, scene.lesion_control is None, scene.shown is None)
+        seen |= set(enumerate(facts))
+        codes = source.heads[scene.head].codes
+        fixed = Scene(**tree.map_structure(ops.convert_to_tensor, fixed_shapes(scene, device.fine_shape)))
+        full = np.zeros((3, *device.fine_shape), np.float32)
+        for place, part in zip(full, noise, strict=False):
+            place[tuple(map(slice, part.shape))] = part
+        found = render_image(fixed, device.codes[scene.head], ops.convert_to_tensor(full), Device)
+        labels = ops.convert_to_numpy(render_labels(fixed, device.codes[scene.head], Device))
+        # intensities go up to 100; a voxel between two labels may round to either
+        difference = np.abs(ops.convert_to_numpy(found) - render_image(scene, codes, noise))
+        assert np.quantile(difference, 0.999) < 0.01
+        assert np.mean(labels == render_labels(scene, codes)) > 0.999
+        assert len(np.unique(labels)) > 5
+    assert len(seen) == 8  # each of both heads, CT or not, lesions or not, cropped or not
+
+
+def test_percentiles_are_those_of_the_head():
+    rng = np.random.default_rng(0)
+    image = np.abs(rng.normal(0, 1, (24, 24, 24))).astype(np.float32)
+    image[4:20, 4:20, 4:20] += rng.uniform(20, 60, (16, 16, 16)).astype(np.float32)
+    low, high = (ops.cast(x, 'float32') for x in (0.5, 99.5))
+    tensor = ops.convert_to_tensor(image)
+    found = head_percentiles(tensor, low, high)
+    expected = np.percentile(image[head_mask(image)], [0.5, 99.5])
+    np.testing.assert_allclose([float(x) for x in found], expected, rtol=1e-4)
+    region = np.zeros(image.shape, bool)
+    region[2:9] = True
+    within = np.percentile(image, 0.5), np.percentile(image[brain_mask(image, region)], 99.5)
+    found = head_percentiles(tensor, low, high, ops.convert_to_tensor(region))
+    np.testing.assert_allclose([float(x) for x in found], within, rtol=1e-4)
+    assert abs(np.subtract(within, expected)).min() > 0.01
+    nothing = ops.convert_to_tensor(image < 0)  # a region without signal is left out of account
+    np.testing.assert_allclose(
+        [float(x) for x in head_percentiles(tensor, low, high, nothing)], expected, rtol=1e-4
+    )
+
+
+def test_a_pair_depends_on_seed_and_number_alone(drawable):
+    one, two = DeviceSource(drawn_from(drawable)), DeviceSource(drawn_from(drawable))
+    (both,) = one.collate([one.pair(4), one.pair(9)])
+    images, labels = (ops.convert_to_numpy(x) for x in draw_batch(both))
+    assert images.shape == labels.shape == (2, 32, 32, 32) and labels.dtype == np.uint8
+    assert images.min() >= 0 and images.max() <= 100
+    for row, number in enumerate((4, 9)):
+        alone = [ops.convert_to_numpy(x)[0] for x in draw_batch(*two.collate([two.pair(number)]))]
+        np.testing.assert_allclose(alone[0], images[row], atol=1e-3)
+        np.testing.assert_array_equal(alone[1], labels[row])
+    assert not np.array_equal(labels[0], labels[1])
+
+
+def test_noise_is_as_strong_as_on_the_host(drawable):
+    source = drawn_from(drawable, ['ct'], ranges=Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
+    device = DeviceSource(source)
+    fluid = source.pair(0)[1] == 0
+    spread = []
+    for number in range(6):
+        rng = np.random.default_rng([source.seed, number])
+        scene, noise = source.draw(rng, noisy=True)
+        part = (slice(13, 19),) * 3  # fluid and the edges of a few balls
+        host = render_image(scene, source.heads[scene.head].codes, noise)[part][fluid[part]]
+        key = np.array([number, 1], device.key_type)
+        (drawn,) = device.collate([fixed_shapes(scene, device.fine_shape) | {'key': key}])
+        there = ops.convert_to_numpy(draw_batch(drawn)[0])[0][part][fluid[part]]
+        assert not np.array_equal(host, there)
+        spread.append([host.std(), there.std()])
+    host, there = np.sum(spread, 0)
+    assert host > 1 and there == pytest.approx(host, rel=0.15)
+
+
+def recipe(**changes):
+    usual = {'epochs': 2, 'patience': 0, 'steps_per_epoch': 3, 'learning_rate': 5e-3, 'seed': 0}
+    return Recipe.from_defaults(**{**usual, **changes})
+
+
+def test_the_step_is_the_loss_of_what_was_drawn(drawable):
+    keras.utils.set_random_seed(0)
+    source, loss = DeviceSource(drawn_from(drawable)), DiceCrossEntropy(0.5)
+    network = build_unet(filters=1, depth=1, stochastic=False)
+    network.compile(optimizer=recipe().optimizer(), loss=loss)
+    (batch,) = source.collate([source.pair(0), source.pair(1)])
+    images, labels = draw_batch(batch)
+    expected = float(loss(labels, network(images[..., None])))
+    before = network.get_weights()[0]
+    assert float(source.learner(network, loss).train_on_batch(batch)) == pytest.approx(expected, abs=1e-4)
+    assert not np.array_equal(network.get_weights()[0], before)
+
+
+class Interrupted(DeviceSource):
+    def pair(self, number):
+        if number > 3:
+            raise InterruptedError
+        return super().pair(number)
+
+
+def trained(folder, source):
+    keras.utils.set_random_seed(0)
+    model = build_unet(filters=1, depth=1, dropout=0.1, seed=0)
+    rules = recipe(average=0.9, checkpoint_seconds=0)
+    fit(model, source, folder, rules, facts={'sample_on': 'device'})
+    return [*(v for x in model.layers for v in x.variables), *model.optimizer.variables]
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(drawable, tmp_path):
+    expected = trained(tmp_path / 'whole', DeviceSource(drawn_from(drawable)))
+    with pytest.raises(InterruptedError):
+        trained(tmp_path / 'parts', Interrupted(drawn_from(drawable)))
+    assert (tmp_path / 'parts' / CHECKPOINT).is_file()
+    found = trained(tmp_path / 'parts', DeviceSource(drawn_from(drawable)))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+
+
+def test_where_pairs_are_drawn(drawable):
+    source = drawn_from(drawable)
+    chosen = {
+        (wanted, device): type(sampled_on(wanted, device, source)) is DeviceSource
+        for wanted in ('auto', 'host', 'device')
+        for device in ('cpu', 'gpu')
+    }
+    there = [asked for asked, drawn_there in chosen.items() if drawn_there]
+    assert there == [('auto', 'gpu'), ('device', 'cpu'), ('device', 'gpu')]
+    real = RealPairs([], (8, 8, 8), np.eye(4))
+    assert sampled_on('auto', 'gpu', real) is real
+    with pytest.raises(ModelError, match='--sample-on host'):
+        sampled_on('device', 'gpu', real)
+
+
+def test_mixed_precision_keeps_weights_and_loss_in_full(drawable, tmp_path):
+    policy = 'mixed_bfloat16'
+    try:
+        assert set_precision('auto', 'gpu') == policy
+        model = build_unet(filters=1, depth=1, seed=0)
+        twin = build_unet(filters=1, depth=1, stochastic=False)
+        assert model.get_layer('encoder_0_conv_0').compute_dtype == policy.removeprefix('mixed_')
+        assert model.get_layer('probabilities').compute_dtype == 'float32'
+        source = DeviceSource(drawn_from(drawable))
+        before = model.get_weights()[0]
+        progress = fit(model, source, tmp_path, recipe(average=0.9, epochs=1), twin=twin)
+        assert np.isfinite(progress.rows[0]['loss'])
+        assert {keras.backend.standardize_dtype(v.dtype) for v in model.trainable_variables} == {'float32'}
+        assert not np.array_equal(before, model.get_weights()[0])
+        assert not np.array_equal(twin.get_weights()[0], model.get_weights()[0])  # it has the average
+    finally:
+        set_precision('auto', 'cpu')
+    assert keras.config.dtype_policy().name == 'float32'
