@@ -3,7 +3,7 @@
 
     python benchmarks/bad_scans.py OUT --t1w SCAN.nii.gz [--ct SCAN.nii.gz] [--spacing MM] [options ...]
 
-A good T1w (and a good CT) are spoilt in ways that happen, written as a BIDS dataset below OUT, segmented as
+A good T1w and a good CT are corrupted in ways that happen, written as a BIDS dataset below OUT, segmented as
 a user would, and listed: what was flagged, with which reason, and what was not. Further options go to
 ``bids_brainseg`` (``--mc-samples 3`` is quick). OUT gets ``bids``, ``derivatives`` and ``bad_scans.tsv``.
 """
@@ -26,15 +26,15 @@ from bids_brainseg.imaging import image_on_grid, load_image, save_like
 from bids_brainseg.levels.outcome import reason_of
 from bids_brainseg.results.scans import list_outputs
 
-Spoiler = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Corruption = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Case(NamedTuple):
-    """One way to spoil a scan: of which kind, named as which suffix, and by what."""
+    """One way to corrupt a scan: of which kind, named as which suffix, and by what."""
 
     source: str
     suffix: str
-    spoil: Spoiler
+    corrupt: Corruption
     told: str
 
 
@@ -57,10 +57,10 @@ def upper(affine: np.ndarray) -> list[tuple[float, float]]:
 
 
 def turned(affine: np.ndarray, signs: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Let the header claim that world axes point the other way, about the centre of the field of view."""
+    """Let the header claim that world axes point the other way, about the center of the field of view."""
     flip = np.diag([*map(float, signs), 1.0])
-    centre = affine @ [*((np.array(shape) - 1) / 2), 1]
-    flip[:3, 3] = centre[:3] - flip[:3, :3] @ centre[:3]
+    center = affine @ [*((np.array(shape) - 1) / 2), 1]
+    flip[:3, 3] = center[:3] - flip[:3, :3] @ center[:3]
     return flip @ affine
 
 
@@ -70,8 +70,8 @@ def phantom(image: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
     x, y, z = ((np.indices(image.shape).T + 0.5) * voxel_sizes(affine) - size / 2).T
     bottle = (np.hypot(x, y) < 75) & (np.abs(z) < 80)
     result = np.where(bottle, 500.0, 0.0)
-    for centre in ((-35, 0), (20, 30), (20, -30)):
-        result[bottle & (np.hypot(x - centre[0], y - centre[1]) < 12)] = 150.0
+    for center in ((-35, 0), (20, 30), (20, -30)):
+        result[bottle & (np.hypot(x - center[0], y - center[1]) < 12)] = 150.0
     return corruption.add_noise(result, 10, rng(), magnitude=True), affine
 
 
@@ -139,7 +139,7 @@ def write_dataset(root: Path, sources: dict[str, tuple[np.ndarray, np.ndarray]])
     labels = [label for label, case in CASES.items() if case.source in sources]
     for label in labels:
         case = CASES[label]
-        data, affine = case.spoil(*sources[case.source])
+        data, affine = case.corrupt(*sources[case.source])
         folder = root / f'sub-{label}' / ('ct' if case.source == 'ct' else 'anat')
         folder.mkdir(parents=True, exist_ok=True)
         image = image_on_grid(data, affine, code=1)

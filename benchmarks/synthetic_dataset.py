@@ -27,11 +27,11 @@ from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.records import record_from_path
 from bids_brainseg.synthesis.generator import Synthesizer
-from bids_brainseg.synthesis.label_map import Head, priors
+from bids_brainseg.synthesis.label_map import LabelMap, priors
 from bids_brainseg.training.build import HELD_OUT, grid_affine
 
 FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
-CENTRE = (0.0, -10.0, -4.0)
+CENTER = (0.0, -10.0, -4.0)
 #: The whole range, so that no intensity is cut: 12 bits; MR is in units of its own.
 HOUNSFIELD = {'type': 'window', 'low': -1024.0, 'high': 3071.0}
 MAGNITUDE = {'type': 'percentile', 'low': 0, 'high': 100}
@@ -58,7 +58,7 @@ def motion(rng) -> np.ndarray:
 def draw(head, modality: str, number: int, *, spacing: float, seed: int):
     """Draw a scan in its own unit, its labels, and the affine of both."""
     shape = tuple(round(length / spacing) for length in FIELD_OF_VIEW)
-    affine = grid_affine(shape, spacing, CENTRE)
+    affine = grid_affine(shape, spacing, CENTER)
     rule = HOUNSFIELD if modality == 'ct' else MAGNITUDE
     source = Synthesizer(
         [head], shape, affine, {modality: rule}, ranges=replace(HELD_OUT, flip=False), seed=seed
@@ -104,7 +104,7 @@ def main() -> None:
     usual = copy.deepcopy(priors()['acquisition'])
     for path in sorted((options.prepared / 'heads').glob('validate_*.npz')):
         with np.load(path, allow_pickle=False) as arrays:
-            head = Head.from_arrays(**arrays)
+            head = LabelMap.from_arrays(**arrays)
         subject = ''.join(c for c in path.stem.removeprefix('validate_') if c.isalnum())
         for place, modality in enumerate(modalities()):
             if modality not in options.modalities:

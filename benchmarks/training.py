@@ -84,7 +84,7 @@ def measure(args, filters: int) -> dict:
     from bids_brainseg.network.losses import DiceCrossEntropy
     from bids_brainseg.network.unet import build_unet
     from bids_brainseg.synthesis.device import DeviceSource, sampled_on
-    from bids_brainseg.synthesis.generator import Ranges
+    from bids_brainseg.synthesis.generator import AugmentationRanges
     from bids_brainseg.training.build import load_heads, synthesizer
     from bids_brainseg.training.loop import Recipe, set_precision, stream
 
@@ -94,7 +94,7 @@ def measure(args, filters: int) -> dict:
     shape = [MULTIPLE * round(side / args.spacing / MULTIPLE) for side in SPACE]
     source = synthesizer(
         load_heads(args.prepared, 'train'), ['T1w', 'FLAIR', 'dwi', 'ct'], shape=shape, spacing=args.spacing,
-        ranges=Ranges(), seed=0, mask=args.prepared / MASK, window=args.window,
+        ranges=AugmentationRanges(), seed=0, mask=args.prepared / MASK, window=args.window,
     )  # fmt: skip
     begun = time.perf_counter()
     for number in range(args.pairs):
@@ -130,7 +130,7 @@ def measure(args, filters: int) -> dict:
     }
 
 
-def spelt(value) -> str:
+def spelled(value) -> str:
     """Spell an entry of the table."""
     if isinstance(value, float):
         return f'{value:.3g}'
@@ -165,7 +165,7 @@ def main() -> None:
         if ended.returncode:
             sys.exit(f'F = {filters}: the process ended with status {ended.returncode}')
         row = json.loads(ended.stdout.splitlines()[-1])
-        print(''.join(f'{spelt(row[name]):>{width}}' for name, width in COLUMNS.items()), flush=True)
+        print(''.join(f'{spelled(row[name]):>{width}}' for name, width in COLUMNS.items()), flush=True)
 
 
 if __name__ == '__main__':

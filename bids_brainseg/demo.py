@@ -2,7 +2,7 @@
 """Build a small BIDS dataset to try the program on: ``python -m bids_brainseg.demo OUT_DIR``.
 
 The T1w is the skull-stripped MNI152 average that nilearn ships. The other contrasts do not exist for that
-brain: they are simulated from its grey and white matter maps inside a made-up skull and scalp, each on a grid
+brain: they are simulated from its gray and white matter maps inside a made-up skull and scalp, each on a grid
 such as a clinic would choose. They show that the program runs and what its output looks like, not how well it
 segments.
 """
@@ -23,18 +23,18 @@ from scipy.spatial.transform import Rotation
 
 from .core.geometry import resample
 
-TISSUES = ('grey', 'white', 'fluid', 'skull', 'scalp')
+TISSUES = ('gray', 'white', 'fluid', 'skull', 'scalp')
 SEED = 2026
-NOTE = 'Simulated from the MNI152 grey and white matter maps; not an acquired image.'
+NOTE = 'Simulated from the MNI152 gray and white matter maps; not an acquired image.'
 ACKNOWLEDGE = (
-    'MNI152 nonlinear 2009a symmetric average, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, '
+    'MNI152 nonlinear 2009a symmetric average, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Center, '
     'Montreal Neurological Institute, McGill University; redistributed by nilearn.'
 )
 README = f"""bids_brainseg demo dataset
 ==========================
 
 One subject, four contrasts, NOT acquired from a person: sub-01_T1w is the (skull-stripped) MNI152 average;
-the FLAIR, dwi and ct are simulated from its grey and white matter maps, with a made-up skull and scalp.
+the FLAIR, dwi and ct are simulated from its gray and white matter maps, with a made-up skull and scalp.
 Use it to see that an installation works, never to judge the quality of a segmentation.
 
 {ACKNOWLEDGE}
@@ -69,32 +69,32 @@ def template(name: str) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(image.dataobj), image.affine
 
 
-def head_tissues(brain: np.ndarray, grey: np.ndarray, white: np.ndarray) -> dict[str, np.ndarray]:
+def head_tissues(brain: np.ndarray, gray: np.ndarray, white: np.ndarray) -> dict[str, np.ndarray]:
     """Fractions in [0, 1] of each tissue, on a 1 mm grid: shells of fixed thickness around the brain."""
     brain = ndimage.binary_fill_holes(ndimage.binary_closing(brain, iterations=3))
     distance = ndimage.distance_transform_edt(~brain).astype(np.float32)
 
-    def within(millimetres: float) -> np.ndarray:
-        return np.clip(millimetres + 0.5 - distance, 0, 1)
+    def within(millimeters: float) -> np.ndarray:
+        return np.clip(millimeters + 0.5 - distance, 0, 1)
 
     inner, outer, skin = within(3), within(10), within(16)
-    grey, white = grey / np.float32(255), white / np.float32(255)
+    gray, white = gray / np.float32(255), white / np.float32(255)
     return {
-        'grey': grey,
+        'gray': gray,
         'white': white,
-        'fluid': np.clip(inner - grey - white, 0, 1),
+        'fluid': np.clip(inner - gray - white, 0, 1),
         'skull': outer - inner,
         'scalp': skin - outer,
     }
 
 
-def scanner_grid(contrast: Contrast, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scanner_grid(contrast: Contrast, center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Affine of the scan (voxels run left, posterior, superior, then turned, moved), and scan -> template."""
     turn = Rotation.from_euler('xyz', contrast.rotation, degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.diag(np.array([-1, -1, 1]) * contrast.spacing)
     middle = (np.array(contrast.shape) - 1) / 2
-    affine[:3, 3] = centre + contrast.shift - affine[:3, :3] @ middle
+    affine[:3, 3] = center + contrast.shift - affine[:3, :3] @ middle
     to_template = np.eye(4)
     to_template[:3, 3] = -np.array(contrast.shift)
     return affine, to_template
@@ -105,12 +105,12 @@ def simulate(
 ) -> nib.Nifti1Image:
     """An int16 image of one contrast: mix the tissues, average over each voxel, add noise."""
     contrast = CONTRASTS[name]
-    mixed = np.full(tissues['grey'].shape, contrast.air, dtype=np.float32)
+    mixed = np.full(tissues['gray'].shape, contrast.air, dtype=np.float32)
     for tissue, value in zip(TISSUES, contrast.values, strict=True):
         mixed += tissues[tissue] * np.float32(value - contrast.air)
     # the middle of the head, not of the template's grid
-    centre = (affine @ [*ndimage.center_of_mass(tissues['white'] + tissues['grey']), 1])[:3] + [0, 0, 6]
-    grid, to_template = scanner_grid(contrast, centre)
+    center = (affine @ [*ndimage.center_of_mass(tissues['white'] + tissues['gray']), 1])[:3] + [0, 0, 6]
+    grid, to_template = scanner_grid(contrast, center)
     sampled = resample(mixed, affine, contrast.shape, grid, to_template, antialias=True, cval=contrast.air)
     noise = rng.normal(0, contrast.noise, (2, *sampled.shape)).astype(np.float32)
     # a magnitude image (MR) has Rician noise, a CT Gaussian
@@ -119,7 +119,7 @@ def simulate(
 
 
 def as_image(array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
-    """A NIfTI image in scanner coordinates (qform and sform code 1), millimetres."""
+    """A NIfTI image in scanner coordinates (qform and sform code 1), millimeters."""
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units('mm', 'sec' if array.ndim == 4 else 0)
     image.set_qform(affine, 1)
@@ -130,8 +130,8 @@ def as_image(array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
 def build(out_dir: Path) -> Path:
     """Write the dataset into `out_dir` (made if absent) and return it; the same bytes every time."""
     out_dir = Path(out_dir)
-    (t1, affine), (grey, _), (white, _) = (template(name) for name in ('t1', 'gm', 'wm'))
-    tissues = head_tissues(t1 > 0, grey, white)
+    (t1, affine), (gray, _), (white, _) = (template(name) for name in ('t1', 'gm', 'wm'))
+    tissues = head_tissues(t1 > 0, gray, white)
     rng = np.random.default_rng(SEED)
 
     write_text(out_dir / 'README', README)

@@ -175,7 +175,7 @@ def _train(args) -> None:
     from .network.unet import build_unet
     from .network.weights import load_weights, save_weights
     from .synthesis.device import DeviceSource, sampled_on
-    from .synthesis.generator import Ranges
+    from .synthesis.generator import AugmentationRanges
     from .training.build import held_out_pairs, load_heads, synthesizer
     from .training.loop import Recipe, fit, score, set_precision
 
@@ -193,7 +193,7 @@ def _train(args) -> None:
     where = grid | {'mask': args.prepared / MASK}
     held_out = held_out_pairs(load_heads(args.prepared, 'validate'), args.contrasts, **where, count=2)
     source = synthesizer(
-        heads, args.contrasts, **where, ranges=Ranges(**spans), seed=args.seed, window=args.window
+        heads, args.contrasts, **where, ranges=AugmentationRanges(**spans), seed=args.seed, window=args.window
     )
     source = sampled_on(args.sample_on, device, source)
     args.out_dir.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class Settings:
     # evaluation
     label_table: str | Path = 'auto'  # or freesurfer, brainseg, a file
     label_filter: Mapping = field(default_factory=dict)
-    calibrate: int = 0  # spoiled copies of each scan
+    calibrate: int = 0  # corrupted copies of each scan
     acceptable_dice: float | None = None
     study: str | None = None  # scaling or equal-size
     study_sizes: tuple[int, ...] = ()

@@ -32,7 +32,7 @@ class Phantom(NamedTuple):
         """(28, I, J, K) float16, certain everywhere."""
         return (self.labels == np.arange(28)[:, None, None, None]).astype(np.float16)
 
-    def centre(self, index: int) -> np.ndarray:
+    def center(self, index: int) -> np.ndarray:
         """RAS mm of the middle of a box."""
         middle = (self.boxes[index].sum(axis=0) - 1) / 2
         return self.affine[:3, :3] @ middle + self.affine[:3, 3]

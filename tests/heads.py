@@ -18,8 +18,8 @@ def grid_affine(shape=SHAPE, spacing=SPACING):
 def head_at(x, y, z, *, stripped=False):
     """Scalp, skull, cortex, white matter, ventricles and one bright spot on the LEFT, at RAS points."""
 
-    def inside(centre, radii):
-        return sum(((v - c) / r) ** 2 for v, c, r in zip((x, y, z), centre, radii, strict=True)) < 1
+    def inside(center, radii):
+        return sum(((v - c) / r) ** 2 for v, c, r in zip((x, y, z), center, radii, strict=True)) < 1
 
     image = np.zeros(np.broadcast(x, y, z).shape, np.float32)
     if not stripped:

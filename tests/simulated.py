@@ -112,10 +112,10 @@ def write_scan(
         + f'{v * cv / 100:.8g}\t{cv:.8g}\tn/a'
         for label, v in zip(LABELS, volumes, strict=True)
     ] + [f'n/a\t{name}\tn/a\t{v:.8g}' + '\tn/a' * 5 for name, v in zip(TOTALS, sums, strict=True)]
-    verdict = 'look' if cv > 2 else 'pass'
+    verdict = 'review' if cv > 2 else 'pass'
     document = {
         'Sources': [f'bids:raw:{"/".join(parts)}/{FOLDER[modality]}/{stem}_{modality}.nii.gz'],
-        'verdict': verdict, 'reasons': [f'mean CV is {cv:.2f} %, above 2 %'] if verdict == 'look' else [],
+        'verdict': verdict, 'reasons': [f'mean CV is {cv:.2f} %, above 2 %'] if verdict == 'review' else [],
         'warnings': [], 'modality': modality,
         'numbers': {'alignment': 0.6 + 0.1 * np.sin(etiv), 'cv_mean': cv, 'brain_mm3': sums[0]},
         'Units': UNITS, 'header': {'voxel_size_mm': [1.0, 1.0, 1.0]},

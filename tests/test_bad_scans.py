@@ -52,7 +52,7 @@ def test_every_case_is_written_and_differs_from_the_good_one(script, dataset):
 
 
 @pytest.mark.parametrize(('label', 'signs'), [('leftright', (-1, 1, 1)), ('upsidedown', (1, -1, -1))])
-def test_headers_lie_about_the_centre_of_the_image(dataset, label, signs):
+def test_headers_lie_about_the_center_of_the_image(dataset, label, signs):
     head, affine, images = dataset
     np.testing.assert_array_equal(images[label].data, head)
     middle = [*((np.array(head.shape) - 1) / 2), 1]

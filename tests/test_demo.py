@@ -24,8 +24,8 @@ def ball() -> np.ndarray:
 def test_head_is_made_of_shells_around_the_brain(ball):
     tissues = demo.head_tissues(ball, np.uint8(0) * ball, np.uint8(255) * ball)
     along = {name: values[40:, 40, 40] for name, values in tissues.items()}
-    millimetres = np.arange(41)
-    assert (along['white'] == (millimetres <= RADIUS)).all()
+    millimeters = np.arange(41)
+    assert (along['white'] == (millimeters <= RADIUS)).all()
     # 3 mm of fluid, 7 of bone, 6 of soft tissue, each edge within the half voxel that is shared
     for name, thickness in {'fluid': 3, 'skull': 7, 'scalp': 6}.items():
         assert along[name].sum() == pytest.approx(thickness, abs=0.5)

@@ -36,13 +36,13 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
     keras.utils.set_random_seed(seed)
     save_weights(build_unet(**ARCHITECTURE), folder / 'weights.safetensors')
     rules = defaults()
-    affine = grid_affine(GRID, SPACING, rules['centre'])
+    affine = grid_affine(GRID, SPACING, rules['center'])
     image, cavity = head(GRID, affine, hounsfield=modality == 'ct')
     save_like(image, image_on_grid(image, affine), folder / 'reference.nii.gz', np.int16)
     save_like(cavity, image_on_grid(cavity, affine), folder / 'mask.nii.gz', np.uint8)
     entry = rules['modalities'][modality]
     write_bundle(
-        folder, name=f'tiny{modality}', version='1', modality=modality, licence='Apache-2.0',
+        folder, name=f'tiny{modality}', version='1', modality=modality, license='Apache-2.0',
         reference_name='Tiny',
         grid_shape=GRID, grid_affine=affine.tolist(), intensity=entry['intensity'], architecture=ARCHITECTURE,
         mc_samples=2, cv_threshold=entry['cv_threshold'], icv_mm3=1.5e6, qc={}, card={},
@@ -64,8 +64,8 @@ def head(shape, affine, *, hounsfield: bool = False):
     )
     # shifted apart, so that no rotation or mirror maps the head onto itself
     radius = [
-        np.linalg.norm((points - centre) / axes, axis=-1)
-        for centre, axes in (
+        np.linalg.norm((points - center) / axes, axis=-1)
+        for center, axes in (
             ((0, -17.5, -2), (84, 100, 84)), ((0, -17.5, -2), (78, 94, 78)), ((0, -17.5, 0), (70, 86, 68)),
             ((-14, 0, 8), (9, 30, 12)), ((18, -10, 8), (9, 22, 12)), ((0, -55, -40), (40, 25, 22)),
         )
@@ -81,7 +81,7 @@ def make_label_map(path: Path, shift: float = 0) -> Path:
     """Write a skull full of fluid, in it a ball for every structure; `shift` mm to the right."""
     import nibabel as nib
 
-    from bids_brainseg.synthesis.common_space import MNI_CENTRES
+    from bids_brainseg.synthesis.common_space import MNI_CENTERS
 
     labels = np.zeros((56, 64, 56), np.int16)
     labels[4:52, 4:60, 4:52] = 515
@@ -97,7 +97,7 @@ def make_label_map(path: Path, shift: float = 0) -> Path:
         14: (0, -12, 0),
         15: (0, -45, -30),
     }
-    for number, centre in {**MNI_CENTRES, **extra}.items():
-        labels[np.linalg.norm(points - np.array(centre) - [shift, 0, 0], axis=-1) < 5] = number
+    for number, center in {**MNI_CENTERS, **extra}.items():
+        labels[np.linalg.norm(points - np.array(center) - [shift, 0, 0], axis=-1) < 5] = number
     nib.Nifti1Image(labels, affine).to_filename(path)
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from ..interfaces.agreement import Agree, CarryLabels, ComparisonFigure
+from ..interfaces.agreement import CompareSegmentations, ComparisonFigure, ResampleReferenceLabels
 from ..interfaces.outputs import DerivativeSink, FigureSink
 
 
@@ -54,8 +54,10 @@ def init_agreement_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=['agreement', 'comparison']), name='outputnode')
     common = {'record': record, 'output_dir': str(output_dir)}
 
-    carry = pe.Node(CarryLabels(labels=str(labels.path), table=labels.table), name='carry', mem_gb=mem_gb)
-    agree = pe.Node(Agree(record=record, source=labels.uri), name='agree', mem_gb=mem_gb)
+    carry = pe.Node(
+        ResampleReferenceLabels(labels=str(labels.path), table=labels.table), name='carry', mem_gb=mem_gb
+    )
+    agree = pe.Node(CompareSegmentations(record=record, source=labels.uri), name='agree', mem_gb=mem_gb)
     figure = pe.Node(ComparisonFigure(), name='figure', mem_gb=mem_gb)
     ds_agreement = pe.Node(
         DerivativeSink(suffix='agreement', extension='.tsv', **common), name='ds_agreement'

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
-from ..interfaces.agreement import CarryLabels
+from ..interfaces.agreement import ResampleReferenceLabels
 from ..interfaces.images import CheckImage
 from ..interfaces.training import FreeSurferClasses
 from ..settings import Settings
 from .scan import init_scan_wf
 
 #: Interfaces that take files of the user.
-READ_FROM_OUTSIDE = (CheckImage, CarryLabels, FreeSurferClasses)
+READ_FROM_OUTSIDE = (CheckImage, ResampleReferenceLabels, FreeSurferClasses)
 
 
 def init_brainseg_wf(
@@ -40,7 +40,7 @@ def init_brainseg_wf(
     bundles : mapping
         From modality to Bundle.
     plans : mapping, optional
-        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `corrupt`
         of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
     templates : mapping, optional
         From modality to the templates in whose spaces the segmentation is wanted as well.
@@ -91,7 +91,7 @@ def init_subject_wf(
     bundles : mapping
         From modality to Bundle.
     plans : mapping, optional
-        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `spoil`
+        From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `corrupt`
         of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
     templates : mapping, optional
         From modality to the templates in whose spaces the segmentation is wanted as well.

@@ -31,7 +31,7 @@ def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'deriva
     in_file
         Checked scan.
     dseg, uncertainty
-        Labels and normalised entropy on the scan's own grid.
+        Labels and normalized entropy on the scan's own grid.
     morph, qc
         Table of volumes; JSON with every QC number and the verdict.
     registration
@@ -227,7 +227,7 @@ def init_figures_wf(
     in_file
         Checked scan.
     dseg, uncertainty
-        Labels and normalised entropy on the scan's own grid.
+        Labels and normalized entropy on the scan's own grid.
     prepared
         Scan on the network grid.
     registration

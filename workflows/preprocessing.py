@@ -6,7 +6,7 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from ..interfaces.images import Prepare
+from ..interfaces.images import ResampleAndNormalize
 from .steps import coregister_node
 
 
@@ -60,7 +60,7 @@ def init_preprocessing_wf(
         **registration_window(bundle.intensity),
     )
     prepare = pe.Node(
-        Prepare(
+        ResampleAndNormalize(
             grid_shape=tuple(bundle.grid_shape),
             grid_affine=[list(row) for row in bundle.grid_affine],
             intensity=dict(bundle.intensity),

@@ -9,14 +9,14 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from ..interfaces.corrupt import Spoil
+from ..interfaces.corrupt import Corrupt
 from ..interfaces.images import CheckImage
-from ..interfaces.measures import Measure
+from ..interfaces.measures import ComputeMeasures
 from ..interfaces.segment import Segment
 from .agreement import init_agreement_wf
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
-from .steps import back_node
+from .steps import resample_to_scan_node
 from .templates import init_template_wf
 
 
@@ -34,7 +34,7 @@ def init_scan_wf(
     threads: int = 1,
     heavy_gb: float | None = None,
     labels=None,
-    spoil: Mapping | None = None,
+    corrupt: Mapping | None = None,
     name: str = 'scan_wf',
 ) -> pe.Workflow:
     """Segment one scan on its own grid, measure it, and write what came out.
@@ -61,8 +61,8 @@ def init_scan_wf(
         Memory that each heavy step claims, GB; with all there is, they run one after the other.
     labels : ReferenceLabels, optional
         Compare the segmentation with them.
-    spoil : mapping, optional
-        Inputs of :class:`bids_brainseg.interfaces.corrupt.Spoil`: applied to the checked scan.
+    corrupt : mapping, optional
+        Inputs of :class:`bids_brainseg.interfaces.corrupt.Corrupt`: applied to the checked scan.
 
     Inputs
     ------
@@ -86,8 +86,8 @@ def init_scan_wf(
 
     check = pe.Node(CheckImage(**check_rules(record)), name='check', mem_gb=heavy_gb or 1.5)
     scan = check  # what hands the scan on
-    if spoil is not None:
-        scan = pe.Node(Spoil(**spoil), name='spoil', mem_gb=heavy_gb or 2.0)
+    if corrupt is not None:
+        scan = pe.Node(Corrupt(**corrupt), name='corrupt', mem_gb=heavy_gb or 2.0)
         workflow.connect(check, 'out_file', scan, 'in_file')
     preprocessing_wf = init_preprocessing_wf(
         bundle=bundle, threads=threads, random_seed=random_seed, mem_gb=heavy_gb or 2.0
@@ -107,11 +107,12 @@ def init_scan_wf(
         n_procs=1 if use_gpu else threads,  # nipype reads it as GPU slots on a GPU node
         mem_gb=heavy_gb or 5.0,
     )
-    back = back_node(
+    back = resample_to_scan_node(
         bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=heavy_gb or 2.0
     )
     measure = pe.Node(
-        Measure(record=record, model=model_facts(bundle), label_resampling=label_resampling), name='measure'
+        ComputeMeasures(record=record, model=model_facts(bundle), label_resampling=label_resampling),
+        name='measure',
     )
     derivatives_wf = init_derivatives_wf(record=record, bundle=bundle, output_dir=output_dir)
     figures_wf = init_figures_wf(record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 1.5)

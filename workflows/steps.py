@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from nipype.pipeline import engine as pe
 
-from ..interfaces.images import BackToScan
+from ..interfaces.images import ResampleToScan
 from ..interfaces.registration import Coregister
 
 
@@ -26,10 +26,10 @@ def coregister_node(*, bundle, threads: int, random_seed: int, mem_gb: float, **
     )
 
 
-def back_node(*, bundle, label_resampling: str, threads: int, mem_gb: float) -> pe.Node:
+def resample_to_scan_node(*, bundle, label_resampling: str, threads: int, mem_gb: float) -> pe.Node:
     """Make the node ``back``, which carries what the network said onto the grid of an image."""
     return pe.Node(
-        BackToScan(
+        ResampleToScan(
             grid_affine=[list(row) for row in bundle.grid_affine],
             method=label_resampling,
             num_threads=threads,

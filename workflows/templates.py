@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 from ..interfaces.images import CheckImage
 from ..interfaces.outputs import DerivativeSink
 from .outputs import init_ds_transforms_wf
-from .steps import back_node, coregister_node
+from .steps import coregister_node, resample_to_scan_node
 
 
 def init_template_wf(
@@ -81,7 +81,9 @@ def init_template_wf(
         random_seed=random_seed,
         mem_gb=mem_gb,
     )
-    back = back_node(bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=mem_gb)
+    back = resample_to_scan_node(
+        bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=mem_gb
+    )
     ds_dseg = pe.Node(
         DerivativeSink(
             record=record,

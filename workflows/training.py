@@ -12,7 +12,13 @@ from nipype.pipeline import engine as pe
 
 from ..interfaces.figures import ContoursFigure
 from ..interfaces.images import CheckImage
-from ..interfaces.training import Align, CarryLabels, FreeSurferClasses, LabelAgreement, PairSink
+from ..interfaces.training import (
+    FreeSurferClasses,
+    LabelAgreement,
+    PairSink,
+    RegisterT1w,
+    ResampleTrainingLabels,
+)
 from ..settings import Settings
 from .base import configure_nodes, scan_wf_name, subject_wf_name
 from .preprocessing import init_preprocessing_wf, registration_window
@@ -129,7 +135,7 @@ def init_case_wf(
         'grid_shape': tuple(base.grid_shape),
         'grid_affine': [list(row) for row in base.grid_affine],
     }
-    carry = pe.Node(CarryLabels(**grid), name='carry', mem_gb=heavy_gb or 2.0)
+    carry = pe.Node(ResampleTrainingLabels(**grid), name='carry', mem_gb=heavy_gb or 2.0)
     agreement = pe.Node(LabelAgreement(), name='agreement', mem_gb=heavy_gb or 1.5)
     figure = pe.Node(ContoursFigure(), name='figure', mem_gb=heavy_gb or 1.5)
     ds_pair = pe.Node(
@@ -160,7 +166,7 @@ def init_case_wf(
     if case.t1w is not None:
         check_t1w = pe.Node(CheckImage(in_file=str(case.t1w)), name='check_t1w', mem_gb=heavy_gb or 1.5)
         align = pe.Node(
-            Align(num_threads=threads, random_seed=random_seed, **registration_window(base.intensity)),
+            RegisterT1w(num_threads=threads, random_seed=random_seed, **registration_window(base.intensity)),
             name='align',
             n_procs=threads,
             mem_gb=heavy_gb or 2.0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and colours of the classes, in the forms that viewers read."""
+"""Names and colors of the classes, in the forms that viewers read."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def _itksnap() -> str:
     rows = []
     for x in label_table():
         shown, name = (1, x.name) if x.index else (0, 'Clear Label')
-        colour = ' '.join(f'{c:5d}' for c in _rgb(x.color))
-        rows.append(f'{x.index:5d} {colour} {shown:8d} {shown:2d} {shown:2d}    "{name}"\n')
+        color = ' '.join(f'{c:5d}' for c in _rgb(x.color))
+        rows.append(f'{x.index:5d} {color} {shown:8d} {shown:2d} {shown:2d}    "{name}"\n')
     return ''.join(rows)
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
-    """Take a colour apart.
+    """Take a color apart.
 
     >>> _rgb('#FF8000')
     (255, 128, 0)

@@ -104,7 +104,7 @@ def write_dataset_files(
     links: Mapping[str, Path] | None = None,
     container: str | None = None,
 ) -> list[Path]:
-    """Write the description of the derivatives, ``.bidsignore`` and the colour table.
+    """Write the description of the derivatives, ``.bidsignore`` and the color table.
 
     Every job writes the same bytes, and a file appears whole.
 
@@ -123,7 +123,7 @@ def write_dataset_files(
         With exit code 2 if the folder holds a dataset that something else made.
     """
     output_dir, bids_dir = Path(output_dir), Path(bids_dir)
-    refuse_foreign(output_dir)
+    refuse_other_dataset(output_dir)
     container = container or os.environ.get(CONTAINER_VARIABLE)
     colors = {'Description': 'Classes of the dseg images', **output_rules()['lut_columns']}
     return [
@@ -182,7 +182,7 @@ def _link(output_dir: Path, dataset: Path) -> str:
     return outside.as_uri()
 
 
-def refuse_foreign(output_dir: Path) -> None:
+def refuse_other_dataset(output_dir: Path) -> None:
     """Refuse, with exit code 2, a folder whose dataset something else made."""
     existing = output_dir / 'dataset_description.json'
     if not existing.is_file():

@@ -241,7 +241,7 @@ def qc_document(
     record : ImageRecord
         The scan; its warnings are kept, and from its sidecars which scanner it comes from.
     verdict : str
-        ``'pass'``, ``'look'`` or ``'fail'``.
+        ``'pass'``, ``'review'`` or ``'fail'``.
     reasons : sequence of str
         Why it is not ``'pass'``.
     numbers : mapping

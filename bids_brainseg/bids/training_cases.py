@@ -34,7 +34,7 @@ CASE_COLUMNS = {
     'status': {
         'Description': 'What the scan is used for.',
         'Levels': {
-            'train': 'learnt from',
+            'train': 'learned from',
             'validate': 'held out: decides when to stop, and gives the scores of the card',
             'rejected': 'left out, the reason is given',
             'failed': 'could not be prepared, the reason is given',

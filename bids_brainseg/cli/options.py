@@ -173,7 +173,7 @@ def _derivatives(parser, words: list[str]) -> dict[str, Path]:
 TRAINING = (
     'modality', 'label_maps', 'synthetic_share', 'exclude', 'agreement_threshold', 'validation_share',
     'validation_label', 'init', 'filters', 'grid_spacing', 'ranges', 'no_augmentation', 'bundle_name',
-    'licence',
+    'license',
 )  # fmt: skip
 
 

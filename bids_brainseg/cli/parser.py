@@ -94,7 +94,7 @@ def _add_derivatives(group):
         nargs='+',
         default=[],
         metavar='NAME=DIR',
-        help='derivatives to read; train: freesurfer=DIR, whose labels are learnt; evaluate: labels=DIR, the '
+        help='derivatives to read; train: freesurfer=DIR, the labels to learn; evaluate: labels=DIR, the '
         'reference labels (a BIDS derivative with dseg images, or a folder of FreeSurfer subjects)',
     )
 
@@ -164,7 +164,7 @@ def _add_segmentation(group):
         type=Path,
         metavar='FILE.json',
         help='bounds of the quality numbers that win over those of the program and of the model, e.g. '
-        '{"all": {"alignment": {"look_below": 0.5}}, "ct": {"fov_cut": null}}; null takes a rule away',
+        '{"all": {"alignment": {"review_below": 0.5}}, "ct": {"fov_truncation": null}}; null removes a rule',
     )
     group.add_argument(
         '--ct-window',
@@ -215,7 +215,7 @@ def _add_evaluate(group):
         const=6,
         default=0,
         metavar='N',
-        help='also spoil each scan in N ways (default: 6), and find the thresholds that best tell good '
+        help='also corrupt each scan in N ways (default: 6), and find the thresholds that best tell good '
         'segmentations from bad ones',
     )
     group.add_argument(
@@ -290,7 +290,7 @@ def _add_training(group):
     )
     group.add_argument(
         '--grid-spacing',
-        type=_millimetres,
+        type=_millimeters,
         metavar='MM',
         help='voxel size of the network grid (default: that of the bundle whose reference is used, 1.4 for '
         'the packaged ones); 2.8 takes about a sixth of the time and memory, and loses small structures',
@@ -342,7 +342,7 @@ def _add_training(group):
     group.add_argument(
         '--bundle-name', type=_name, metavar='NAME', help='letters and digits (default: own and modality)'
     )
-    group.add_argument('--licence', help='of the weights, for the card')
+    group.add_argument('--license', help='of the weights, for the card')
 
 
 def _add_reporting(group):
@@ -403,7 +403,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _millimetres(text: str) -> float:
+def _millimeters(text: str) -> float:
     if not 0.5 <= (number := float(text)) <= 8:
         raise argparse.ArgumentTypeError(f'{text} mm is not between 0.5 and 8')
     return number

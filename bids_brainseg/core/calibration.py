@@ -64,7 +64,7 @@ def roc(numbers: ArrayLike, bad: ArrayLike, *, above: bool = True) -> Roc:
     -------
     Roc
         Begins with a threshold that flags nothing and ends with one that flags all, both infinite; the others
-        lie halfway between neighbouring numbers.
+        lie halfway between neighboring numbers.
 
     Raises
     ------

@@ -209,7 +209,7 @@ def rotate_motion(
     affine : (4, 4) array_like
         Voxel indices to RAS mm.
     degrees : sequence of float
-        Pose during each of as many equal, successive parts of the acquisition: angle about the centre of the
+        Pose during each of as many equal, successive parts of the acquisition: angle about the center of the
         field of view.
     rotation_axis : int
         Anatomical axis to turn about: 0 is left-right (nodding), 1 back-front, 2 up (shaking the head).
@@ -249,13 +249,13 @@ def rotate_motion(
 
 
 def _turned(image: NDArray, affine: ArrayLike, degrees: float, axis: int) -> NDArray[np.float32]:
-    """Turn a volume about the centre of its field of view."""
+    """Turn a volume about the center of its field of view."""
     affine = geometry.as_affine(affine)
-    centre = affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) + affine[:3, 3]
+    center = affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) + affine[:3, 3]
     i, j = (axis + 1) % 3, (axis + 2) % 3
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     pull = np.eye(4)
     pull[[i, j], [i, j]] = cosine
     pull[i, j], pull[j, i] = sine, -sine  # from where the point is to where it came from
-    pull[:3, 3] = centre - pull[:3, :3] @ centre
+    pull[:3, 3] = center - pull[:3, :3] @ center
     return geometry.resample(image, affine, image.shape, affine, pull, order=1, antialias=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Own the 4x4 affines: invert, flip, measure, and resample one volume through them.
 
-World coordinates are RAS+ millimetres everywhere (x grows to the right, y to the front, z to the top).
+World coordinates are RAS+ millimeters everywhere (x grows to the right, y to the front, z to the top).
 A matrix given to a resampling function maps points of the TARGET space to points of the SOURCE space,
 which is the direction that pulling values onto a grid needs.
 """
@@ -166,10 +166,10 @@ def voxel_volume(affine: ArrayLike) -> float:
     >>> round(voxel_volume(np.diag([-1.0, 2.0, 3.0, 1.0])), 6)
     6.0
     """
-    return scaling_determinant(affine)
+    return volume_scaling(affine)
 
 
-def scaling_determinant(matrix: ArrayLike) -> float:
+def volume_scaling(matrix: ArrayLike) -> float:
     """Give the factor by which a matrix multiplies volumes, without sign.
 
     Parameters
@@ -253,7 +253,7 @@ def rotation_angle(matrix: ArrayLike) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1.0, 1.0))))
 
 
-def voxel_map(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
+def voxel_to_voxel(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
     """Compose the affine from target voxel indices to source voxel indices.
 
     Parameters
@@ -308,7 +308,7 @@ def occupied_box(array: ArrayLike) -> tuple[slice, ...]:
 def regrid(
     shape: Sequence[int], affine: ArrayLike, spacing: float, multiple: int = 1
 ) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Cover the field of view of a grid with voxels of another size, about the same centre.
+    """Cover the field of view of a grid with voxels of another size, about the same center.
 
     Parameters
     ----------
@@ -344,8 +344,8 @@ def regrid(
     sides = np.ceil(np.asarray(shape) * sizes / spacing / multiple - 1e-9).astype(int) * multiple
     new = old.copy()
     new[:3, :3] = old[:3, :3] / sizes * spacing
-    centre = old[:3, :3] @ ((np.asarray(shape) - 1) / 2) + old[:3, 3]
-    new[:3, 3] = centre - new[:3, :3] @ ((sides - 1) / 2)
+    center = old[:3, :3] @ ((np.asarray(shape) - 1) / 2) + old[:3, 3]
+    new[:3, 3] = center - new[:3, :3] @ ((sides - 1) / 2)
     return tuple(sides.tolist()), new
 
 
@@ -481,7 +481,7 @@ def resample(
     -----
     The Gaussian has a full width at half maximum of sqrt(r**2 - 1) source voxels, r being the target's
     spacing in source voxels along that axis. The field of view ends half a voxel outside the outermost voxel
-    centres: with slices of 5 mm it matters that the outer half of the first slice is still image.
+    centers: with slices of 5 mm it matters that the outer half of the first slice is still image.
 
     Examples
     --------
@@ -493,7 +493,7 @@ def resample(
     if np.ndim(image) != 3:
         raise ValueError(f'Expected a volume of three dimensions, got shape {np.shape(image)}')
     shape = tuple(int(n) for n in target_shape)
-    mapping = voxel_map(affine, target_affine, matrix)
+    mapping = voxel_to_voxel(affine, target_affine, matrix)
     out = np.full(shape, cval, dtype=np.float32)
     last = np.array(image.shape) - 1
     # The part of the target that can see the image at all, and the part of the image it sees.

@@ -123,7 +123,7 @@ def residuals(
 
     Notes
     -----
-    Ordinary least squares, as in the residual method of normalising by head size
+    Ordinary least squares, as in the residual method of normalizing by head size
     (doi:10.3389/fnagi.2014.00264).
 
     Examples
@@ -141,9 +141,9 @@ def residuals(
     intercept, slope = np.full((2, values.shape[1]), np.nan)
     for column in np.flatnonzero(count >= max(minimum, 2)):
         x, y = covariate[known[:, column]], values[known[:, column], column]
-        centred = x - x.mean()
-        if (square := centred @ centred) > 0:
-            slope[column] = centred @ (y - y.mean()) / square
+        centerd = x - x.mean()
+        if (square := centerd @ centerd) > 0:
+            slope[column] = centerd @ (y - y.mean()) / square
             intercept[column] = y.mean() - slope[column] * x.mean()
     left = values - (intercept + covariate[:, None] * slope)
     return Residuals(left, intercept, slope, count)

@@ -17,7 +17,7 @@ ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 
 
 class TissueSignal(NamedTuple):
-    """How bright white and grey matter are, and how well told apart; nan where there is none of either."""
+    """How bright white and gray matter are, and how well told apart; nan where there is none of either."""
 
     contrast: float
     cnr: float
@@ -95,9 +95,9 @@ def cut_share(mask: ArrayLike) -> float:
 
 
 def tissue_signal(
-    image: ArrayLike, labels: ArrayLike, *, white: Sequence[int], grey: Sequence[int]
+    image: ArrayLike, labels: ArrayLike, *, white: Sequence[int], gray: Sequence[int]
 ) -> TissueSignal:
-    """Compare the brightness of white and grey matter.
+    """Compare the brightness of white and gray matter.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ def tissue_signal(
         The scan, any unit.
     labels : (I, J, K) integer array
         Class indices on its grid.
-    white, grey : sequence of int
+    white, gray : sequence of int
         Classes of either tissue.
 
     Returns
     -------
     TissueSignal
-        `contrast`: (white - grey) / half the sum of their absolute medians, per cent, negative where grey
-        matter is the brighter one. `cnr`: |white - grey| over the root of the sum of both variances.
+        `contrast`: (white - gray) / half the sum of their absolute medians, per cent, negative where gray
+        matter is the brighter one. `cnr`: |white - gray| over the root of the sum of both variances.
         `snr_white`: white over its standard deviation.
 
     Notes
@@ -127,8 +127,8 @@ def tissue_signal(
     image, labels = image[box], labels[box]
     (bright, spread), (other, other_spread) = (
         # three times as fast as numpy's isin
-        _centre_and_spread(image[np.logical_or.reduce([labels == index for index in classes])])
-        for classes in (white, grey)
+        _center_and_spread(image[np.logical_or.reduce([labels == index for index in classes])])
+        for classes in (white, gray)
     )
     scale, noise = (abs(bright) + abs(other)) / 2, np.hypot(spread, other_spread)
     return TissueSignal(
@@ -138,11 +138,11 @@ def tissue_signal(
     )
 
 
-def _centre_and_spread(values: NDArray) -> tuple[float, float]:
+def _center_and_spread(values: NDArray) -> tuple[float, float]:
     if not values.size:
         return float('nan'), float('nan')
-    low, centre, high = (float(value) for value in np.percentile(values, (16, 50, 84)))
-    return centre, (high - low) / 2
+    low, center, high = (float(value) for value in np.percentile(values, (16, 50, 84)))
+    return center, (high - low) / 2
 
 
 def saturated_share(image: ArrayLike, inside: ArrayLike) -> float:

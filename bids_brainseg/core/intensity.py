@@ -114,7 +114,7 @@ def head_mask(image) -> np.ndarray:
 
     Notes
     -----
-    Otsu's threshold maximises the variance between the two classes of a histogram
+    Otsu's threshold maximizes the variance between the two classes of a histogram
     (doi 10.1109/TSMC.1979.4310076); 256 bins between the 0.1st and the 99.5th percentile, which keeps
     a few extreme voxels from taking all the bins.
     """
@@ -129,13 +129,13 @@ def head_mask(image) -> np.ndarray:
         if not high > low:
             return np.zeros(image.shape, bool)
     counts, edges = np.histogram(values, bins=256, range=(low, high))
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     weight = np.cumsum(counts)
-    mass = np.cumsum(counts * centres)
+    mass = np.cumsum(counts * centers)
     other = weight[-1] - weight
     with np.errstate(divide='ignore', invalid='ignore'):
         between = weight * other * (mass / weight - (mass[-1] - mass) / other) ** 2
     between[~np.isfinite(between)] = 0
     # an empty gap between air and head is a plateau: take its middle
-    threshold = centres[between >= between.max() * (1 - 1e-6)].mean()
+    threshold = centers[between >= between.max() * (1 - 1e-6)].mean()
     return finite & (image > low + 0.5 * (threshold - low))

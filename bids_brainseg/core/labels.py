@@ -75,7 +75,7 @@ def split_midline(
     left, right : int
         What they become on either side of the midplane.
     left_of, right_of : iterable of int
-        Numbers of paired structures that define the midplane: the plane between their centres of mass,
+        Numbers of paired structures that define the midplane: the plane between their centers of mass,
         perpendicular to the line that joins them.
 
     Returns
@@ -91,15 +91,15 @@ def split_midline(
     voxels = np.argwhere(np.isin(labels, list(split)))
     if not len(voxels):
         return labels.copy()
-    centres = []
+    centers = []
     for side in (left_of, right_of):
         found = np.argwhere(np.isin(labels, list(side)))
         if not len(found):
             raise ValueError(f'no voxel of {list(side)}: the midplane is undefined')
-        centres.append(affine[:3, :3] @ found.mean(0) + affine[:3, 3])
-    axis = centres[1] - centres[0]
+        centers.append(affine[:3, :3] @ found.mean(0) + affine[:3, 3])
+    axis = centers[1] - centers[0]
     position = (
-        voxels @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3] - np.mean(centres, 0)
+        voxels @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3] - np.mean(centers, 0)
     ) @ axis
     result = labels.copy()
     result[tuple(voxels.T)] = np.where(position > 0, right, left)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 
-class RunningLabels:
+class LabelOverlapAccumulator:
     """Gather the labels of passes without holding them.
 
     Parameters

@@ -7,18 +7,18 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-LEVELS = ('pass', 'look', 'fail')
+LEVELS = ('pass', 'review', 'fail')
 #: Rules of a threshold: the level it leads to, and whether it guards the upper side.
 RULES = {
     'fail_below': ('fail', False),
     'fail_above': ('fail', True),
-    'look_below': ('look', False),
-    'look_above': ('look', True),
+    'review_below': ('review', False),
+    'review_above': ('review', True),
 }
 
 
 class Verdict(NamedTuple):
-    """'pass', 'look' or 'fail', and a sentence for each number that led there."""
+    """'pass', 'review' or 'fail', and a sentence for each number that led there."""
 
     verdict: str
     reasons: list[str]
@@ -32,9 +32,9 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
     numbers : mapping of str to float
         Measured values; None or nan where something could not be measured.
     thresholds : mapping of str to mapping
-        For each number to be judged any of `fail_below`, `fail_above`, `look_below`, `look_above` (bounds in
-        the number's unit, themselves still good), and optionally `label` (its name in a sentence), `unit`,
-        and `required` ('look' or 'fail': the level if it was not measured; without it that is no fault).
+        For each number to be judged any of `fail_below`, `fail_above`, `review_below`, `review_above` (bounds
+        in the number's unit, themselves still good), and optionally `label` (its name in a sentence), `unit`,
+        and `required` ('review' or 'fail': the level if it was not measured; without it that is no fault).
 
     Returns
     -------
@@ -48,13 +48,13 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
 
     Examples
     --------
-    >>> verdict({'cv': 3.0}, {'cv': {'look_above': 2.5, 'label': 'mean CV', 'unit': '%'}})
-    Verdict(verdict='look', reasons=['mean CV is 3 %, above 2.5 %'])
+    >>> verdict({'cv': 3.0}, {'cv': {'review_above': 2.5, 'label': 'mean CV', 'unit': '%'}})
+    Verdict(verdict='review', reasons=['mean CV is 3 %, above 2.5 %'])
     """
     found = []
     for name, rules in thresholds.items():
         unknown = set(rules) - set(RULES) - {'label', 'unit', 'required'}
-        if unknown or rules.get('required', 'look') not in LEVELS[1:]:
+        if unknown or rules.get('required', 'review') not in LEVELS[1:]:
             raise ValueError(f'Threshold {name!r} holds a rule that does not exist: {dict(rules)}')
         outcome = _judge(numbers.get(name), rules, rules.get('label', name))
         if outcome is not None:

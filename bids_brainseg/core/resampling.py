@@ -69,7 +69,7 @@ def resample_posterior(
     """
     if np.ndim(posterior) != 4 or not 1 < len(posterior) <= MAX_CLASSES:
         raise ValueError(f'Expected a posterior of shape (classes, I, J, K), got {np.shape(posterior)}')
-    mapping = geometry.voxel_map(affine, target_affine, matrix)
+    mapping = geometry.voxel_to_voxel(affine, target_affine, matrix)
     labels = np.zeros([int(n) for n in target_shape], dtype=np.uint8, order='F')
     candidates = _candidates(posterior)
     sole = np.where(candidates & (candidates - np.uint64(1)), SEVERAL, np.log2(candidates)).astype(np.uint8)
@@ -125,13 +125,13 @@ def resample_labels_majority(
     Notes
     -----
     The share of a class is its mask, blurred to the target's spacing and interpolated linearly
-    (:func:`bids_brainseg.core.geometry.resample`): unlike with the nearest neighbour, thin structures do not
+    (:func:`bids_brainseg.core.geometry.resample`): unlike with the nearest neighbor, thin structures do not
     break up when the target is coarser. One class at a time is held in memory, within its own box.
     """
     shape = tuple(int(n) for n in target_shape)
     best, total = np.zeros((2, *shape), np.float32)
     found = np.zeros(shape, np.uint8)
-    sigmas = geometry.antialias_sigmas(geometry.voxel_map(affine, target_affine, matrix))
+    sigmas = geometry.antialias_sigmas(geometry.voxel_to_voxel(affine, target_affine, matrix))
     margin = np.ceil(3 * sigmas).astype(int) + 2
     for index, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
@@ -157,7 +157,7 @@ def resample_labels_nearest(
     target_affine: ArrayLike,
     matrix: ArrayLike,
 ) -> NDArray[np.uint8]:
-    """Carry a label map onto a grid by nearest neighbour, as the method was published.
+    """Carry a label map onto a grid by nearest neighbor, as the method was published.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def resample_labels_nearest(
     if np.ndim(labels) != 3:
         raise ValueError(f'Expected a label map of three dimensions, got shape {np.shape(labels)}')
     out = np.zeros([int(n) for n in target_shape], dtype=np.uint8)
-    mapping = geometry.voxel_map(affine, target_affine, matrix)
+    mapping = geometry.voxel_to_voxel(affine, target_affine, matrix)
     found = geometry.occupied_box(labels)
     source, local = np.asarray(labels)[found], mapping.copy()
     local[:3, 3] -= [piece.start for piece in found]
@@ -207,7 +207,7 @@ def resample_map(
     affine, target_shape, target_affine, matrix
         As in :func:`resample_posterior`.
     negligible : float
-        Where no value of the neighbourhood is above it, the result is 0; most of a scan is air.
+        Where no value of the neighborhood is above it, the result is 0; most of a scan is air.
     threads : int
         Processor threads; the result does not depend on it.
 
@@ -223,7 +223,7 @@ def resample_map(
     """
     if np.ndim(values) != 3:
         raise ValueError(f'Expected a map of three dimensions, got shape {np.shape(values)}')
-    mapping = geometry.voxel_map(affine, target_affine, matrix)
+    mapping = geometry.voxel_to_voxel(affine, target_affine, matrix)
     out = np.zeros([int(n) for n in target_shape], dtype=np.float32, order='F')
     relevant = _over_corners(np.maximum, values, 0) > negligible
     shape, padded = values.shape, _padded(values, 0)

@@ -34,7 +34,7 @@ class Correlation(NamedTuple):
     n: int
 
 
-def summarise(values: ArrayLike) -> Summary:
+def summarize(values: ArrayLike) -> Summary:
     """Summarise values by mean and quartiles; what is not finite is left out.
 
     Parameters
@@ -52,7 +52,7 @@ def summarise(values: ArrayLike) -> Summary:
 
     Examples
     --------
-    >>> summarise([1, 2, 3, 4, float('inf')])[4:7]
+    >>> summarize([1, 2, 3, 4, float('inf')])[4:7]
     (1.75, 2.5, 3.25)
     """
     values = np.asarray(values, np.float64).ravel()

@@ -235,4 +235,4 @@ def etiv(icv_mm3: float, scan_to_reference: ArrayLike) -> float:
     >>> etiv(1.6e6, np.diag([2.0, 1.0, 1.0, 1.0]))
     800000.0
     """
-    return float(icv_mm3) / geometry.scaling_determinant(scan_to_reference)
+    return float(icv_mm3) / geometry.volume_scaling(scan_to_reference)

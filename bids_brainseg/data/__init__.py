@@ -57,7 +57,7 @@ def label_table() -> tuple[Label, ...]:
 def label_table_hash() -> str:
     """Return the SHA-256 of what the class indices mean.
 
-    Colours and abbreviations may change without touching weights; index, name and FreeSurfer number may not.
+    Colors and abbreviations may change without touching weights; index, name and FreeSurfer number may not.
     """
     text = ''.join(f'{x.index}\t{x.name}\t{x.freesurfer}\t{x.folded_in}\n' for x in label_table())
     return hashlib.sha256(text.encode()).hexdigest()

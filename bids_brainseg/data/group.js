@@ -1,14 +1,14 @@
 // Charts and tables of the group page. `jQuery` brings DataTables; `Plotly` and the data are on the page.
 const data = JSON.parse(document.getElementById('data').textContent);
 const $ = (id) => document.getElementById(id);
-// Okabe and Ito's colours, which most people can tell apart, without black and yellow, so both themes can show them.
-const palette = () => (isDark() ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLOURS.slice(3)] : COLOURS);
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#a6761d',
+// Okabe and Ito's colors, which most people can tell apart, without black and yellow, so both themes can show them.
+const palette = () => (isDark() ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLORS.slice(3)] : COLORS);
+const COLORS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#a6761d',
   '#66a61e', '#e7298a', '#1b9e77', '#7f7f7f'];
 const BUTTONS = ['toImage', 'zoom2d', 'pan2d', 'zoomIn2d', 'zoomOut2d', 'resetScale2d'];
-const CONTROLS = ['structure', 'measure', 'modality', 'colour', 'against', 'pair'];
+const CONTROLS = ['structure', 'measure', 'modality', 'color', 'against', 'pair'];
 const dark = window.matchMedia('(prefers-color-scheme: dark)');
-// On paper colours are light, charts have a size that fits, and short tables are shown whole.
+// On paper colors are light, charts have a size that fits, and short tables are shown whole.
 const PAPER = { width: 940, height: 340 };
 const PAPER_ROWS = 200;
 const root = document.documentElement;
@@ -35,14 +35,14 @@ const hasValues = (measure) => data.values[measure].some((list) => list !== null
 fill('structure', data.keys.map((key, i) => [key, data.names[i]]));
 fill('measure', Object.entries(data.measures).filter(([key]) => hasValues(key)).map(([key, m]) => [key, `${m.name}, ${m.unit}`]));
 fill('modality', [...(data.modalities.length > 1 ? [['', 'all']] : []), ...data.modalities.map((m) => [m, m])]);
-fill('colour', Object.keys(data.groups).map((name) => [name, name]));
+fill('color', Object.keys(data.groups).map((name) => [name, name]));
 fill('against', Object.keys(data.axes).map((name) => [name, name]));
 fill('pair', data.pairs.map(([a, b, places], i) => [i, `${a} and ${a === b ? 'again ' : ''}${b} (${places.length})`]));
 
 // What is chosen stays in the address, so a view can be kept and sent.
 function restore() {
   const chosen = new URLSearchParams(location.hash.slice(1));
-  const usual = { structure: 'Left-Hippocampus', colour: data.groups.scanner ? 'scanner' : 'verdict' };
+  const usual = { structure: 'Left-Hippocampus', color: data.groups.scanner ? 'scanner' : 'verdict' };
   for (const id of CONTROLS) {
     const value = chosen.get(id) ?? usual[id];
     if (value !== undefined && [...$(id).options].some((option) => option.value === value)) $(id).value = value;
@@ -97,10 +97,10 @@ function hover(i, s, value, unit) {
   return lines.join('<br>');
 }
 
-// One trace for each colour, and a ring around each outlier.
+// One trace for each color, and a ring around each outlier.
 function points(chosen, s, values, unit, kind, x, y) {
-  const group = data.groups[$('colour').value] ?? { levels: [], of: [] };
-  const tones = { pass: css('--pass'), look: css('--look'), fail: css('--fail') };
+  const group = data.groups[$('color').value] ?? { levels: [], of: [] };
+  const tones = { pass: css('--pass'), review: css('--review'), fail: css('--fail') };
   const trace = (own, name, color) => ({
     type: 'scatter', mode: 'markers', name, x: own.map(x), y: own.map(y), customdata: own, hoverinfo: 'text',
     text: own.map((i) => hover(i, s, values[i], unit)),
@@ -108,7 +108,7 @@ function points(chosen, s, values, unit, kind, x, y) {
   });
   const traces = group.levels.map((level, g) => trace(
     chosen.filter((i) => group.of[i] === g), level,
-    $('colour').value === 'verdict' ? tones[level] ?? css('--none') : palette()[g % COLOURS.length]));
+    $('color').value === 'verdict' ? tones[level] ?? css('--none') : palette()[g % COLORS.length]));
   traces.push(trace(chosen.filter((i) => (group.of[i] ?? -1) < 0), 'n/a', css('--none')));
   const marked = trace(chosen.filter((i) => reasons.get(`${i} ${s}`)?.[kind]), 'outlier', css('--fail'));
   Object.assign(marked.marker, { symbol: 'circle-open', size: 14, opacity: 1, line: { width: 2 } });
@@ -129,8 +129,8 @@ function view() {
 function drawDistribution() {
   const { s, measure, values, modality, kind, chosen, title, unknown } = view();
   if (!chosen.length) return say('distribution', unknown);
-  // Side by side: the modalities, or, for one of them, what the colours tell apart.
-  const group = data.groups[$('colour').value] ?? { levels: [], of: [] };
+  // Side by side: the modalities, or, for one of them, what the colors tell apart.
+  const group = data.groups[$('color').value] ?? { levels: [], of: [] };
   const columns = modality ? [...group.levels, 'n/a'] : data.modalities;
   const columnOf = (i) => (!modality ? data.modalities.indexOf(data.modality[i])
     : (group.of[i] ?? -1) >= 0 ? group.of[i] : columns.length - 1);
@@ -185,7 +185,7 @@ function drawPairs() {
 
 const link = (text, page) => (page ? `<a href="${escape(encodeURI(page))}">${escape(text)}</a>` : escape(text));
 const shown = (html) => (value, type, row) => (type === 'display' ? html(value, row) : value ?? '');
-const WORDS = { pass: 'Pass', look: 'Look', fail: 'Fail', failed: 'Failed', skipped: 'Skipped', broken: 'Broken', missing: 'Missing', partial: 'Partial', outdated: 'Outdated' };
+const WORDS = { pass: 'Pass', review: 'Review', fail: 'Fail', failed: 'Failed', skipped: 'Skipped', broken: 'Broken', missing: 'Missing', partial: 'Partial', outdated: 'Outdated' };
 const badge = (kind) => `<span class="badge ${escape(kind)}">${escape(WORDS[kind] ?? kind)}</span>`;
 const options = { deferRender: true, pageLength: 25, order: [], autoWidth: false, language: { emptyTable: 'None' } };
 const when = { 0: shown((value, row) => link(value, row.at(-1))) };
@@ -239,7 +239,7 @@ const chosenText = (id) => $(id).selectedOptions[0]?.text;
 let lengths = [];
 function toPaper() {
   root.classList.add('paper');
-  $('chosen').textContent = [['Structure', 'structure'], ['Measure', 'measure'], ['Modality', 'modality'], ['Colour', 'colour']]
+  $('chosen').textContent = [['Structure', 'structure'], ['Measure', 'measure'], ['Modality', 'modality'], ['Color', 'color']]
     .filter(([, id]) => chosenText(id)).map(([name, id]) => `${name}: ${chosenText(id)}.`).join(' ');
   lengths = [...document.querySelectorAll('table.dataTable')].map((node) => jQuery(node).DataTable()).map((table) => [table, table.page.info()]);
   for (const [table, info] of lengths) if (info.recordsDisplay <= PAPER_ROWS) table.page.len(-1).draw(false);

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import BrainsegError
 from . import label_table, modalities, resource
 
-RULES = ('look_below', 'look_above', 'fail_below', 'fail_above', 'required')
+RULES = ('review_below', 'review_above', 'fail_below', 'fail_above', 'required')
 ALL = 'all'
 
 
@@ -128,7 +128,7 @@ def check_rules(content: object) -> dict:
                 raise BrainsegError(f'{number} must hold {{RULE: BOUND}} or null, found {rules!r}')
             for rule, bound in (rules or {}).items():
                 _known('rule', rule, RULES)
-                good = bound in ('look', 'fail') if rule == 'required' else isinstance(bound, int | float)
+                good = bound in ('review', 'fail') if rule == 'required' else isinstance(bound, int | float)
                 if bound is not None and not good:
                     raise BrainsegError(f'{rule} of {number} cannot be {bound!r}')
     return content

@@ -4,7 +4,7 @@
   'use strict';
   const tables = JSON.parse(document.getElementById('viewer-tables').textContent);
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  const colours = tables.colours.map((hex) => (hex ? rgb(hex) : null));
+  const colors = tables.colors.map((hex) => (hex ? rgb(hex) : null));
   const ramp = tables.ramp.map(rgb);
   let count = 0;
 
@@ -39,8 +39,8 @@
 
   async function start(root) {
     const volume = JSON.parse(root.querySelector('.volume').textContent);
-    const [scan, labelled, doubted] = await Promise.all([volume.scan, volume.labels, volume.uncertainty].map(image));
-    const labels = bytes(labelled);
+    const [scan, labeled, doubted] = await Promise.all([volume.scan, volume.labels, volume.uncertainty].map(image));
+    const labels = bytes(labeled);
     const doubt = bytes(doubted);
     const [nx, ny, nz] = volume.shape;
     const width = scan.naturalWidth;
@@ -57,16 +57,16 @@
       const context = overlay.getContext('2d');
       const pixels = context.createImageData(overlay.width, overlay.height);
       for (let i = 0; i < labels.length; i++) {
-        let colour = structures.checked ? colours[labels[i]] : null;
+        let color = structures.checked ? colors[labels[i]] : null;
         let alpha = 255;
-        // alone it is coloured as in the figure; over structures only what is very uncertain hides their colour
+        // alone it is colored as in the figure; over structures only what is very uncertain hides their color
         const value = doubt[i] / 255;
-        const weight = uncertain.checked ? Math.min(1, colour ? value / 0.4 : value / 0.08 - 0.25) : 0;
+        const weight = uncertain.checked ? Math.min(1, color ? value / 0.4 : value / 0.08 - 0.25) : 0;
         if (weight > 0) {
-          alpha = colour ? 255 : 255 * weight;
-          colour = colour ? ramp[doubt[i]].map((x, c) => weight * x + (1 - weight) * colour[c]) : ramp[doubt[i]];
+          alpha = color ? 255 : 255 * weight;
+          color = color ? ramp[doubt[i]].map((x, c) => weight * x + (1 - weight) * color[c]) : ramp[doubt[i]];
         }
-        if (colour) pixels.data.set([colour[0], colour[1], colour[2], alpha], 4 * i);
+        if (color) pixels.data.set([color[0], color[1], color[2], alpha], 4 * i);
       }
       context.putImageData(pixels, 0, 0);
     }

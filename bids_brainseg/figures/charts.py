@@ -29,7 +29,7 @@ STYLE = {
 
 
 class Row(NamedTuple):
-    """One line of the chart: a name and the table's rows of its sides, each with class index and colour."""
+    """One line of the chart: a name and the table's rows of its sides, each with class index and color."""
 
     name: str
     sides: tuple[tuple[int, str, Mapping], ...]
@@ -46,7 +46,7 @@ def chart_rows(table: Iterable[Mapping]) -> list[Row]:
         if label.hemisphere == 'L':
             names = [(label.name, LEFT), (label.name.replace('Left-', 'Right-'), RIGHT)]
         index = {other.name: other.index for other in label_table()}
-        sides = tuple((index[name], colour, by_name[name]) for name, colour in names if name in by_name)
+        sides = tuple((index[name], color, by_name[name]) for name, color in names if name in by_name)
         if sides:
             lines.append(Row(label.name.removeprefix('Left-').replace('-', ' '), sides))
     return lines
@@ -110,14 +110,14 @@ def _shares(axes, lines: list[Row], etiv: float) -> None:
         low = min(math.exp(norm.log_mean[i] - SDS * norm.log_sd[i]) for i in index)
         high = max(math.exp(norm.log_mean[i] + SDS * norm.log_sd[i]) for i in index)
         axes.plot([100 * low, 100 * high], [y, y], color=BAND, alpha=0.3, linewidth=9, solid_capstyle='butt')
-        for offset, (_, colour, row) in zip(_offsets(line), line.sides, strict=True):
+        for offset, (_, color, row) in zip(_offsets(line), line.sides, strict=True):
             mean, sd = (100 * _float(row[key]) / etiv for key in ('mc_mean_mm3', 'mc_std_mm3'))
             if mean > 0 and sd >= 0:
                 ends = [max(mean - 2 * sd, mean / 10), mean + 2 * sd]
-                axes.plot(ends, [y + offset] * 2, color=colour, linewidth=2.2, alpha=0.6)
+                axes.plot(ends, [y + offset] * 2, color=color, linewidth=2.2, alpha=0.6)
             value = 100 * _float(row['volume_mm3']) / etiv
             if value > 0:
-                axes.plot(value, y + offset, 'o', color=colour, markersize=4.5)
+                axes.plot(value, y + offset, 'o', color=color, markersize=4.5)
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     axes.set_xlabel('share of eTIV, %')
@@ -139,12 +139,12 @@ def _asymmetries(axes, lines: list[Row]) -> None:
 def _spreads(axes, lines: list[Row], threshold: float | None) -> None:
     top = 1.0
     for y, line in enumerate(lines):
-        for offset, (_, colour, row) in zip(_offsets(line), line.sides, strict=True):
+        for offset, (_, color, row) in zip(_offsets(line), line.sides, strict=True):
             cv = _float(row['cv_mc'])
             if math.isfinite(cv):
                 top = max(top, cv)
-                axes.plot([0, cv], [y + offset] * 2, color=colour, linewidth=1.2, alpha=0.5)
-                axes.plot(cv, y + offset, 'o', color=colour, markersize=4.5)
+                axes.plot([0, cv], [y + offset] * 2, color=color, linewidth=1.2, alpha=0.5)
+                axes.plot(cv, y + offset, 'o', color=color, markersize=4.5)
     if threshold is not None:
         axes.axvline(threshold, color=ALERT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 1.08 * max(top, threshold or 0))

@@ -15,7 +15,7 @@ from .slices import STROKE, draw, group, pictures, structures
 #: Slices across x, y and z: few and large, since two outlines are to be told apart.
 PANELS = (3, 4, 4)
 REFERENCE_INK = '#ffffff'
-KEY = 'White: reference labels. Coloured, below them: found, one colour per structure.'
+KEY = 'White: reference labels. Colored, below them: found, one color per structure.'
 WIDE = '.bb-figure .bb-under path{stroke-width:2.4px}'
 
 
@@ -26,7 +26,7 @@ def comparison_figure(
     affine: np.ndarray,
     out_file: str | os.PathLike,
 ) -> Path:
-    """Outline the segmentation in colour and the reference labels in white on top of it.
+    """Outline the segmentation in color and the reference labels in white on top of it.
 
     Parameters
     ----------

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from ..core.calibration import roc
 from ..data import label_table
 
-#: One colour for each modality, legible on light and dark pages.
+#: One color for each modality, legible on light and dark pages.
 COLORS = {'T1w': '#3b82c4', 'FLAIR': '#d9772b', 'dwi': '#2f9e6e', 'ct': '#a45cc4'}
-INK = '#0a0b0c'  # replaced by the colour of the page's text
+INK = '#0a0b0c'  # replaced by the color of the page's text
 FAINT = '#8a929b'
 STYLE = {
     'svg.fonttype': 'none',
@@ -38,7 +38,7 @@ def dice_plot(structures) -> str:
     Parameters
     ----------
     structures : pandas.DataFrame
-        The long table, without spoiled scans: modality, index, dice.
+        The long table, without corrupted scans: modality, index, dice.
 
     Returns
     -------
@@ -54,8 +54,8 @@ def dice_plot(structures) -> str:
         for place, modality in enumerate(names):
             rows = structures[structures['modality'] == modality]
             values = [rows.loc[rows['index'] == label.index, 'dice'].dropna().to_numpy() for label in labels]
-            centres = np.arange(len(labels)) + (place - (len(names) - 1) / 2) * width
-            _boxes(axes, values, centres, 0.8 * width, COLORS[modality])
+            centers = np.arange(len(labels)) + (place - (len(names) - 1) / 2) * width
+            _boxes(axes, values, centers, 0.8 * width, COLORS[modality])
             axes.plot(
                 [], [], color=COLORS[modality], lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)'
             )
@@ -69,12 +69,12 @@ def dice_plot(structures) -> str:
 
 
 def uncertainty_plot(scans, summary: Mapping) -> str:
-    """Draw D_A against the mean CV of each scan (the publication's Figure 5); spoiled scans as crosses.
+    """Draw D_A against the mean CV of each scan (the publication's Figure 5); corrupted scans as crosses.
 
     Parameters
     ----------
     scans : pandas.DataFrame
-        modality, spoiled, cv_mean (%), D_A.
+        modality, corrupted, cv_mean (%), D_A.
     summary : mapping
         ``modalities`` of :func:`bids_brainseg.results.evaluation.summarise_evaluation`.
 
@@ -92,8 +92,8 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
         for place, modality in enumerate(names):
             axes = figure.add_subplot(1, max(len(names), 2), place + 1)
             rows = scans[scans['modality'] == modality]
-            clean, spoiled = rows[rows['spoiled'].isna()], rows[rows['spoiled'].notna()]
-            axes.plot(spoiled['cv_mean'], spoiled['D_A'], 'x', ms=4.5, color=FAINT, label='spoiled')
+            clean, corrupted = rows[rows['corrupted'].isna()], rows[rows['corrupted'].notna()]
+            axes.plot(corrupted['cv_mean'], corrupted['D_A'], 'x', ms=4.5, color=FAINT, label='corrupted')
             axes.plot(
                 clean['cv_mean'], clean['D_A'], 'o', ms=5.5, color=COLORS[modality], label='as they are'
             )
@@ -105,7 +105,7 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
             axes.title.set_size(9.5)
             if place == 0:
                 axes.set_ylabel('mean Dice $D_A$')
-            if len(spoiled):
+            if len(corrupted):
                 axes.legend(fontsize=8)
         return _svg(figure)
 
@@ -223,24 +223,24 @@ def _dice_of(run: Mapping) -> list[float]:
     return [value for value in values if isinstance(value, float | int) and np.isfinite(value)]
 
 
-def _boxes(axes, values: Sequence, centres, width: float, color: str) -> None:
+def _boxes(axes, values: Sequence, centers, width: float, color: str) -> None:
     """Draw quartile boxes with their scans as points; few scans make a box that says little by itself."""
-    filled = [(centre, own) for centre, own in zip(centres, values, strict=True) if len(own)]
+    filled = [(center, own) for center, own in zip(centers, values, strict=True) if len(own)]
     if not filled:
         return
     axes.boxplot(
-        [own for _, own in filled], positions=[centre for centre, _ in filled], widths=width,
+        [own for _, own in filled], positions=[center for center, _ in filled], widths=width,
         manage_ticks=False,
         patch_artist=True, showfliers=False, medianprops={'color': INK, 'lw': 1.2},
         boxprops={'facecolor': color, 'alpha': 0.45, 'edgecolor': color},
         whiskerprops={'color': color}, capprops={'color': color},
     )  # fmt: skip
-    for centre, own in filled:
-        axes.plot(np.full(len(own), centre), own, 'o', ms=2.2, color=color, alpha=0.8)
+    for center, own in filled:
+        axes.plot(np.full(len(own), center), own, 'o', ms=2.2, color=color, alpha=0.8)
 
 
 def _told(part: Mapping) -> str:
-    """Write r with its interval, over spoiled scans too where there are any."""
+    """Write r with its interval, over corrupted scans too where there are any."""
     found = part['D_A_against_CV']
     if 'calibration' in part and 'cv_mean' in part['calibration']['predictors']:
         found = part['calibration']['predictors']['cv_mean']['correlation_with_D_A']

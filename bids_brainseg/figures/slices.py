@@ -106,7 +106,7 @@ def contours_figure(
     Parameters
     ----------
     image : (I, J, K) float array
-        The scan; black and white are chosen from the labelled voxels.
+        The scan; black and white are chosen from the labeled voxels.
     labels : (I, J, K) integer array
         Class indices of `table`, 0 is background.
     affine : (4, 4) float array
@@ -114,7 +114,7 @@ def contours_figure(
     out_file : path
         SVG to write.
     table : sequence of Label, optional
-        Names and colours; :func:`bids_brainseg.data.label_table` by default.
+        Names and colors; :func:`bids_brainseg.data.label_table` by default.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def uncertainty_figure(
         )
         for panel in layout.panels
     ]
-    layers, legend = [group(rasters, 'bb-scan')], _colour_bar(layout.height)
+    layers, legend = [group(rasters, 'bb-scan')], _color_bar(layout.height)
     return draw(layers, layout, legend, out_file, title='Uncertainty', kind='uncertainty')
 
 
@@ -193,7 +193,7 @@ def pictures(image: np.ndarray, layout: svg.Layout, window: tuple[float, float])
 def structures(
     labels: np.ndarray, layout: svg.Layout, table: Sequence[Label], ink: str | None = None
 ) -> list[str]:
-    """Outline every structure of a canonical label volume in every panel, in its own colour or in one."""
+    """Outline every structure of a canonical label volume in every panel, in its own color or in one."""
     outlines = []
     for panel in layout.panels:
         plane = svg.crop(labels, panel)
@@ -230,9 +230,9 @@ def group(parts: list[str], kind: str, attributes: str = '') -> str:
 
 
 def blend(base: np.ndarray, entropy: np.ndarray) -> np.ndarray:
-    """Colour gray pixels (A, B) uint8 by entropy (A, B); returns (A, B, 3) uint8."""
+    """Color gray pixels (A, B) uint8 by entropy (A, B); returns (A, B, 3) uint8."""
     weight = 0.9 * np.clip(np.nan_to_num(entropy) / ENTROPY_SHOWN - 0.25, 0, 1)[..., None]
-    return (base[..., None] * (1 - weight) + 255 * colours(entropy) * weight).astype(np.uint8)
+    return (base[..., None] * (1 - weight) + 255 * colors(entropy) * weight).astype(np.uint8)
 
 
 def legible(color: str) -> str:
@@ -244,14 +244,14 @@ def legible(color: str) -> str:
     return '#' + ''.join(f'{round(value):02X}' for value in rgb)
 
 
-def colours(entropy: np.ndarray) -> np.ndarray:
-    """Colour entropies: RGB from 0 to 1 in a last axis of three."""
+def colors(entropy: np.ndarray) -> np.ndarray:
+    """Color entropies: RGB from 0 to 1 in a last axis of three."""
     share = np.clip(np.nan_to_num(entropy) / ENTROPY_MAX, 0, 1)
     return colormaps[ENTROPY_MAP](ENTROPY_FROM + (1 - ENTROPY_FROM) * share)[..., :3]
 
 
 def _names(table: Sequence[Label]) -> list[tuple[str, str]]:
-    """Name and colour once for each pair of sides."""
+    """Name and color once for each pair of sides."""
     keys = {}
     for label in table:
         if label.index:
@@ -273,9 +273,9 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
     return group(parts, 'bb-legend'), y + 12.0
 
 
-def _colour_bar(top: float) -> tuple[str, float]:
+def _color_bar(top: float) -> tuple[str, float]:
     x, y, width, n = 8.0, top + 14, 260.0, 52
-    bar = (255 * colours((np.arange(n) + 0.5) / n * ENTROPY_MAX)).astype(int)
+    bar = (255 * colors((np.arange(n) + 0.5) / n * ENTROPY_MAX)).astype(int)
     parts = [
         f'<rect x="{x + i * width / n:.2f}" y="{y:.1f}" width="{width / n + 0.3:.2f}" height="10" '
         f'fill="#{r:02x}{g:02x}{b:02x}" shape-rendering="crispEdges"/>'
@@ -285,7 +285,7 @@ def _colour_bar(top: float) -> tuple[str, float]:
         text = f'{tick:.1f}' if tick < ENTROPY_MAX else f'\N{GREATER-THAN OR EQUAL TO} {tick:.1f}'
         anchor = 'start' if tick == 0 else 'middle'
         parts.append(svg.text(x + tick / ENTROPY_MAX * width, y + 23, text, anchor=anchor))
-    meaning = '0: certain. 0.21: two structures equally likely. 0.33: three. Uncoloured: below 0.02.'
+    meaning = '0: certain. 0.21: two structures equally likely. 0.33: three. Uncolored: below 0.02.'
     parts.append(svg.text(x + width + 34, y + 9, 'entropy of the mean softmax / log 28'))
     parts.append(svg.text(x + width + 34, y + 23, meaning, fill=svg.FAINT))
     return group(parts, 'bb-bar'), y + 34

@@ -93,7 +93,7 @@ def oriented(affine: np.ndarray, **arrays: np.ndarray) -> tuple[Canonical, list[
 
 
 def bounding_box(labels: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """Return [start, stop) per axis around what is labelled, or the whole array where nothing is."""
+    """Return [start, stop) per axis around what is labeled, or the whole array where nothing is."""
     return tuple((piece.start, piece.stop) for piece in occupied_box(labels))
 
 
@@ -121,7 +121,7 @@ def plan(
 ) -> Layout:
     """Lay out axial, coronal and sagittal rows at one scale, each as wide as the figure.
 
-    labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labelled; counts of
+    labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labeled; counts of
     slices across x, y and z.
     """
     box = bounding_box(labels)
@@ -142,9 +142,9 @@ def plan(
         half = width / scale / grid.spacing[across] / 2
         window = (round(middle - half), round(middle + half))
         for column, index in enumerate(chosen):
-            centre = [sum(bounds) / 2 - 0.5 for bounds in box]
-            centre[axis] = index
-            position = (grid.affine @ [*centre, 1])[axis]
+            center = [sum(bounds) / 2 - 0.5 for bounds in box]
+            center[axis] = index
+            position = (grid.affine @ [*center, 1])[axis]
             label = f'{name} {round(position):+d}'.replace('-', '\N{MINUS SIGN}')
             place = (column * (width + GAP), y, width, height)
             panels.append(Panel(axis, index, window, grown[up], *place, label))

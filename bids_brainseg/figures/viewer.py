@@ -24,7 +24,7 @@ from ..core.geometry import resample
 from ..core.resampling import resample_labels_nearest
 from ..data import Label, label_table
 from . import svg
-from .slices import colours, legible
+from .slices import colors, legible
 
 VOXELS = 2_500_000  # of the viewer, about
 FINEST = 1.0  # mm
@@ -155,11 +155,11 @@ def library() -> str | None:
 
 
 def tables(table: Sequence[Label] | None = None) -> dict:
-    """Return names and colours of the classes and the colours of the uncertainty, for ``report.js``."""
+    """Return names and colors of the classes and the colors of the uncertainty, for ``report.js``."""
     table = label_table() if table is None else table
-    ramp = (255 * colours(np.arange(256) / 255)).round().astype(int)
+    ramp = (255 * colors(np.arange(256) / 255)).round().astype(int)
     return {
         'names': [label.name.replace('-', ' ') if label.index else '' for label in table],
-        'colours': [legible(label.color) if label.index else '' for label in table],
+        'colors': [legible(label.color) if label.index else '' for label in table],
         'ramp': [f'#{r:02x}{g:02x}{b:02x}' for r, g, b in ramp],
     }

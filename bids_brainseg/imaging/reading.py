@@ -164,7 +164,7 @@ def _check_series(
     dtype = header.get_data_dtype()
     if dtype.names or dtype.kind not in 'iuf':
         what = 'complex' if dtype.kind == 'c' else 'RGB' if dtype.names else str(dtype)
-        raise InputError(f'Image is not of plain numbers, found {what}: {path}. Give a grey-scale one.')
+        raise InputError(f'Image is not of plain numbers, found {what}: {path}. Give a gray-scale one.')
     if any(n < 1 for n in full):
         raise InputError(f'Image has no voxels, found shape {full}: {path}. Convert the scan again.')
     shape = full[:3]

@@ -22,22 +22,22 @@ from ..results.reference_pairs import agreement_document, agreement_table
 from .images import read_array
 
 
-class _CarryLabelsInputSpec(BaseInterfaceInputSpec):
+class _ResampleReferenceLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan, whose grid is wanted')
     # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
     labels = File(mandatory=True, desc='reference labels, on any grid of the same space')
     table = traits.Any(mandatory=True, desc='what the numbers mean: a ClassTable')
 
 
-class _CarryLabelsOutputSpec(TraitedSpec):
+class _ResampleReferenceLabelsOutputSpec(TraitedSpec):
     out_file = File(desc='class indices on the grid of the scan, uint8')
 
 
-class CarryLabels(SimpleInterface):
-    """Turn reference labels into classes and carry them to the grid of the scan, nearest neighbour."""
+class ResampleReferenceLabels(SimpleInterface):
+    """Turn reference labels into classes and carry them to the grid of the scan, nearest neighbor."""
 
-    input_spec = _CarryLabelsInputSpec
-    output_spec = _CarryLabelsOutputSpec
+    input_spec = _ResampleReferenceLabelsInputSpec
+    output_spec = _ResampleReferenceLabelsOutputSpec
 
     def _run_interface(self, runtime):
         scan, labels, table = (
@@ -70,7 +70,7 @@ class CarryLabels(SimpleInterface):
         return runtime
 
 
-class _AgreeInputSpec(BaseInterfaceInputSpec):
+class _CompareSegmentationsInputSpec(BaseInterfaceInputSpec):
     dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
     reference = File(exists=True, mandatory=True, desc='reference classes on the same grid')
     provenance = File(exists=True, mandatory=True, desc='JSON: how the segmentation was made')
@@ -78,16 +78,16 @@ class _AgreeInputSpec(BaseInterfaceInputSpec):
     source = traits.Str(mandatory=True, desc='the reference labels, as they are to be named')
 
 
-class _AgreeOutputSpec(TraitedSpec):
+class _CompareSegmentationsOutputSpec(TraitedSpec):
     table = File(desc='Dice, surface distance and volumes of each structure, .tsv')
     document = File(desc='JSON: what the columns mean, the averages, where the labels come from')
 
 
-class Agree(SimpleInterface):
+class CompareSegmentations(SimpleInterface):
     """Measure how a segmentation agrees with the reference."""
 
-    input_spec = _AgreeInputSpec
-    output_spec = _AgreeOutputSpec
+    input_spec = _CompareSegmentationsInputSpec
+    output_spec = _CompareSegmentationsOutputSpec
 
     def _run_interface(self, runtime):
         image = nb.load(self.inputs.dseg)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node that spoils a scan on purpose; only calibration has it."""
+"""The node that corrupts a scan on purpose; only calibration has it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.spoiling import spoil
+from ..core.severity import corrupt
 from ..imaging import image_on_grid, load_image, save_like
 
 
-class _SpoilInputSpec(BaseInterfaceInputSpec):
+class _CorruptInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan')
     kind = traits.Str(mandatory=True, desc='what happens to it')
     severity = traits.Range(0.0, 1.0, mandatory=True, desc='how much of it')
@@ -20,22 +20,22 @@ class _SpoilInputSpec(BaseInterfaceInputSpec):
     hounsfield = traits.Bool(False, usedefault=True, desc='the scan is a CT')
 
 
-class _SpoilOutputSpec(TraitedSpec):
-    out_file = File(desc='spoiled scan, float32')
+class _CorruptOutputSpec(TraitedSpec):
+    out_file = File(desc='corrupted scan, float32')
 
 
-class Spoil(SimpleInterface):
+class Corrupt(SimpleInterface):
     """Add noise, motion, ghosts or a field; lose slices or a part of the field of view; turn the contrast."""
 
-    input_spec = _SpoilInputSpec
-    output_spec = _SpoilOutputSpec
+    input_spec = _CorruptInputSpec
+    output_spec = _CorruptOutputSpec
 
     def _run_interface(self, runtime):
         inputs = self.inputs
         image = load_image(inputs.in_file)
-        spoiled, affine = spoil(
+        corrupted, affine = corrupt(
             image.data, image.affine, inputs.kind, inputs.severity, inputs.seed, hounsfield=inputs.hounsfield
         )
-        self._results['out_file'] = str(Path(runtime.cwd) / 'spoiled.nii')
-        save_like(spoiled, image_on_grid(spoiled, affine), self._results['out_file'], np.float32)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'corrupted.nii')
+        save_like(corrupted, image_on_grid(corrupted, affine), self._results['out_file'], np.float32)
         return runtime

@@ -63,7 +63,7 @@ class ContoursFigure(SimpleInterface):
 
 
 class _UncertaintyFigureInputSpec(_ContoursFigureInputSpec):
-    uncertainty = File(exists=True, mandatory=True, desc="normalised entropy on the scan's own grid, [0, 1]")
+    uncertainty = File(exists=True, mandatory=True, desc="normalized entropy on the scan's own grid, [0, 1]")
 
 
 class UncertaintyFigure(SimpleInterface):

@@ -84,7 +84,7 @@ class CheckImage(SimpleInterface):
         return runtime
 
 
-class _PrepareInputSpec(BaseInterfaceInputSpec):
+class _ResampleAndNormalizeInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     grid_shape = GRID_SHAPE
@@ -95,15 +95,15 @@ class _PrepareInputSpec(BaseInterfaceInputSpec):
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processor threads')
 
 
-class _PrepareOutputSpec(TraitedSpec):
+class _ResampleAndNormalizeOutputSpec(TraitedSpec):
     out_file = File(desc='scan on the network grid, intensities in [0, 100]')
 
 
-class Prepare(SimpleInterface):
+class ResampleAndNormalize(SimpleInterface):
     """Resample a scan onto the network's grid by a cubic spline and scale its intensities."""
 
-    input_spec = _PrepareInputSpec
-    output_spec = _PrepareOutputSpec
+    input_spec = _ResampleAndNormalizeInputSpec
+    output_spec = _ResampleAndNormalizeOutputSpec
 
     def _run_interface(self, runtime):
         image = load_image(self.inputs.in_file)
@@ -126,30 +126,30 @@ class Prepare(SimpleInterface):
         return runtime
 
 
-class _BackToScanInputSpec(BaseInterfaceInputSpec):
+class _ResampleToScanInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan, whose grid and header are kept')
     posterior = File(
         exists=True, mandatory=True, desc='mean softmax on the network grid, (28, I, J, K), .npy'
     )
-    uncertainty = File(exists=True, desc='normalised entropy on the network grid, [0, 1], if wanted')
+    uncertainty = File(exists=True, desc='normalized entropy on the network grid, [0, 1], if wanted')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
     method = traits.Enum('posterior', 'nearest', usedefault=True, desc='how labels are carried over')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processor threads')
 
 
-class _BackToScanOutputSpec(TraitedSpec):
+class _ResampleToScanOutputSpec(TraitedSpec):
     dseg = File(desc="labels on the scan's own grid, uint8")
-    uncertainty = File(desc="normalised entropy on the scan's own grid, [0, 1]")
+    uncertainty = File(desc="normalized entropy on the scan's own grid, [0, 1]")
     dseg_gz = File(desc='the labels to hand out, compressed; the steps that read them spare the time')
     uncertainty_gz = File(desc='the entropy to hand out, compressed')
 
 
-class BackToScan(SimpleInterface):
+class ResampleToScan(SimpleInterface):
     """Carry the segmentation and its uncertainty onto the scan's own grid."""
 
-    input_spec = _BackToScanInputSpec
-    output_spec = _BackToScanOutputSpec
+    input_spec = _ResampleToScanInputSpec
+    output_spec = _ResampleToScanOutputSpec
 
     def _run_interface(self, runtime):
         image = load_grid(self.inputs.in_file)

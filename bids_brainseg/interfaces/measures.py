@@ -18,15 +18,15 @@ from ..data.quality import population, qc_numbers
 from ..files import write_json, write_tsv
 from .images import read_array, read_matrix
 
-WHITE, GREY = ('Cerebral-White-Matter', 'Cerebral-Cortex')
+WHITE, GRAY = ('Cerebral-White-Matter', 'Cerebral-Cortex')
 IMPLAUSIBLE_SD = 5.0  # deviation from the training population, and
 SPLIT = 0.8  # share that hangs together, at which a structure counts as unlikely or as split
 
 
-class _MeasureInputSpec(BaseInterfaceInputSpec):
+class _ComputeMeasuresInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan')
     dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
-    uncertainty = File(exists=True, mandatory=True, desc="normalised entropy on the scan's own grid, [0, 1]")
+    uncertainty = File(exists=True, mandatory=True, desc="normalized entropy on the scan's own grid, [0, 1]")
     posterior = File(
         exists=True, mandatory=True, desc='mean softmax on the network grid, (28, I, J, K), .npy'
     )
@@ -44,17 +44,17 @@ class _MeasureInputSpec(BaseInterfaceInputSpec):
     label_resampling = traits.Str(desc='posterior or nearest')
 
 
-class _MeasureOutputSpec(TraitedSpec):
+class _ComputeMeasuresOutputSpec(TraitedSpec):
     morph = File(desc='table of volumes')
     qc = File(desc='JSON with every QC number and the verdict')
     provenance = File(desc='JSON: how the outputs were made')
 
 
-class Measure(SimpleInterface):
+class ComputeMeasures(SimpleInterface):
     """Measure a segmented scan."""
 
-    input_spec = _MeasureInputSpec
-    output_spec = _MeasureOutputSpec
+    input_spec = _ComputeMeasuresInputSpec
+    output_spec = _ComputeMeasuresOutputSpec
 
     def _run_interface(self, runtime):
         inputs, model = self.inputs, self.inputs.model
@@ -109,7 +109,7 @@ def measure(inputs, samples: dict, registration: dict, model: dict) -> tuple[dic
     labels, scan = np.asanyarray(image.dataobj), read_array(inputs.in_file)
     matrix = read_matrix(inputs.registration)
     # So much of the scan's space lies in one voxel of the network's grid.
-    voxel = samples['voxel_mm3_grid'] * geometry.scaling_determinant(matrix)
+    voxel = samples['voxel_mm3_grid'] * geometry.volume_scaling(matrix)
     hard = volumes.label_volumes(labels, geometry.voxel_volume(image.affine))
     spread = volumes.mc_statistics(np.array(samples['counts'], float) * voxel)
     totals = volumes.brain_totals(hard)
@@ -126,7 +126,7 @@ def measure(inputs, samples: dict, registration: dict, model: dict) -> tuple[dic
         'more': {
             'etiv_percent': 100 * hard / etiv,
             'population_score': np.where(hard > 0, scores, np.nan),
-            'largest_piece': pieces,
+            'largest_component_fraction': pieces,
         },
         'flags': flags(hard, spread.cv, model['cv_threshold'], scores, pieces),
         'totals': {'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
@@ -162,7 +162,7 @@ def of_alignment(registration: dict, matrix: np.ndarray) -> dict:
     """Take from the registration what says whether it can be right."""
     return {
         'alignment': registration['similarity'],
-        'brain_inside_fov': registration['coverage'],
+        'fov_coverage': registration['coverage'],
         'scale_min': registration['scales'][0],
         'scale_max': registration['scales'][-1],
         'rotation': geometry.rotation_angle(matrix),
@@ -185,29 +185,29 @@ def of_passes(samples: dict, cv: np.ndarray, entropy: np.ndarray, labels: np.nda
 
 def of_structures(hard: np.ndarray, scores: np.ndarray, pieces: np.ndarray) -> dict:
     """Measure what is odd about the structures."""
-    pairs = [index_pair(WHITE), index_pair(GREY)]
-    white, grey = (abs(value) for value in volumes.asymmetry(hard, pairs))
+    pairs = [index_pair(WHITE), index_pair(GRAY)]
+    white, gray = (abs(value) for value in volumes.asymmetry(hard, pairs))
     found = hard[1:] > 0
     return {
         'lr_asymmetry_wm': white,
-        'lr_asymmetry_gm': grey,
+        'lr_asymmetry_gm': gray,
         'structures_absent': int(np.count_nonzero(~found)),
         'volumes_implausible': int(np.count_nonzero(np.abs(scores[1:]) > IMPLAUSIBLE_SD)),
         'volume_score_max': float(np.abs(scores[1:][found]).max()) if found.any() else float('nan'),
-        'structures_split': int(np.count_nonzero(pieces[1:] < SPLIT)),
-        'largest_piece_min': float(pieces[1:][found].min()) if found.any() else float('nan'),
+        'structures_fragmented': int(np.count_nonzero(pieces[1:] < SPLIT)),
+        'largest_component_fraction_min': float(pieces[1:][found].min()) if found.any() else float('nan'),
     }
 
 
 def of_scan(scan: np.ndarray, labels: np.ndarray) -> dict:
     """Measure the scan itself, as far as the segmentation says where to look."""
-    signal = inspection.tissue_signal(scan, labels, white=index_pair(WHITE), grey=index_pair(GREY))
+    signal = inspection.tissue_signal(scan, labels, white=index_pair(WHITE), gray=index_pair(GRAY))
     return {
-        'fov_cut': inspection.cut_share(labels),
+        'fov_truncation': inspection.cut_share(labels),
         'cnr_wm_gm': signal.cnr,
         'contrast_wm_gm': signal.contrast,
         'snr_wm': signal.snr_white,
-        'saturated': inspection.saturated_share(scan, labels),
+        'saturation_fraction': inspection.saturated_share(scan, labels),
     }
 
 
@@ -244,7 +244,7 @@ def index_pair(structure: str) -> tuple[int, int]:
 def thresholds(model: dict) -> dict:
     """Complete the thresholds of quality by that of the CV, which has an option of its own."""
     cv = {
-        'look_above': model['cv_threshold'],
+        'review_above': model['cv_threshold'],
         **{key: qc_numbers()['cv_mean'][key] for key in ('label', 'unit')},
     }
     return {**model['qc'], 'cv_mean': {**cv, **model['qc'].get('cv_mean', {})}}

@@ -42,7 +42,7 @@ class _SegmentInputSpec(CommandLineInputSpec):
 
 class _SegmentOutputSpec(TraitedSpec):
     posterior = File(exists=True, desc='mean softmax, (28, I, J, K) float16, .npy')
-    uncertainty = File(exists=True, desc='normalised entropy of the mean softmax, [0, 1]')
+    uncertainty = File(exists=True, desc='normalized entropy of the mean softmax, [0, 1]')
     samples = File(exists=True, desc='JSON: voxels of each class in each pass, device, versions, seconds')
 
 

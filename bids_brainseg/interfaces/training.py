@@ -59,20 +59,20 @@ class FreeSurferClasses(SimpleInterface):
         return runtime
 
 
-class _AlignInputSpec(RegisterInputSpec):
+class _RegisterT1wInputSpec(RegisterInputSpec):
     t1w = File(exists=True, mandatory=True, desc='checked T1w of the same person')
     classes = File(exists=True, mandatory=True, desc='class indices in the scanner coordinates of the T1w')
 
 
-class _AlignOutputSpec(TraitedSpec):
+class _RegisterT1wOutputSpec(TraitedSpec):
     rigid = File(desc='JSON: 4x4 RAS matrix from points of the T1w to points of the scan, similarity')
 
 
-class Align(SimpleInterface):
+class RegisterT1w(SimpleInterface):
     """Estimate the rotation and shift between a T1w and another scan of the same person."""
 
-    input_spec = _AlignInputSpec
-    output_spec = _AlignOutputSpec
+    input_spec = _RegisterT1wInputSpec
+    output_spec = _RegisterT1wOutputSpec
 
     def _run_interface(self, runtime):
         scan, t1w, classes = (
@@ -93,7 +93,7 @@ class Align(SimpleInterface):
         return runtime
 
 
-class _CarryLabelsInputSpec(BaseInterfaceInputSpec):
+class _ResampleTrainingLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='class indices')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     rigid = File(exists=True, desc='JSON with the matrix, T1w to scan; without it the scan is the T1w')
@@ -101,15 +101,15 @@ class _CarryLabelsInputSpec(BaseInterfaceInputSpec):
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
 
 
-class _CarryLabelsOutputSpec(TraitedSpec):
+class _ResampleTrainingLabelsOutputSpec(TraitedSpec):
     out_file = File(desc='class indices on the network grid')
 
 
-class CarryLabels(SimpleInterface):
+class ResampleTrainingLabels(SimpleInterface):
     """Bring labels from the T1w to the network's grid in one step."""
 
-    input_spec = _CarryLabelsInputSpec
-    output_spec = _CarryLabelsOutputSpec
+    input_spec = _ResampleTrainingLabelsInputSpec
+    output_spec = _ResampleTrainingLabelsOutputSpec
 
     def _run_interface(self, runtime):
         labels, grid = load_image(self.inputs.in_file), np.array(self.inputs.grid_affine)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evaluate level: segment labelled scans as a participant run does, compare, calibrate, tell."""
+"""The evaluate level: segment labeled scans as a participant run does, compare, calibrate, tell."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .scans import (
     methods_of,
     prepare_work,
     resolve_device,
-    sort_out,
+    select_runnable,
     validate,
 )
 
-#: Severities that spoiled scans are drawn from; below, a scan is hardly spoiled at all.
+#: Severities that corrupted scans are drawn from; below, a scan is hardly corrupted at all.
 MILDEST, WORST = 0.1, 1.0
 
 
@@ -46,9 +46,9 @@ def evaluate(settings: Settings, records: list) -> int:
     began = time.monotonic()
     root = labels_folder(settings)
     settings = resolve_device(settings)
-    todo, outcomes, bundles = sort_out(settings, records)
-    plans, unlabelled = find_plans(settings, todo, root)
-    outcomes += unlabelled
+    todo, outcomes, bundles = select_runnable(settings, records)
+    plans, unlabeled = find_plans(settings, todo, root)
+    outcomes += unlabeled
     todo = [record for record in todo if (record.subject, record.key) in plans]
     if not todo:
         reasons = '; '.join(dict.fromkeys(outcome.reason for outcome in outcomes[:3]))
@@ -70,9 +70,9 @@ def evaluate(settings: Settings, records: list) -> int:
     outcomes += compared
     done = [outcome.record for outcome in compared if outcome.status == 'done']
     failed = write_study(settings, networks, done, plans) if networks and done else []
-    spoiled, about = calibration(settings, done, bundles, plans, outcomes)
+    corrupted, about = calibration(settings, done, bundles, plans, outcomes)
     if done:
-        write_results(settings, bundles, done, spoiled, about, outcomes)
+        write_results(settings, bundles, done, corrupted, about, outcomes)
     print(summary(outcomes, settings.output_dir, time.monotonic() - began))
     return 0 if done and not failed and all(outcome.status != 'failed' for outcome in outcomes) else 1
 
@@ -117,7 +117,7 @@ def tell_plans(
     """List what would run."""
     for record in todo:
         labels = plans[record.subject, record.key]['labels']
-        more = f', and {settings.calibrate} spoiled copies' if settings.calibrate else ''
+        more = f', and {settings.calibrate} corrupted copies' if settings.calibrate else ''
         print(f'{record.relative_path}: labels {labels.path} ({labels.table.name}){more}')
     for outcome in outcomes:
         print(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
@@ -175,7 +175,7 @@ def remembered(records: Sequence, output_dir: Path) -> list:
 def calibration(
     settings: Settings, records: Sequence, bundles: Mapping, plans: Mapping, outcomes: list
 ) -> tuple[list, dict]:
-    """Evaluate spoiled copies of scans; their derivatives stay in the work folder.
+    """Evaluate corrupted copies of scans; their derivatives stay in the work folder.
 
     Returns
     -------
@@ -186,52 +186,52 @@ def calibration(
     """
     if not settings.calibrate:
         return [], {}
-    copies, spoiled_plans = spoiled_copies(records, plans, settings.calibrate, settings.random_seed)
-    about = {key: plan['spoil'] for key, plan in spoiled_plans.items()}
+    copies, corrupted_plans = corrupted_copies(records, plans, settings.calibrate, settings.random_seed)
+    about = {key: plan['corrupt'] for key, plan in corrupted_plans.items()}
     if settings.reports_only:
         there = remembered(copies, calibration_folder(settings))
         return [outcome.record for outcome in there if outcome.status == 'done'], about
     aside = replace(settings, output_dir=calibration_folder(settings), clean_workdir=False)
     aside.output_dir.mkdir(parents=True, exist_ok=True)
-    found = run_plans(aside, copies, bundles, spoiled_plans)
+    found = run_plans(aside, copies, bundles, corrupted_plans)
     for outcome in found:
-        if outcome.status == 'failed':  # a scan may be spoiled beyond what can be segmented
+        if outcome.status == 'failed':  # a scan may be corrupted beyond what can be segmented
             kind = about[outcome.record.subject, outcome.record.key]['kind']
-            print(f'spoiled by {kind}: {outcome.record.relative_path}: {outcome.reason}', file=sys.stderr)
+            print(f'corrupted by {kind}: {outcome.record.relative_path}: {outcome.reason}', file=sys.stderr)
     return [outcome.record for outcome in found if outcome.status == 'done'], about
 
 
 def calibration_folder(settings: Settings) -> Path:
-    """Return where the derivatives of spoiled scans lie."""
+    """Return where the derivatives of corrupted scans lie."""
     return settings.work_dir / 'calibration'
 
 
-def spoiled_copies(records: Sequence, plans: Mapping, count: int, seed: int) -> tuple[list, dict]:
-    """Plan the spoiled copies of scans: every kind in turn, each at a severity drawn at random.
+def corrupted_copies(records: Sequence, plans: Mapping, count: int, seed: int) -> tuple[list, dict]:
+    """Plan the corrupted copies of scans: every kind in turn, each at a severity drawn at random.
 
     Returns
     -------
     copies : list of ImageRecord
         As the scans, with the kind in their entity ``rec``.
     plans : dict
-        Subject and key of a copy to its labels and how it is spoiled.
+        Subject and key of a copy to its labels and how it is corrupted.
     """
     copies, found = [], {}
     for position, record in enumerate(records):
-        kinds = modalities()[record.modality]['spoil']
+        kinds = modalities()[record.modality]['corruptions']
         for number in range(count):
             draw = random.Random(f'{seed} {record.subject} {record.key} {number}')
             kind = kinds[(position + number) % len(kinds)]
             entities = {**record.entities, 'rec': f'{record.entities.get("rec", "")}{kind}{number + 1}'}
             copy = replace(record, entities=entities)
-            spoil = {
+            corrupt = {
                 'kind': kind,
                 'severity': round(draw.uniform(MILDEST, WORST), 3),
                 'seed': draw.randrange(2**31),
                 'hounsfield': record.modality == 'ct',
             }
             copies.append(copy)
-            found[copy.subject, copy.key] = {**plans[record.subject, record.key], 'spoil': spoil}
+            found[copy.subject, copy.key] = {**plans[record.subject, record.key], 'corrupt': corrupt}
     return copies, found
 
 
@@ -250,7 +250,7 @@ def write_results(
     settings: Settings,
     bundles: Mapping,
     records: Sequence,
-    spoiled: Sequence,
+    corrupted: Sequence,
     about: Mapping,
     outcomes: Sequence,
 ) -> None:
@@ -261,8 +261,8 @@ def write_results(
     from ..results.reference_pairs import gather, stacked, write_evaluation
 
     structures, scans, units = gather(records, settings.output_dir)
-    if spoiled:
-        more_structures, more_scans, _ = gather(spoiled, calibration_folder(settings), about)
+    if corrupted:
+        more_structures, more_scans, _ = gather(corrupted, calibration_folder(settings), about)
         structures, scans = stacked(structures, more_structures), stacked(scans, more_scans)
     summary = summarise_evaluation(
         structures,

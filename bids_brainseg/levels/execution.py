@@ -96,7 +96,7 @@ class BatchPlugin:
         # One string, where nipype expects lines and fails on adding some: there is no result.
         if result and isinstance(result['traceback'], str):
             reason = (
-                f'RuntimeError: job {taskid} of this step ended without a result: it was cancelled, or '
+                f'RuntimeError: job {taskid} of this step ended without a result: it was canceled, or '
                 'killed for want of memory or time; ask for more in plugin_args\n'
             )
             result['traceback'] = [reason]

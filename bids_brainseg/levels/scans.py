@@ -73,7 +73,7 @@ def segment(settings: Settings, records: list) -> int:
     validated = pool.submit(validate, settings)  # takes as long as preparing the graph does
     pool.shutdown(wait=False)
     settings = resolve_device(settings)
-    todo, outcomes, bundles = sort_out(settings, records)
+    todo, outcomes, bundles = select_runnable(settings, records)
     templates = choose_templates(settings, bundles)
     complaint = None
     if todo:
@@ -100,7 +100,7 @@ def segment(settings: Settings, records: list) -> int:
     return 1 if failed or not any(outcome.status == 'done' for outcome in outcomes) else code
 
 
-def sort_out(settings: Settings, records: list) -> tuple[list, list, dict]:
+def select_runnable(settings: Settings, records: list) -> tuple[list, list, dict]:
     """Tell scans that can run from those that cannot; also load a bundle for each modality that is left."""
     from .bundles import choose_bundles
     from .outcome import Outcome
@@ -148,7 +148,7 @@ def dry_run(settings: Settings, records: list) -> int:
     from .bundles import choose_templates
     from .dry_run import tell
 
-    todo, outcomes, bundles = sort_out(settings, records)
+    todo, outcomes, bundles = select_runnable(settings, records)
     print(tell(settings, todo, bundles, choose_templates(settings, bundles), outcomes))
     return 0
 

@@ -220,11 +220,11 @@ def score(settings: Settings, bundle: Path, records: Sequence, plans: Mapping, f
     if not done:
         raise BidsError(f'no test scan could be segmented: {outcomes[0].reason}', 1)
     _, scans, _ = gather(done, aside.output_dir)
-    learnt = model.card['training']['data']
+    learned = model.card['training']['data']
     return {
         'modality': modality,
-        'training_scans': learnt['train']['scans'] + learnt['train']['label_maps'],
-        'validation_scans': learnt['validate']['scans'] + learnt['validate']['label_maps'],
+        'training_scans': learned['train']['scans'] + learned['train']['label_maps'],
+        'validation_scans': learned['validate']['scans'] + learned['validate']['label_maps'],
         'steps': model.card['training']['steps'],
         **averages(scans),
         'test_scans': scans[['scan', 'D_A', 'D_V', 'ASSD_mm']].to_dict('records'),

@@ -56,7 +56,7 @@ def train(settings: Settings) -> int:
     plan = make_plan(settings, base, rows, maps)
     folder = settings.output_dir / f'training_{base.modality}'
     if not settings.clean_workdir:
-        check_unlike(plan, folder)
+        refuse_overwrite(plan, folder)
     write_cases(folder, rows)
     if not plan['scans']['train'] and not plan['label_maps']['train']:
         reasons = '; '.join(dict.fromkeys(row['reason'] for row in rows if row['reason'] != 'n/a'))
@@ -331,7 +331,7 @@ def make_plan(settings: Settings, base: Bundle, rows: list[dict], maps: Sequence
         'label_maps': label_maps,
         'mc_samples': settings.mc_samples,
         'name': asked.get('bundle_name', f'own{base.modality}'),
-        'licence': asked.get('licence', known['licence']),
+        'license': asked.get('license', known['license']),
         'card': card(settings, base, rows, scans, label_maps),
         'card_init': f'{base.name} {base.version} ({base.weights_sha256[:12]})'
         if 'init' in asked
@@ -374,13 +374,13 @@ def card(settings: Settings, base: Bundle, rows, scans: dict, label_maps: dict) 
         'limits': [
             'Measured on the held-out scans named above only: scanners, protocols, ages and diseases that '
             'were not among the training data are unknown territory.',
-            'Labels that a program made are learnt with their mistakes; the scores measure likeness to them.',
+            'Labels made by a program are learned with their errors; the scores measure agreement with them.',
             'For research. Not a medical device.',
         ],
     }
 
 
-def check_unlike(plan: dict, folder: Path) -> None:
+def refuse_overwrite(plan: dict, folder: Path) -> None:
     """Keep a bundle that was trained in another way from being overwritten.
 
     Raises

@@ -34,7 +34,7 @@ class Bundle:
     ----------
     path : Path
         The folder.
-    name, version, modality, licence : str
+    name, version, modality, license : str
         `modality` is a key of ``modalities.json``.
     reference_name : str
         Letters and digits; names the space of the reference.
@@ -67,7 +67,7 @@ class Bundle:
     name: str
     version: str
     modality: str
-    licence: str
+    license: str
     reference_name: str
     grid_shape: tuple[int, int, int]
     grid_affine: tuple[tuple[float, ...], ...]

@@ -24,7 +24,7 @@ class MonteCarloDropout(keras.layers.Layer):
     Notes
     -----
     Never rely on ``model(x, training=True)`` for Monte-Carlo samples: it also changes the statistics of
-    batch normalisation. This layer ignores that flag: ``predict`` samples, and nothing else moves.
+    batch normalization. This layer ignores that flag: ``predict`` samples, and nothing else moves.
     """
 
     def __init__(self, rate: float, *, channelwise: bool = False, seed: int | None = None, **kwargs):
@@ -63,7 +63,7 @@ class MonteCarloDropout(keras.layers.Layer):
         return super().get_config() | {'rate': self.rate, 'channelwise': self.channelwise, 'seed': self.seed}
 
 
-class RunningSums(keras.layers.Layer):
+class PosteriorAccumulator(keras.layers.Layer):
     """Add up the probabilities of passes, and their entropies, where they are computed.
 
     Parameters

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from bids_brainseg.core.posterior import RunningLabels
+from bids_brainseg.core.posterior import LabelOverlapAccumulator
 from bids_brainseg.data import mirrored_classes
 
 from .bundle import Bundle
-from .layers import MonteCarloDropout, RunningSums
+from .layers import MonteCarloDropout, PosteriorAccumulator
 from .unet import build_unet, split_first_block
 from .weights import load_weights
 
@@ -31,14 +31,14 @@ class Prediction(NamedTuple):
     mutual_information : float
         Entropy of the mean minus mean entropy, mean over the grid, in the same unit: the part of the
         uncertainty that comes from the weights (doi 10.48550/arXiv.1112.5745).
-    labels : RunningLabels
+    labels : LabelOverlapAccumulator
         Voxel counts of each pass, and how far the passes overlap.
     """
 
     mean: np.ndarray
     entropy: np.ndarray
     mutual_information: float
-    labels: RunningLabels
+    labels: LabelOverlapAccumulator
 
 
 def predict_samples(
@@ -80,10 +80,10 @@ def predict_samples(
     load_weights(model, bundle.weights_path)
     first, rest = split_first_block(model)
     classes = model.output_shape[-1]
-    sums = RunningSums(bundle.grid_shape, classes)
+    sums = PosteriorAccumulator(bundle.grid_shape, classes)
     sampler = keras.Model(rest.input, sums(rest.output))
     seconds = {'load': time.perf_counter() - begun}
-    labels = RunningLabels(bundle.grid_shape, classes)
+    labels = LabelOverlapAccumulator(bundle.grid_shape, classes)
     other_side = np.array(mirrored_classes(), np.uint8)
     image, durations = np.asarray(image, np.float32), []
     turned_passes = mc_samples // 2 if mirrored else 0

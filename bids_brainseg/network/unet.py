@@ -82,7 +82,7 @@ def build_unet(
         )(x)
 
     inputs = keras.Input((None, None, None, 1), name='intensity')
-    x = layers.Rescaling(1 / 50, offset=-1, name='centre')(inputs)
+    x = layers.Rescaling(1 / 50, offset=-1, name='center')(inputs)
     skips = []
     for level in range(depth):
         x = block(x, filters * 2**level, f'encoder_{level}')

@@ -37,7 +37,7 @@ def rank_html(qc: Mapping, peers: Mapping[str, Sequence[float]]) -> str:
     limits = (qc.get('Rules') or {}).get('alignment') or {}
     bounds = [
         f'{word} below {limits[rule]:g}'
-        for rule, word in (('look_below', 'look'), ('fail_below', 'fail'))
+        for rule, word in (('review_below', 'review'), ('fail_below', 'fail'))
         if rule in limits
     ]
     told += f' ({", ".join(bounds)})' if bounds else ''
@@ -75,7 +75,7 @@ def _card(model: Mapping) -> str:
     facts = [
         ('Version', model.get('version')),
         ('Modality', model.get('modality')),
-        ('Licence', model.get('licence')),
+        ('License', model.get('license')),
         ('Feature maps', architecture.get('filters')),
         ('Network grid', fragments.plain(list(model.get('grid_shape') or ()))),
         ('Held out', training.get('held_out')),
@@ -91,11 +91,11 @@ def _card(model: Mapping) -> str:
         for what, value in scores
     )
     limits = ''.join(f'<li>{escape(str(limit))}</li>' for limit in card.get('limits') or ())
-    learnt = training.get('data')
+    learned = training.get('data')
     return (
         f'<div class="card"><h4>Model {escape(str(model.get("name")))}</h4>'
         + fragments.pairs_html([(name, str(value)) for name, value in facts if value not in (None, '')])
-        + (f'<p>Trained on: {escape(str(learnt))}.</p>' if learnt else '')
+        + (f'<p>Trained on: {escape(str(learned))}.</p>' if learned else '')
         + (f'<table><thead><tr><th>Mean Dice</th><th></th></tr></thead>{rows}</table>' if rows else '')
         + (f'<p>Limits:</p><ul>{limits}</ul>' if limits else '')
         + '</div>'

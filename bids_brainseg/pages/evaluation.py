@@ -48,7 +48,7 @@ def build_page(
     study = output_dir / STUDY
     found = json.loads(study.read_text(encoding='utf-8')) if study.exists() else {}
     parts = summary['modalities']
-    clean = structures[structures['spoiled'].isna()]
+    clean = structures[structures['corrupted'].isna()]
     calibrations = {name: part['calibration'] for name, part in parts.items() if 'calibration' in part}
     sections = [
         ('overview', 'Overview', {'': overview_html(summary) + failures_html(failures)}),
@@ -180,7 +180,7 @@ def calibration_html(calibrations: Mapping) -> str:
             )
         tables.append(
             f'<h4>{escape(modality)}</h4><p>{entry["bad"]} of {entry["scans"]} scans '
-            f'({entry["scans_as_they_are"]} as they are, the others spoiled on purpose) have a {DA} below '
+            f'({entry["scans_as_they_are"]} as they are, the others corrupted on purpose) have a {DA} below '
             f'{number(entry["acceptable_D_A"], 3)}. Best: <code>{escape(str(entry["best"]))}</code>. '
             f'CV threshold in use: {number(entry["cv_threshold_in_use"], 2, "%")}.</p>{_table(head, rows)}'
         )
@@ -241,14 +241,14 @@ def study_html(runs: Sequence[Mapping]) -> str:
 
 def scans_html(scans) -> str:
     """Tabulate every scan, the worst first."""
-    head = ['Scan', 'Spoiled by', f'#{DA}', f'#{DV}', '#ASSD, mm', '#Missed', '#Mean CV, %', '#Alignment']
+    head = ['Scan', 'corrupted by', f'#{DA}', f'#{DV}', '#ASSD, mm', '#Missed', '#Mean CV, %', '#Alignment']
     rows = []
     for row in scans.sort_values('D_A', kind='stable').to_dict('records'):
-        spoiled = isinstance(row['spoiled'], str)
+        corrupted = isinstance(row['corrupted'], str)
         rows.append(
             [
                 f'<td>{escape(row["scan"])}</td>',
-                f'<td>{escape(row["spoiled"])}, {row["severity"]:.2f}</td>' if spoiled else '<td></td>',
+                f'<td>{escape(row["corrupted"])}, {row["severity"]:.2f}</td>' if corrupted else '<td></td>',
                 f'<td class="n v">{number(row["D_A"], 3)}</td>',
                 _cell(number(row['D_V'], 3)),
                 _cell(number(row['ASSD_mm'], 2)),

@@ -13,7 +13,7 @@ from ..figures.slices import legible
 
 WORDS = {
     'pass': ('Pass', 'Every number is within its range. Look at the outlines all the same.'),
-    'look': ('Look', 'Something is unusual; look before using the numbers.'),
+    'review': ('Review', 'Something is unusual; look before using the numbers.'),
     'fail': ('Fail', 'Do not use the numbers of this scan.'),
     'failed': ('Failed', 'This scan could not be processed.'),
     'skipped': ('Skipped', 'This scan was left out.'),
@@ -71,7 +71,7 @@ def number(value: Any, digits: int = 0, unit: str = '') -> str:
 
 
 def badge(verdict: str) -> str:
-    """Return the coloured word of a verdict."""
+    """Return the colored word of a verdict."""
     kind = verdict if verdict in WORDS else 'unknown'
     return f'<span class="badge {kind}">{WORDS[kind][0]}</span>'
 
@@ -82,7 +82,7 @@ def verdict_html(qc: Mapping) -> str:
     Parameters
     ----------
     qc : mapping
-        ``verdict`` ('pass', 'look', 'fail', also 'failed' and 'skipped') and ``reasons``.
+        ``verdict`` ('pass', 'review', 'fail', also 'failed' and 'skipped') and ``reasons``.
     """
     verdict = str(qc.get('verdict', 'unknown'))
     kind = verdict if verdict in WORDS else 'unknown'
@@ -202,10 +202,10 @@ def numbers_html(qc: Mapping) -> str:
 def bounds(rules: Mapping | None) -> str:
     """Write the rules of a number in words.
 
-    >>> bounds({'look_below': 0.45, 'fail_below': 0.33, 'label': 'agreement'})
-    'look below 0.45, fail below 0.33'
+    >>> bounds({'review_below': 0.45, 'fail_below': 0.33, 'label': 'agreement'})
+    'review below 0.45, fail below 0.33'
     """
-    kinds = ('look_below', 'look_above', 'fail_below', 'fail_above')
+    kinds = ('review_below', 'review_above', 'fail_below', 'fail_above')
     return ', '.join(f'{kind.replace("_", " ")} {rules[kind]:g}' for kind in kinds if kind in (rules or {}))
 
 
@@ -310,7 +310,7 @@ def _cards(rows: Sequence[Mapping]) -> str:
 def _legend(threshold: float | None) -> str:
     marked = '' if threshold is None else f' Marked where it is above {threshold:g} %.'
     return (
-        'Volume: labelled voxels on the grid of the scan. MC mean ± SD: over the Monte-Carlo passes, on the '
+        'Volume: labeled voxels on the grid of the scan. MC mean ± SD: over the Monte-Carlo passes, on the '
         'grid of the network. CV = SD / mean: the spread within the model, not the measurement error.'
         f'{marked} R\N{MINUS SIGN}L: difference over the mean of both sides. eTIV: intracranial volume '
         'estimated from the alignment.'

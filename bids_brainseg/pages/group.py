@@ -92,7 +92,7 @@ def overview(group: Group, measures: Measures) -> list[dict]:
             enough = bool(np.isfinite(measures.z['volume'][judged]).any())
             rows.append({
                 'modality': modality, 'scans': len(scans), 'people': len({scan.subject for scan in scans}),
-                **{verdict: verdicts[verdict] for verdict in ('pass', 'look', 'fail')},
+                **{verdict: verdicts[verdict] for verdict in ('pass', 'review', 'fail')},
                 'without': sum(not scan.usable for scan in scans),
                 'reference': int(measures.reference[judged].sum()),
                 'marked': int(outlying[judged].sum()) if enough else None,
@@ -183,7 +183,7 @@ def page_of(scan: GroupScan, group: Group) -> str:
 
 
 def levels_of(group: Group, scans: Sequence[GroupScan]) -> dict[str, dict]:
-    """Return what may colour the points: name -> its levels, and the level of each scan (-1: unknown)."""
+    """Return what may color the points: name -> its levels, and the level of each scan (-1: unknown)."""
     known = [group.covariates.of(scan.subject, scan.session) for scan in scans]
     scanners = scanners_of(group)
     columns = {

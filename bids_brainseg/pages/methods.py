@@ -18,7 +18,7 @@ BACK = {
 #: What every run rests on, and where passes were drawn; in the order of the list of references.
 ALWAYS = ('zopes2021', 'klein2010', 'buckner2004', 'gorgolewski2011', 'gorgolewski2016')
 PASSES = ('gal2016',)
-#: Cited where the card of a model says that it learnt from scans drawn from label maps.
+#: Cited where the card of a model says that it learned from scans drawn from label maps.
 SYNTHETIC, SYNTHETIC_WORDS = ('billot2023',), ('synthseg', 'generative model')
 
 
@@ -101,18 +101,18 @@ def _paragraph(qc: Mapping, cards: Mapping[tuple[str, str], Mapping]) -> str:
     model = qc['Model']
     version = (qc.get('Versions') or {}).get('bids_brainseg', '')
     name, weights = model.get('Name'), str(model.get('SHA256') or '')[:12]
-    learnt = ''
+    learned = ''
     if _is_synthetic(qc, cards):
-        learnt = ', trained on scans drawn from label maps by a generative model after Billot et al. (2023)'
+        learned = ', trained on scans drawn from label maps by a generative model after Billot et al. (2023)'
     return (
         f'were segmented into 27 structures by bids_brainseg {version} (model {name}, weights {weights}), '
         'a nipype workflow (Gorgolewski et al., 2011) over a BIDS dataset (Gorgolewski et al., 2016), '
         f'after Zopes et al. (2021). Each was aligned to the reference {model.get("Reference")} '
         'by an affine transform (elastix; Klein et al., 2010), resampled onto the grid of the network, '
-        f'scaled to intensities from 0 to 100, and given to a 3D U-Net{learnt}. {_passes(qc)} By the inverse '
-        f'of the affine, {BACK[str(qc.get("LabelResampling", "posterior"))]}. The uncertainty is the entropy '
-        'of the mean softmax, divided by log 28. The intracranial volume was estimated from the determinant '
-        'of the affine (Buckner et al., 2004).'
+        f'scaled to intensities from 0 to 100, and given to a 3D U-Net{learned}. {_passes(qc)} '
+        f'By the inverse of the affine, {BACK[str(qc.get("LabelResampling", "posterior"))]}. '
+        'The uncertainty is the entropy of the mean softmax, divided by log 28. The intracranial '
+        'volume was estimated from the determinant of the affine (Buckner et al., 2004).'
     )
 
 

@@ -263,7 +263,7 @@ def with_viewers(page: str) -> str:
     tables = json.dumps(viewer.tables())
     glue = resource('report.js').read_text(encoding='utf-8')
     scripts = (
-        '<!-- brainsprite: MIT licence, as distributed with nilearn -->\n'
+        '<!-- brainsprite: MIT license, as distributed with nilearn -->\n'
         f'<script>{viewer.library()}</script>\n'
         f'<script type="application/json" id="viewer-tables">{tables}</script>\n'
         f'<script>\n{glue}</script>\n'

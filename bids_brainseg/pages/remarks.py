@@ -75,7 +75,7 @@ def _slices(header: Mapping) -> list[str]:
     if ratio > LONG_VOXEL or long > THICK_MM:
         told.append(
             f'Voxels are {long:.3g} mm long and {min(sizes):.3g} mm wide: small and thin structures are '
-            'averaged with their neighbours, and their volumes are less certain.'
+            'averaged with their neighbors, and their volumes are less certain.'
         )
     spacing, thickness = _number(header, 'slice_spacing_mm'), _number(header, 'slice_thickness_mm')
     if spacing > 0 and all(abs(size / spacing - 1) > UNEVEN for size in sizes):
@@ -92,7 +92,7 @@ def _slices(header: Mapping) -> list[str]:
 
 def _field_of_view(numbers: Mapping) -> list[str]:
     told = []
-    cut, inside = _number(numbers, 'fov_cut'), numbers.get('brain_inside_fov')
+    cut, inside = _number(numbers, 'fov_truncation'), numbers.get('fov_coverage')
     if cut > CUT:
         told.append(
             f'Structures touch the border of the field of view (over {100 * cut:.0f} % of their largest '
@@ -112,7 +112,7 @@ def _values(header: Mapping, numbers: Mapping, modality: str) -> list[str]:
         told.append(f'Values from {low:.0f} to {high:.0f} HU: no tissue has them (metal, or padding).')
     if modality in ('T1w', 'FLAIR', 'dwi') and low < 0:
         told.append(f'Negative values, down to {low:.4g}: an MR magnitude has none. Was the scan filtered?')
-    share = _number(numbers, 'saturated')
+    share = _number(numbers, 'saturation_fraction')
     if share > SATURATED:
         told.append(f'{100 * share:.1f} % of the brain have the largest value of the scan: it was clipped.')
     return told

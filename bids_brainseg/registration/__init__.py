@@ -5,11 +5,11 @@ The only room that knows ITK and its LPS frame. Arrays and RAS affines go in, a 
 
 The work is done in three steps, whose settings are ``data/elastix_affine.json``:
 
-1. both images are averaged down to a few millimetres, so that the size of the input hardly matters;
+1. both images are averaged down to a few millimeters, so that the size of the input hardly matters;
 2. a search over rotations and shifts around the head's mass, scored by mutual information inside the
    reference's brain, gives a similarity transform (rotation, shift, one scale); the origin in the header
    plays no part in it;
-3. the scan, resampled by that start onto the reference's neighbourhood, goes to elastix for the affine that
+3. the scan, resampled by that start onto the reference's neighborhood, goes to elastix for the affine that
    is left. There both images share one grid, so no direction, origin or large rotation can mislead it.
 """
 

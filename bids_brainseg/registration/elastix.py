@@ -7,7 +7,7 @@ import numpy as np
 
 from ..core import geometry
 from ..errors import RegistrationError
-from .transforms import about_centre
+from .transforms import about_center
 from .volumes import dilate, regrid, regrid_mask, regrid_with_field, working_grid
 
 
@@ -88,12 +88,12 @@ def _run_elastix(itk, images, masks, chosen, *, threads, seed):
 
 
 def _read_affine(found) -> np.ndarray:
-    """Turn elastix' twelve numbers (six, if rigid) and centre of rotation into a 4x4 RAS matrix."""
+    """Turn elastix' twelve numbers (six, if rigid) and center of rotation into a 4x4 RAS matrix."""
     numbers = np.array([float(v) for v in found['TransformParameters']])
-    centre = np.array([float(v) for v in found['CenterOfRotationPoint']])
+    center = np.array([float(v) for v in found['CenterOfRotationPoint']])
     if len(numbers) == 6:
         numbers = np.r_[_rotation(*numbers[:3]).ravel(), numbers[3:]]
-    return geometry.ras_to_lps(about_centre(numbers, centre))
+    return geometry.ras_to_lps(about_center(numbers, center))
 
 
 def _rotation(x, y, z):

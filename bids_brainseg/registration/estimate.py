@@ -22,7 +22,7 @@ class Registration:
     Attributes
     ----------
     matrix : (4, 4) float64 array
-        Maps points of the reference to points of the scan, RAS millimetres.
+        Maps points of the reference to points of the scan, RAS millimeters.
     similarity : float
         Share of local structure that agrees inside the reference's brain, in [0, 1]; see
         :func:`local_agreement`.
@@ -68,11 +68,11 @@ def register_affine(
     moving : (I, J, K) array
         The scan, arbitrary units or HU. Non-finite voxels count as zero.
     moving_affine : (4, 4) array
-        Voxel to RAS millimetres of the scan; may be oblique, anisotropic or sheared.
+        Voxel to RAS millimeters of the scan; may be oblique, anisotropic or sheared.
     fixed : (L, M, N) array
         The reference, in the contrast of the scan or another one.
     fixed_affine : (4, 4) array
-        Voxel to RAS millimetres of the reference.
+        Voxel to RAS millimeters of the reference.
     fixed_mask : (L, M, N) array of bool, optional
         The reference's brain; by default its foreground.
     threads : int
@@ -199,14 +199,14 @@ def _rigid_start(moving, fixed, mask, settings):
     """Return the better of the scanner's coordinates and the search, both refined, and its name."""
     searched, words = search(moving, fixed, mask, settings['search'], settings['grid']['mask_dilation_mm'])
     u, _, v = np.linalg.svd(searched[:3, :3])
-    centre = fixed.affine[:3, :3] @ np.mean(np.nonzero(mask), axis=1) + fixed.affine[:3, 3]
+    center = fixed.affine[:3, :3] @ np.mean(np.nonzero(mask), axis=1) + fixed.affine[:3, 3]
     rigid = np.eye(4)
     rigid[:3, :3] = u @ v
-    rigid[:3, 3] = searched[:3, :3] @ centre + searched[:3, 3] - rigid[:3, :3] @ centre
+    rigid[:3, 3] = searched[:3, :3] @ center + searched[:3, 3] - rigid[:3, :3] @ center
     level = settings['search']['fine']
     around = dilate(mask, settings['grid']['mask_dilation_mm'], fixed.affine)
     score = Score(*at_spacing(moving, fixed, around, level['spacing_mm']), level['bins'], level['points'])
-    # within one visit the scanner is right to a millimetre or two, and the search only to a few
+    # within one visit the scanner is right to a millimeter or two, and the search only to a few
     starts = {"the scanner's coordinates": np.eye(4), f'search: {words}': rigid}
     name = max(starts, key=lambda name: score(starts[name]))
     return starts[name], name

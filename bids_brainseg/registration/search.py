@@ -15,29 +15,29 @@ from .volumes import dilate, foreground, shrink, smooth
 def search(moving, fixed, mask, settings, dilation):
     """Return the best similarity transform (4x4, reference to scan) and the start it grew from, in words."""
     around = dilate(mask, dilation, fixed.affine)
-    centre = fixed.affine[:3, :3] @ np.mean(np.nonzero(mask), axis=1) + fixed.affine[:3, 3]
+    center = fixed.affine[:3, :3] @ np.mean(np.nonzero(mask), axis=1) + fixed.affine[:3, 3]
     coarse, fine = (
         Score(*at_spacing(moving, fixed, around, level['spacing_mm']), level['bins'], level['points'])
         for level in (settings['coarse'], settings['fine'])
     )
     candidates = []
-    for name, place in _centres(moving, settings).items():
+    for name, place in _centers(moving, settings).items():
         sides, ups, fronts, pitches = (
             settings[f'{a}'] for a in ('roll_yaw_degrees', 'superior_mm', 'anterior_mm', 'pitch_degrees')
         )
         for pitch, (roll, yaw), up, front in product(pitches, sides, ups, fronts):
             vector = np.array([0.0, front, up, pitch, roll, yaw, 0.0])
-            candidates.append((coarse(similarity(vector, centre, place)), name, place, vector))
+            candidates.append((coarse(similarity(vector, center, place)), name, place, vector))
     candidates.sort(key=lambda c: -c[0])
     chosen = _apart(candidates, settings)
     penalty = settings['scale_penalty']
-    chosen = [_climb(coarse, c, centre, settings['coarse'], penalty) for c in chosen]
+    chosen = [_climb(coarse, c, center, settings['coarse'], penalty) for c in chosen]
     chosen = sorted(chosen, key=lambda c: -c[0])[: settings['keep_fine']]
-    chosen = [_climb(fine, c, centre, settings['fine'], penalty) for c in chosen]
+    chosen = [_climb(fine, c, center, settings['fine'], penalty) for c in chosen]
     _, name, place, vector = max(chosen, key=lambda c: c[0])
     turn = ', '.join(f'{degrees:.0f}' for degrees in vector[3:6])
     words = f'{name}, turned by {turn} degrees about R, A, S, scaled by {np.exp(vector[6] / 80):.2f}'
-    return similarity(vector, centre, place), words
+    return similarity(vector, center, place), words
 
 
 class Score:
@@ -79,19 +79,19 @@ def at_spacing(moving, fixed, mask, spacing):
     return scan, reference, inside
 
 
-def _centres(moving, settings):
-    """Guess where the brain's centre is: below the vertex, and at the mass of all foreground."""
+def _centers(moving, settings):
+    """Guess where the brain's center is: below the vertex, and at the mass of all foreground."""
     volume = shrink(moving.data, moving.affine, settings['fine']['spacing_mm'])
     points = volume.affine[:3, :3] @ np.stack(np.nonzero(foreground(volume.data))) + volume.affine[:3, 3:]
     top = np.percentile(points[2], 99.7)
-    depth = settings['vertex_to_brain_centre_mm']
+    depth = settings['vertex_to_brain_center_mm']
     upper = points[:, points[2] > top - 2 * depth]
     below_vertex = np.array([*upper[:2].mean(axis=1), top - depth])
-    return {'below the vertex': below_vertex, 'centre of mass': points.mean(axis=1)}
+    return {'below the vertex': below_vertex, 'center of mass': points.mean(axis=1)}
 
 
-def similarity(vector, centre, place):
-    """Build shift (mm), rotation (degrees about R, A, S) and scale (80 x log) around a centre."""
+def similarity(vector, center, place):
+    """Build shift (mm), rotation (degrees about R, A, S) and scale (80 x log) around a center."""
     pitch, roll, yaw = np.deg2rad(vector[3:6])
     (cp, sp), (cr, sr), (cy, sy) = ((np.cos(a), np.sin(a)) for a in (pitch, roll, yaw))
     about_r = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -99,7 +99,7 @@ def similarity(vector, centre, place):
     about_s = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     matrix = np.eye(4)
     matrix[:3, :3] = about_s @ about_a @ about_r * np.exp(vector[6] / 80)
-    matrix[:3, 3] = place + vector[:3] - matrix[:3, :3] @ centre
+    matrix[:3, 3] = place + vector[:3] - matrix[:3, :3] @ center
     return matrix
 
 
@@ -117,7 +117,7 @@ def _apart(candidates, settings):
     return kept
 
 
-def _climb(score, candidate, centre, level, scale_penalty):
+def _climb(score, candidate, center, level, scale_penalty):
     """Improve a candidate over seven parameters (Powell); units are about 1 mm at the brain's surface.
 
     The penalty keeps the scale near 1 unless the images insist: too large a scan is the usual wrong optimum.
@@ -125,7 +125,7 @@ def _climb(score, candidate, centre, level, scale_penalty):
     _, name, place, vector = candidate
 
     def cost(v):
-        return scale_penalty * (v[6] / 80) ** 2 - score(similarity(v, centre, place))
+        return scale_penalty * (v[6] / 80) ** 2 - score(similarity(v, center, place))
 
     options = {
         'direc': level['step'] * np.eye(7),

@@ -22,7 +22,7 @@ def save_itk_affine(matrix: np.ndarray, path) -> Path:
     Parameters
     ----------
     matrix : (4, 4) array
-        Maps points of the output space to points of the input image, RAS millimetres: the direction in which
+        Maps points of the output space to points of the input image, RAS millimeters: the direction in which
         ITK uses a transform to resample the image.
     path : path
         File to write, ending in .txt or .tfm.
@@ -52,16 +52,16 @@ def load_itk_affine(path) -> np.ndarray:
     if not kind.startswith(('AffineTransform_', 'MatrixOffsetTransformBase_')) or not kind.endswith('_3_3'):
         raise RegistrationError(f'{path} does not hold a 3D affine ITK transform, but {kind or "nothing"}')
     numbers = np.array([float(v) for v in fields['Parameters'].split()])
-    centre = np.array([float(v) for v in fields['FixedParameters'].split()])
-    return geometry.ras_to_lps(about_centre(numbers, centre))
+    center = np.array([float(v) for v in fields['FixedParameters'].split()])
+    return geometry.ras_to_lps(about_center(numbers, center))
 
 
-def about_centre(numbers: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Return the 4x4 matrix of ITK's nine numbers and translation, which act about a centre of rotation."""
+def about_center(numbers: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Return the 4x4 matrix of ITK's nine numbers and translation, which act about a center of rotation."""
     linear, translation = numbers[:9].reshape(3, 3), numbers[9:12]
     matrix = np.eye(4)
     matrix[:3, :3] = linear
-    matrix[:3, 3] = translation + centre - linear @ centre
+    matrix[:3, 3] = translation + center - linear @ center
     return matrix
 
 
@@ -76,7 +76,7 @@ def save_lta(
     Parameters
     ----------
     matrix : (4, 4) array
-        Maps points of the moving image to points of the fixed one, RAS millimetres: the inverse of what
+        Maps points of the moving image to points of the fixed one, RAS millimeters: the inverse of what
         :func:`save_itk_affine` takes for the same pair, since an LTA pushes from ``src`` to ``dst``.
     moving, fixed : tuple of (3,) ints and (4, 4) array
         Shape and affine of the image that is moved (``src``) and of the one it is moved onto (``dst``).

@@ -40,17 +40,17 @@ def local_agreement(moving, fixed, mask, matrix) -> float:
 
     In a Gaussian window around each point of the reference's brain the squared correlation between reference
     and aligned scan is taken, then its mean. Squared: a scan of reversed contrast counts as well. Local: the
-    scanner's shading does not matter. Only the brain and a rim of a few millimetres take part, so that scans
+    scanner's shading does not matter. Only the brain and a rim of a few millimeters take part, so that scans
     with and without a skull can be compared.
 
     Parameters
     ----------
     moving, fixed : (data, affine) pairs
-        Scan and reference; data (I, J, K), affine (4, 4) RAS millimetres.
+        Scan and reference; data (I, J, K), affine (4, 4) RAS millimeters.
     mask : array of bool
         The reference's brain, on its grid.
     matrix : (4, 4) array
-        Maps reference points to scan points, RAS millimetres.
+        Maps reference points to scan points, RAS millimeters.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def label_agreement(image: np.ndarray, labels: np.ndarray, affine: np.ndarray) -
     labels : (I, J, K) array of int
         Class indices, 0 is background.
     affine : (4, 4) array
-        Voxel to RAS millimetres of both.
+        Voxel to RAS millimeters of both.
 
     Returns
     -------
@@ -113,13 +113,13 @@ def field_coverage(shape, affine, mask, mask_affine, matrix) -> float:
     shape : tuple of int
         Shape of the scan.
     affine : (4, 4) array
-        Voxel to RAS millimetres of the scan.
+        Voxel to RAS millimeters of the scan.
     mask : array of bool
         Of the reference.
     mask_affine : (4, 4) array
-        Voxel to RAS millimetres of the mask.
+        Voxel to RAS millimeters of the mask.
     matrix : (4, 4) array
-        Maps reference points to scan points, RAS millimetres.
+        Maps reference points to scan points, RAS millimeters.
 
     Returns
     -------

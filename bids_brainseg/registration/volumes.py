@@ -17,7 +17,7 @@ from ..errors import RegistrationError
 
 
 class Volume(NamedTuple):
-    """Voxels and their affine to RAS millimetres."""
+    """Voxels and their affine to RAS millimeters."""
 
     data: np.ndarray
     affine: np.ndarray
@@ -104,21 +104,21 @@ def _spacing(volume) -> float:
     return float(geometry.voxel_sizes(volume.affine).min())
 
 
-def dilate(mask, millimetres, affine):
+def dilate(mask, millimeters, affine):
     """Grow a mask by a distance."""
     sizes = geometry.voxel_sizes(affine)
-    reach = np.ceil(millimetres / sizes).astype(int)
+    reach = np.ceil(millimeters / sizes).astype(int)
     box = tuple(
         slice(max(piece.start - margin, 0), piece.stop + margin)
         for piece, margin in zip(geometry.occupied_box(mask), reach, strict=True)
     )
     grown = np.zeros_like(mask)
-    grown[box] = ndimage.distance_transform_edt(~mask[box], sampling=sizes) <= millimetres
+    grown[box] = ndimage.distance_transform_edt(~mask[box], sampling=sizes) <= millimeters
     return grown
 
 
 def smooth(volume, fwhm):
-    """Blur a volume by a Gaussian of so many millimetres."""
+    """Blur a volume by a Gaussian of so many millimeters."""
     sigma = fwhm / 2.355 / geometry.voxel_sizes(volume.affine)
     return Volume(ndimage.gaussian_filter(volume.data, sigma), volume.affine)
 
@@ -153,7 +153,7 @@ def regrid_mask(mask, mask_affine, shape, affine):
 
 
 def regrid_with_field(volume, shape, affine, matrix):
-    """Return the resampled volume, and where it has data (to half a voxel beyond the centres)."""
+    """Return the resampled volume, and where it has data (to half a voxel beyond the centers)."""
     to_voxel = geometry.invert(volume.affine) @ matrix @ affine
     sampled = ndimage.affine_transform(
         volume.data, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=shape, order=1, mode='nearest'

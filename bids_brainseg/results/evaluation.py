@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.calibration import Calibration, calibrate
-from ..core.statistics import pearson, summarise
+from ..core.statistics import pearson, summarize
 from ..data import label_table, modalities
 from .reference_pairs import PREDICTORS
 
@@ -24,7 +24,7 @@ def summarise_evaluation(
     Parameters
     ----------
     structures, scans : pandas.DataFrame
-        As :func:`bids_brainseg.results.reference_pairs.gather` gives them, spoiled scans included.
+        As :func:`bids_brainseg.results.reference_pairs.gather` gives them, corrupted scans included.
     bundles : mapping
         Modality to name, hash and CV threshold of its model.
     labels : str
@@ -36,14 +36,14 @@ def summarise_evaluation(
     -------
     dict
         For each modality: model, averages with quartiles, each structure, correlation of D_A with the CV,
-        and, where spoiled scans were evaluated, the calibration of each quality number.
+        and, where corrupted scans were evaluated, the calibration of each quality number.
     """
     found = {'ReferenceLabels': labels, 'Units': {'D_A': 'fraction', 'D_V': 'fraction', 'ASSD_mm': 'mm'}}
     found['modalities'] = {}
     for modality in (name for name in modalities() if (scans['modality'] == name).any()):
         every = scans[scans['modality'] == modality]
-        clean = every[every['spoiled'].isna()]
-        rows = structures[(structures['modality'] == modality) & structures['spoiled'].isna()]
+        clean = every[every['corrupted'].isna()]
+        rows = structures[(structures['modality'] == modality) & structures['corrupted'].isna()]
         part = {
             'Model': dict(bundles.get(modality, {})),
             'scans': len(clean),
@@ -62,7 +62,7 @@ def summarise_evaluation(
 
 def averages(scans) -> dict:
     """Summarise D_A, D_V and the surface distance over scans."""
-    return {name: summarise(scans[name])._asdict() for name in AVERAGES}
+    return {name: summarize(scans[name])._asdict() for name in AVERAGES}
 
 
 def _structure(rows) -> dict:
@@ -71,8 +71,8 @@ def _structure(rows) -> dict:
     there = truth > 0
     relative = 100 * (volume[there] - truth[there]) / truth[there]
     return {
-        'dice': summarise(rows['dice'])._asdict(),
-        'assd_mm': summarise(rows['assd_mm'])._asdict(),
+        'dice': summarize(rows['dice'])._asdict(),
+        'assd_mm': summarize(rows['assd_mm'])._asdict(),
         'volume_bias_mm3': float((volume - truth).mean()),
         'volume_bias_percent': float(relative.mean()),
         'volume_correlation': pearson(truth, volume)._asdict(),
@@ -80,7 +80,7 @@ def _structure(rows) -> dict:
 
 
 def _calibration(every, clean, acceptable: float | None, bundle: Mapping) -> dict:
-    """Judge every quality number by how it tells bad segmentations, over clean and spoiled scans."""
+    """Judge every quality number by how it tells bad segmentations, over clean and corrupted scans."""
     level = acceptable if acceptable is not None else ACCEPTABLE_SHARE * float(clean['D_A'].median())
     predictors = {
         name: calibrate(every[name], every['D_A'], level, above=above)
@@ -125,7 +125,7 @@ def chosen_examples(scans, figures: Mapping[str, Path]) -> list[tuple[str, str, 
     list of (title, scan, D_A, figure)
     """
     picked = []
-    clean = scans[scans['spoiled'].isna() & scans['D_A'].notna() & scans['scan'].isin(list(figures))]
+    clean = scans[scans['corrupted'].isna() & scans['D_A'].notna() & scans['scan'].isin(list(figures))]
     for modality in modalities():
         own = clean[clean['modality'] == modality].sort_values('D_A', ascending=False, kind='stable')
         places = {0: 'best', len(own) - 1: 'worst', len(own) // 2: 'median'} if len(own) > 2 else {0: 'best'}

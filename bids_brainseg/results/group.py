@@ -10,7 +10,7 @@ from pathlib import Path
 from ..bids.inheritance import Sidecars
 from ..bids.names import sort_key, strip_prefix
 from ..bids.participants import Covariates, read_covariates
-from ..bids.paths import refuse_foreign
+from ..bids.paths import refuse_other_dataset
 from ..bids.sidecars import scanner
 from ..errors import BidsError
 from .group_scans import GroupScan, scans_of, source_of
@@ -68,7 +68,7 @@ def collect_group(
         Exit code 18 if there is no scan; 2 if something else made the folder.
     """
     output_dir, asked = Path(output_dir), [strip_prefix(label, 'sub') for label in participant_label]
-    refuse_foreign(output_dir)
+    refuse_other_dataset(output_dir)
     sessions = {strip_prefix(label, 'ses') for label in session_label}
     notes = []
     folders = [output_dir]

@@ -16,7 +16,7 @@ from .group_scans import TOTALS, GroupScan
 
 LABELS = label_table()[1:]
 NAMES = (*(label.name for label in LABELS), *TOTALS)
-RANKS = {'pass': 0, 'look': 1}
+RANKS = {'pass': 0, 'review': 1}
 KINDS = ('volume', 'residual', 'asymmetry')
 
 

@@ -15,7 +15,7 @@ from ..bids.sidecars import output_rules
 from ..data import label_table, modalities
 from ..files import read_rows
 from ..records import record_from_path
-from .outcomes import Told, read_outcomes
+from .outcomes import RunOutcome, read_outcomes
 from .scans import ScanOutputs, list_outputs
 
 TOTALS = ('Brain', 'Ventricles', 'eTIV')
@@ -159,7 +159,7 @@ def _unread(path: Path, subject: str) -> GroupScan:
     return GroupScan(name, label, record.modality, subject, record.session, own)
 
 
-def _tell(scan: GroupScan, told: Told | None) -> None:
+def _tell(scan: GroupScan, told: RunOutcome | None) -> None:
     """Set what the last run says against what is there."""
     if told is None or scan.status == 'broken':
         return

@@ -23,7 +23,7 @@ LAST_ERROR = re.compile(
 NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
 
 
-class Told(NamedTuple):
+class RunOutcome(NamedTuple):
     """What a run says of a scan: ``done``, ``failed`` or ``skipped``, why, and in which run."""
 
     status: str
@@ -46,7 +46,7 @@ def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, 
     return write_json({'Run': run, 'Version': version, 'Scans': scans}, Path(folder) / FILE_NAME)
 
 
-def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, Told], str | None]:
+def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome], str | None]:
     """Find what became of the scans of a subject.
 
     Parameters
@@ -65,7 +65,7 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, Told], str 
         The latest run, if it left neither a record nor a crash file: it was killed, or still goes on.
     """
     top = Path(output_dir) / f'sub-{strip_prefix(subject, "sub")}'
-    found: dict[str, Told] = {}
+    found: dict[str, RunOutcome] = {}
     unfinished = None
     folders = [folder for folder in (*top.glob('log/*'), *top.glob('ses-*/log/*')) if folder.is_dir()]
     for folder in sorted(folders, key=lambda path: path.name):  # names begin with date and time
@@ -79,11 +79,11 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, Told], str 
     return found, unfinished
 
 
-def _from_record(folder: Path) -> dict[str, Told] | None:
+def _from_record(folder: Path) -> dict[str, RunOutcome] | None:
     try:
         scans = json.loads((folder / FILE_NAME).read_text(encoding='utf-8'))['Scans']
         return {
-            str(scan): Told(str(told['status']), str(told.get('reason') or ''), folder.name)
+            str(scan): RunOutcome(str(told['status']), str(told.get('reason') or ''), folder.name)
             for scan, told in scans.items()
             if told['status'] in STATUSES
         }
@@ -91,15 +91,15 @@ def _from_record(folder: Path) -> dict[str, Told] | None:
         return None
 
 
-def _from_crashes(folder: Path) -> dict[str, Told]:
+def _from_crashes(folder: Path) -> dict[str, RunOutcome]:
     """Read what the crash files say; the first one of a scan is the cause of the others."""
-    found: dict[str, Told] = {}
+    found: dict[str, RunOutcome] = {}
     subject = next(part for part in reversed(folder.parts) if part.startswith('sub-'))
     for path in sorted(folder.glob('crash-*.txt'), key=lambda path: path.stat().st_mtime):
         text = path.read_text(encoding='utf-8', errors='replace')
         if match := NODE.match(text):
             name = f'{subject}_{_unkey(match["key"])}'
-            found.setdefault(name, Told('failed', reason_of(text), folder.name))
+            found.setdefault(name, RunOutcome('failed', reason_of(text), folder.name))
     return found
 
 

@@ -26,8 +26,8 @@ SCAN_COLUMNS = {
     'participant_id': {'Description': 'Participant.'},
     'session_id': {'Description': 'Session; n/a if the dataset has none.'},
     'modality': {'Description': 'T1w, FLAIR, dwi or ct.'},
-    'spoiled': {'Description': 'How the scan was spoiled on purpose; n/a for the scan as it is.'},
-    'severity': {'Description': 'How much it was spoiled.', 'Units': 'from 0, not at all, to 1'},
+    'corrupted': {'Description': 'How the scan was corrupted on purpose; n/a for the scan as it is.'},
+    'severity': {'Description': 'How much it was corrupted.', 'Units': 'from 0, not at all, to 1'},
 }
 
 
@@ -78,7 +78,7 @@ def agreement_document(
     }
 
 
-def gather(records: Sequence[ImageRecord], output_dir: Path, spoiled: Mapping | None = None) -> tuple:
+def gather(records: Sequence[ImageRecord], output_dir: Path, corrupted: Mapping | None = None) -> tuple:
     """Read what was measured on scans.
 
     Parameters
@@ -87,7 +87,7 @@ def gather(records: Sequence[ImageRecord], output_dir: Path, spoiled: Mapping | 
         Those that were compared with labels.
     output_dir : Path
         Root of the derivatives that hold their tables.
-    spoiled : mapping, optional
+    corrupted : mapping, optional
         Subject and key of a scan to ``kind`` and ``severity``.
 
     Returns
@@ -107,13 +107,13 @@ def gather(records: Sequence[ImageRecord], output_dir: Path, spoiled: Mapping | 
         document = json.loads(_path(record, output_dir, '.json').read_text())
         quality = json.loads(output_path(record, output_dir, suffix='qc', extension='.json').read_text())
         units |= quality.get('Units') or {}
-        what = (spoiled or {}).get((record.subject, record.key), {})
+        what = (corrupted or {}).get((record.subject, record.key), {})
         about = {
             'scan': record.bids_name,
             'participant_id': f'sub-{record.subject}',
             'session_id': f'ses-{record.session}' if record.session is not None else None,
             'modality': record.modality,
-            'spoiled': what.get('kind'),
+            'corrupted': what.get('kind'),
             'severity': what.get('severity'),
         }
         tables.append(table.assign(**about)[[*about, *table.columns]])

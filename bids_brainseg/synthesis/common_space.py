@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-# Centres of structures in the orientation of the MNI152 space, mm (right, anterior, superior), rounded.
+# Centers of structures in the orientation of the MNI152 space, mm (right, anterior, superior), rounded.
 # They fix the orientation and origin of the common space only; its size is the sample's own mean.
-MNI_CENTRES = {
+MNI_CENTERS = {
     10: (-11, -19, 7), 49: (11, -19, 7), 11: (-13, 9, 10), 50: (13, 9, 10), 12: (-25, 1, 0), 51: (25, 1, 0),
     13: (-20, -5, -1), 52: (20, -5, -1), 17: (-26, -22, -14), 53: (26, -22, -14),
     18: (-23, -5, -19), 54: (23, -5, -19),
@@ -19,8 +19,8 @@ MNI_CENTRES = {
 }  # fmt: skip
 
 
-def structure_centres(labels, affine, numbers: Sequence[int]) -> np.ndarray:
-    """Return the centre of mass of each structure.
+def structure_centers(labels, affine, numbers: Sequence[int]) -> np.ndarray:
+    """Return the center of mass of each structure.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def structure_centres(labels, affine, numbers: Sequence[int]) -> np.ndarray:
         raise ValueError(
             f'labels {absent.tolist()} are absent: the label map cannot be aligned by its structures'
         )
-    centres = ndimage.center_of_mass(np.ones(labels.shape, np.uint8), labels, numbers)
-    return np.asarray(centres) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
+    centers = ndimage.center_of_mass(np.ones(labels.shape, np.uint8), labels, numbers)
+    return np.asarray(centers) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
 
 
 def fit_affine(source, target) -> np.ndarray:
@@ -82,26 +82,26 @@ def fit_rigid(source, target) -> np.ndarray:
     -----
     Kabsch's solution by singular values, doi 10.1107/S0567739476001873.
     """
-    centre_source, centre_target = np.mean(source, 0), np.mean(target, 0)
-    u, _, vt = np.linalg.svd((source - centre_source).T @ (target - centre_target))
+    center_source, center_target = np.mean(source, 0), np.mean(target, 0)
+    u, _, vt = np.linalg.svd((source - center_source).T @ (target - center_target))
     rotation = vt.T @ np.diag([1, 1, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
     result = np.eye(4)
     result[:3, :3] = rotation
-    result[:3, 3] = centre_target - rotation @ centre_source
+    result[:3, 3] = center_target - rotation @ center_source
     return result
 
 
 def common_space(
-    centres: Sequence[np.ndarray], numbers: Sequence[int], *, iterations: int = 10
+    centers: Sequence[np.ndarray], numbers: Sequence[int], *, iterations: int = 10
 ) -> list[np.ndarray]:
-    """Align subjects by the centres of their structures to their own mean.
+    """Align subjects by the centers of their structures to their own mean.
 
     Parameters
     ----------
-    centres : sequence of (n, 3) float array
-        Centres of each subject, RAS mm, in the order of `numbers`.
+    centers : sequence of (n, 3) float array
+        Centers of each subject, RAS mm, in the order of `numbers`.
     numbers : sequence of int
-        FreeSurfer numbers of the rows, keys of ``MNI_CENTRES``.
+        FreeSurfer numbers of the rows, keys of ``MNI_CENTERS``.
 
     Returns
     -------
@@ -110,15 +110,15 @@ def common_space(
         orientation of MNI152 and the mean volume of the sample: the determinants of the affines have the
         geometric mean 1.
     """
-    mni = np.array([MNI_CENTRES[n] for n in numbers], float)
-    mean = centres[0]
+    mni = np.array([MNI_CENTERS[n] for n in numbers], float)
+    mean = centers[0]
     for _ in range(iterations):
-        # rigidly: a mean of least-squares affine fits shrinks along the directions in which centres are noisy
-        mean = np.mean([_move(fit_rigid(c, mean), c) for c in centres], 0)
+        # rigidly: a mean of least-squares affine fits shrinks along the directions in which centers are noisy
+        mean = np.mean([_move(fit_rigid(c, mean), c) for c in centers], 0)
         mean = _move(fit_rigid(mean, mni), mean)
-        logs = [np.log(np.linalg.det(fit_affine(mean, c)[:3, :3])) for c in centres]
+        logs = [np.log(np.linalg.det(fit_affine(mean, c)[:3, :3])) for c in centers]
         mean = mean * np.exp(np.mean(logs) / 3)
-    return [fit_affine(mean, c) for c in centres]
+    return [fit_affine(mean, c) for c in centers]
 
 
 def _move(matrix, points):
@@ -132,7 +132,7 @@ def average_head(
 
     Parameters
     ----------
-    heads : sequence of :class:`bids_brainseg.synthesis.label_map.Head`
+    heads : sequence of :class:`bids_brainseg.synthesis.label_map.LabelMap`
         Label maps with their affine from the common space.
     contrast : mapping
         Entry of ``contrasts`` in ``synthesis.json``; the means are used as they are.

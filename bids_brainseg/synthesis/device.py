@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training pairs drawn where the network computes, in the same compiled step.
 
-The host draws the parameters of a scene (:class:`~bids_brainseg.synthesis.render.Scene`, small arrays) and
-sends them; label maps stay on the device. Noise is drawn there: pairs are not those that the host would have
-drawn for the same number, but as likely.
+The host draws the parameters of a scene (:class:`~bids_brainseg.synthesis.render.SceneParameters`, small
+arrays) and sends them; label maps stay on the device. Noise is drawn there, so pair number n differs from the
+one that the host draws, with the same distribution.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .generator import (
     Synthesizer,
     fine_grid,
 )
-from .render import Scene, render_image, render_labels
+from .render import SceneParameters, render_image, render_labels
 
 #: Rows of the tables by code; the last is that of lesions.
 CODES = 256
 
 
-class Device:
+class KerasOps:
     """``keras.ops`` under the names that rendering uses."""
 
     arange, cast, clip, exp, matmul = map(staticmethod, (ops.arange, ops.cast, ops.clip, ops.exp, ops.matmul))
@@ -116,13 +116,13 @@ def _otsu(values):
     edges = darkest + width * ops.arange(257, dtype='float32') / 256
     below = ops.cast(ops.searchsorted(values, edges), 'float32')
     share = (below[1:] - below[:-1]) / values.shape[0]
-    centres = (ops.arange(256, dtype='float32') + 0.5) / 256
-    weight, mass = ops.cumsum(share), ops.cumsum(share * centres)
+    centers = (ops.arange(256, dtype='float32') + 0.5) / 256
+    weight, mass = ops.cumsum(share), ops.cumsum(share * centers)
     other = weight[-1] - weight
     gap = mass / ops.maximum(weight, 1e-9) - (mass[-1] - mass) / ops.maximum(other, 1e-9)
     between = ops.where(other > 1e-6, weight * other * gap**2, 0.0)
     best = ops.cast(between >= ops.max(between) * (1 - 1e-6), 'float32')
-    return darkest + 0.5 * width * ops.sum(best * centres) / ops.sum(best)
+    return darkest + 0.5 * width * ops.sum(best * centers) / ops.sum(best)
 
 
 class DeviceSource:
@@ -196,11 +196,11 @@ def draw_batch(drawn: dict):
     codes, keys = drawn.pop('codes'), drawn.pop('key')
     images, labels = [], []
     for number in range(codes.shape[0]):
-        scene = Scene(**tree.map_structure(lambda x, n=number: x[n], drawn))
+        scene = SceneParameters(**tree.map_structure(lambda x, n=number: x[n], drawn))
         shape = [basis.shape[0] for basis in scene.basis_image]
         noise = keras.random.normal((3, *shape), dtype='float32', seed=_Key(keys[number]))
-        images.append(render_image(scene, codes[number], noise, Device))
-        labels.append(render_labels(scene, codes[number], Device))
+        images.append(render_image(scene, codes[number], noise, KerasOps))
+        labels.append(render_labels(scene, codes[number], KerasOps))
     return ops.stack(images), ops.stack(labels)
 
 
@@ -215,7 +215,7 @@ class _Key(keras.random.SeedGenerator):
         return self.key
 
 
-def fixed_shapes(scene: Scene, fine_shape: Sequence[int]) -> dict:
+def fixed_shapes(scene: SceneParameters, fine_shape: Sequence[int]) -> dict:
     """Return the fields of a scene as arrays whose shapes are those of every other scene.
 
     Lattices of control points and slices are filled up with some of no weight, tables with unused rows; what
@@ -223,7 +223,7 @@ def fixed_shapes(scene: Scene, fine_shape: Sequence[int]) -> dict:
 
     Parameters
     ----------
-    scene : Scene
+    scene : SceneParameters
     fine_shape : tuple of int
         Of the fine grid: the most slices that are acquired.
 
@@ -277,7 +277,7 @@ def sampled_on(wanted: str, device: str, source):
         'auto': on the device if that is a GPU and all pairs are drawn ones.
     device : {'cpu', 'gpu'}
         What the network runs on.
-    source : Synthesizer, RealPairs or Mixture
+    source : Synthesizer, ScanPairs or Mixture
 
     Raises
     ------

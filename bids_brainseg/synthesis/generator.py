@@ -17,8 +17,8 @@ import numpy as np
 
 from bids_brainseg.data import mirrored_classes
 
-from .label_map import Deformation, Head, place, priors
-from .render import Scene, bspline_matrix, linear_matrix, render_image, render_labels
+from .label_map import Deformation, LabelMap, place, priors
+from .render import SceneParameters, bspline_matrix, linear_matrix, render_image, render_labels
 
 #: Largest lattices of control points along an axis: of deformations, lesions, bias fields, tissues that vary.
 MOST_CONTROLS, MOST_LESION_CONTROLS, MOST_BIAS_CONTROLS, MOST_VARIATION_CONTROLS = 12, 29, 7, 14
@@ -28,8 +28,8 @@ SPLINE_DEVIATION = (151 / 315) ** 1.5
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """How far samples go; ``Ranges()`` is what the shipped bundles were trained with.
+class AugmentationRanges:
+    """How far samples go; ``AugmentationRanges()`` is what the shipped bundles were trained with.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Synthesizer:
 
     Parameters
     ----------
-    heads : sequence of Head
+    heads : sequence of LabelMap
         Label maps.
     shape : tuple of int
         Network grid.
@@ -72,7 +72,7 @@ class Synthesizer:
     contrasts : mapping of str to Mapping
         Name of a contrast in ``synthesis.json`` to the intensity rule of its bundle
         (see :func:`bids_brainseg.core.intensity.normalize`); each sample takes one at random.
-    ranges : Ranges
+    ranges : AugmentationRanges
         How far samples go.
     seed : int
         The pair number n depends on the seed and n alone.
@@ -83,11 +83,11 @@ class Synthesizer:
         work.
     """
 
-    heads: Sequence[Head]
+    heads: Sequence[LabelMap]
     shape: tuple[int, int, int]
     affine: np.ndarray
     contrasts: Mapping[str, Mapping]
-    ranges: Ranges = field(default_factory=Ranges)
+    ranges: AugmentationRanges = field(default_factory=AugmentationRanges)
     seed: int = 0
     region: np.ndarray | None = None
     window: tuple[int, int, int] | None = None
@@ -109,7 +109,7 @@ class Synthesizer:
         codes = self.heads[scene.head].codes
         return render_image(scene, codes, noise), render_labels(scene, codes)
 
-    def draw(self, rng, *, noisy: bool) -> tuple[Scene, list]:
+    def draw(self, rng, *, noisy: bool) -> tuple[SceneParameters, list]:
         """Draw what makes a pair.
 
         Parameters
@@ -120,7 +120,7 @@ class Synthesizer:
 
         Returns
         -------
-        scene : Scene
+        scene : SceneParameters
         noise : list of arrays
             As :func:`~bids_brainseg.synthesis.render.render_image` takes it; empty without `noisy`.
         """
@@ -143,7 +143,7 @@ class Synthesizer:
         if noisy:
             scan = [len(matrix) for matrix in drawn['gather']]
             noise += [rng.standard_normal(scan, np.float32) for _ in range(1 if name == 'ct' else 2)]
-        scene = Scene(
+        scene = SceneParameters(
             head=number,
             limit=head.limit,
             control=labels.control,
@@ -220,10 +220,10 @@ def fine_grid(shape, affine, ratio: float = 1.4):
     return fine_shape, fine
 
 
-def draw_deformation(rng, ranges: Ranges, shape, affine, *, mirror: bool) -> Deformation:
-    """Draw an affine about the centre of the grid and displacements at two scales."""
+def draw_deformation(rng, ranges: AugmentationRanges, shape, affine, *, mirror: bool) -> Deformation:
+    """Draw an affine about the center of the grid and displacements at two scales."""
     corners = affine[:3, 3] + np.array([np.zeros(3), np.diag(affine)[:3] * (np.array(shape) - 1)])
-    centre = corners.mean(0)
+    center = corners.mean(0)
     angles = np.deg2rad(rng.normal(0, ranges.rotation, 3))
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
@@ -239,8 +239,8 @@ def draw_deformation(rng, ranges: Ranges, shape, affine, *, mirror: bool) -> Def
         matrix = np.diag([-1.0, 1, 1]) @ matrix
     full = np.eye(4)
     full[:3, :3] = matrix
-    anchor = centre * ([-1, 1, 1] if mirror else [1, 1, 1])
-    full[:3, 3] = anchor - matrix @ centre + rng.normal(0, ranges.translation, 3)
+    anchor = center * ([-1, 1, 1] if mirror else [1, 1, 1])
+    full[:3, 3] = anchor - matrix @ center + rng.normal(0, ranges.translation, 3)
     count = int(rng.integers(6, MOST_CONTROLS + 1))
     deviation = rng.uniform(0, ranges.displacement)
     control = rng.normal(0, deviation, (3, count, count, count))
@@ -355,10 +355,10 @@ def draw_acquisition(rng, fine_shape, fine_affine, shape, affine, acquisition: M
         width = max(voxel[axis], step)
         count = min(max(int(np.ceil(length / width)), 2), fine_shape[axis])
         start = fine_affine[axis, 3] - step / 2 + (length - (count - 1) * width) / 2
-        centres = start + width * np.arange(count)
+        centers = start + width * np.arange(count)
         points = fine_affine[axis, 3] + step * np.arange(fine_shape[axis])
         sigma = max(width * rng.uniform(0.7, 1.1), step) / 2.355
-        weights = np.exp(-0.5 * ((centres[:, None] - points) / sigma) ** 2) + 1e-12
+        weights = np.exp(-0.5 * ((centers[:, None] - points) / sigma) ** 2) + 1e-12
         gather.append((weights / weights.sum(1, keepdims=True)).astype(np.float32))
         place = affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis])
         back.append(linear_matrix((place - start) / width, count))

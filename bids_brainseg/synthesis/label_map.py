@@ -24,7 +24,7 @@ def priors() -> dict:
 
 
 @dataclass(frozen=True)
-class Head:
+class LabelMap:
     """A label map ready for sampling.
 
     Parameters
@@ -49,7 +49,7 @@ class Head:
     tissue_names: tuple[str, ...]
 
     @classmethod
-    def from_labels(cls, labels, affine, common_to_subject) -> Head:
+    def from_labels(cls, labels, affine, common_to_subject) -> LabelMap:
         """Build from a whole-head label map.
 
         Parameters
@@ -102,7 +102,7 @@ class Head:
         return {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_arrays(cls, **arrays) -> Head:
+    def from_arrays(cls, **arrays) -> LabelMap:
         """Build from the arrays of :meth:`arrays`.
 
         Raises
@@ -116,7 +116,7 @@ class Head:
         return cls(**arrays)
 
     def sample(self, shape, affine, *, deformation=None) -> np.ndarray:
-        """Return the codes on a grid, nearest neighbour.
+        """Return the codes on a grid, nearest neighbor.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ def tissue_names() -> tuple[str, ...]:
 def split_layers(codes, tissue_of, names, spacing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the layers of a tissue next to another one (``layers`` in ``synthesis.json``) codes of their own.
 
-    White matter darkens towards the cortex over two to three millimetres, more than the point spread of a
+    White matter darkens towards the cortex over two to three millimeters, more than the point spread of a
     scanner explains.
 
     Parameters

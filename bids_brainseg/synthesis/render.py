@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a drawn scene to a scan and its labels: the arithmetic of the generative model, written once.
 
-It needs few functions of an array library: those of :class:`Host` (NumPy), or of
-:class:`bids_brainseg.synthesis.device.Device` (``keras.ops``), where the network computes. All fields are
+It needs few functions of an array library: those of :class:`NumpyOps` (NumPy), or of
+:class:`bids_brainseg.synthesis.device.KerasOps` (``keras.ops``), where the network computes. All fields are
 separable in space, so that each step is a product of small matrices along the three axes.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from bids_brainseg.core.intensity import brain_mask, normalize
 
 
-class Host:
+class NumpyOps:
     """NumPy under the names that rendering uses."""
 
     arange, exp, matmul, maximum, reshape = np.arange, np.exp, np.matmul, np.maximum, np.reshape
@@ -61,7 +61,7 @@ class Placement(NamedTuple):
     basis: Any = None
 
 
-class Scene(NamedTuple):
+class SceneParameters(NamedTuple):
     """All that is drawn for a pair but the noise: small arrays.
 
     Attributes
@@ -135,7 +135,7 @@ class Scene(NamedTuple):
     region: Any
 
 
-def points(placement: Placement, shape: Sequence[int], xp=Host) -> Iterator:
+def points(placement: Placement, shape: Sequence[int], xp=NumpyOps) -> Iterator:
     """Yield where the points of a grid lie in an image, one axis of the image after the other.
 
     Parameters
@@ -143,7 +143,7 @@ def points(placement: Placement, shape: Sequence[int], xp=Host) -> Iterator:
     placement : Placement
     shape : tuple of int
         Of the grid.
-    xp : {Host, Device}
+    xp : {NumpyOps, KerasOps}
         What to compute with.
 
     Yields
@@ -159,8 +159,8 @@ def points(placement: Placement, shape: Sequence[int], xp=Host) -> Iterator:
         yield point
 
 
-def sample_codes(codes, placement: Placement, shape: Sequence[int], limit, xp=Host):
-    """Return the codes of a label map on a grid, nearest neighbour.
+def sample_codes(codes, placement: Placement, shape: Sequence[int], limit, xp=NumpyOps):
+    """Return the codes of a label map on a grid, nearest neighbor.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def sample_codes(codes, placement: Placement, shape: Sequence[int], limit, xp=Ho
         Of the grid.
     limit : (3,) float array
         Last voxel indices that are used.
-    xp : {Host, Device}
+    xp : {NumpyOps, KerasOps}
 
     Returns
     -------
@@ -184,15 +184,15 @@ def sample_codes(codes, placement: Placement, shape: Sequence[int], limit, xp=Ho
     return xp.take(xp.reshape(codes, (-1,)), flat)
 
 
-def render_labels(scene: Scene, codes, xp=Host):
+def render_labels(scene: SceneParameters, codes, xp=NumpyOps):
     """Return the class of every voxel.
 
     Parameters
     ----------
-    scene : Scene
+    scene : SceneParameters
     codes : (I, J, K) uint8 array
         Label map.
-    xp : {Host, Device}
+    xp : {NumpyOps, KerasOps}
 
     Returns
     -------
@@ -203,18 +203,18 @@ def render_labels(scene: Scene, codes, xp=Host):
     return xp.take(scene.classes, sample_codes(codes, placement, shape, scene.limit, xp))
 
 
-def render_image(scene: Scene, codes, noise: Sequence, xp=Host):
+def render_image(scene: SceneParameters, codes, noise: Sequence, xp=NumpyOps):
     """Return the scan.
 
     Parameters
     ----------
-    scene : Scene
+    scene : SceneParameters
     codes : (I, J, K) uint8 array
         Label map.
     noise : sequence of three float32 arrays
         Standard normal: texture on the fine grid, and twice the noise of the acquired slices; the last may be
         None in CT.
-    xp : {Host, Device}
+    xp : {NumpyOps, KerasOps}
 
     Returns
     -------
@@ -238,7 +238,7 @@ def render_image(scene: Scene, codes, noise: Sequence, xp=Host):
     return xp.normalize(image, scene.low, scene.high, scene.percentile, scene.region)
 
 
-def acquire(scene: Scene, image, noise: Sequence, xp=Host):
+def acquire(scene: SceneParameters, image, noise: Sequence, xp=NumpyOps):
     """Acquire slices from a fine image, with bias and noise, and resample them onto the network grid."""
     scan = along_axes(image, scene.gather, xp)
     bias = xp.exp(along_axes(scene.bias_control, scene.bias_basis, xp))
@@ -253,14 +253,14 @@ def acquire(scene: Scene, image, noise: Sequence, xp=Host):
     return along_axes(xp.choose(scene.hounsfield, lambda: scan, magnitude), scene.back, xp)
 
 
-def along_axes(array, matrices: Sequence, xp=Host):
+def along_axes(array, matrices: Sequence, xp=NumpyOps):
     """Multiply each axis of an array by a matrix.
 
     Parameters
     ----------
     array : (a, b, c) float32 array
     matrices : three arrays (i, a), (j, b), (k, c)
-    xp : {Host, Device}
+    xp : {NumpyOps, KerasOps}
 
     Returns
     -------

@@ -19,9 +19,9 @@ from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import image_on_grid, load_image, load_mask, save_like
 
 from ..network.bundle import MASK, REFERENCE, WEIGHTS, Bundle, write_bundle
-from ..synthesis.common_space import MNI_CENTRES, average_head, common_space, fit_affine, structure_centres
-from ..synthesis.generator import Ranges, Synthesizer
-from ..synthesis.label_map import FIRST_HEAD_TISSUE, Head, priors
+from ..synthesis.common_space import MNI_CENTERS, average_head, common_space, fit_affine, structure_centers
+from ..synthesis.generator import AugmentationRanges, Synthesizer
+from ..synthesis.label_map import FIRST_HEAD_TISSUE, LabelMap, priors
 
 #: White-matter lesions, left and right.
 LESIONS = (25, 57)
@@ -33,10 +33,10 @@ def defaults() -> dict:
     return json.loads(resource('bundles.json').read_text())
 
 
-def grid_affine(shape: Sequence[int], spacing: float, centre: Sequence[float]) -> np.ndarray:
-    """Return the affine of an axis-aligned RAS grid about a centre, mm."""
+def grid_affine(shape: Sequence[int], spacing: float, center: Sequence[float]) -> np.ndarray:
+    """Return the affine of an axis-aligned RAS grid about a center, mm."""
     affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = np.asarray(centre) - spacing * (np.asarray(shape) - 1) / 2
+    affine[:3, 3] = np.asarray(center) - spacing * (np.asarray(shape) - 1) / 2
     return affine
 
 
@@ -55,16 +55,16 @@ def prepare(label_maps: Sequence[Path], held_out: Sequence[Path], folder: Path) 
     InputError
         If a map lacks a structure or holds an unknown label; names map and label.
     """
-    numbers = list(MNI_CENTRES)
+    numbers = list(MNI_CENTERS)
     images = [load_image(path) for path in (*label_maps, *held_out)]
     try:
-        centres = [structure_centres(image.data.astype(np.int16), image.affine, numbers) for image in images]
-        matrices = common_space(centres[: len(label_maps)], numbers)
+        centers = [structure_centers(image.data.astype(np.int16), image.affine, numbers) for image in images]
+        matrices = common_space(centers[: len(label_maps)], numbers)
         inverses = [np.linalg.inv(m) for m in matrices]
-        mean = np.mean([c @ m[:3, :3].T + m[:3, 3] for c, m in zip(centres, inverses, strict=False)], 0)
-        matrices += [fit_affine(mean, c) for c in centres[len(label_maps) :]]
+        mean = np.mean([c @ m[:3, :3].T + m[:3, 3] for c, m in zip(centers, inverses, strict=False)], 0)
+        matrices += [fit_affine(mean, c) for c in centers[len(label_maps) :]]
         heads = [
-            Head.from_labels(i.data.astype(np.int16), i.affine, m)
+            LabelMap.from_labels(i.data.astype(np.int16), i.affine, m)
             for i, m in zip(images, matrices, strict=True)
         ]
     except ValueError as error:
@@ -79,7 +79,7 @@ def prepare(label_maps: Sequence[Path], held_out: Sequence[Path], folder: Path) 
 def _write_references(heads, folder) -> None:
     rules = defaults()
     shape = tuple(rules['reference']['shape'])
-    affine = grid_affine(shape, rules['reference']['spacing'], rules['reference']['centre'])
+    affine = grid_affine(shape, rules['reference']['spacing'], rules['reference']['center'])
     for modality, entry in rules['modalities'].items():
         image, cavity = average_head(
             heads, priors()['contrasts'][modality], priors()['layers'], shape, affine
@@ -90,7 +90,7 @@ def _write_references(heads, folder) -> None:
     save_like(cavity > 0.5, image_on_grid(cavity, affine), folder / MASK, np.uint8)
 
 
-def load_heads(folder: Path, role: str) -> list[Head]:
+def load_heads(folder: Path, role: str) -> list[LabelMap]:
     """Read heads that :func:`prepare` wrote.
 
     Parameters
@@ -110,13 +110,13 @@ def load_heads(folder: Path, role: str) -> list[Head]:
     for path in paths:
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                heads.append(Head.from_arrays(**arrays))
+                heads.append(LabelMap.from_arrays(**arrays))
         except ValueError as error:
             raise InputError(f'prepared head cannot be used: {path}: {error}; run prepare again') from error
     return heads
 
 
-def align_head(path: Path, cache: Path) -> Head:
+def align_head(path: Path, cache: Path) -> LabelMap:
     """Read a label map and align it by its structures with the space of the packaged references.
 
     Parameters
@@ -141,9 +141,9 @@ def align_head(path: Path, cache: Path) -> Head:
             if not np.array_equal(labels, image.data):
                 raise ValueError('it holds numbers that are not whole')
             labels = head_labels(labels, image.affine)
-            centres = structure_centres(labels, image.affine, list(MNI_CENTRES))
-            common = np.array([defaults()['centres'][str(number)] for number in MNI_CENTRES])
-            head = Head.from_labels(labels, image.affine, fit_affine(common, centres))
+            centers = structure_centers(labels, image.affine, list(MNI_CENTERS))
+            common = np.array([defaults()['centers'][str(number)] for number in MNI_CENTERS])
+            head = LabelMap.from_labels(labels, image.affine, fit_affine(common, centers))
         except ValueError as error:
             raise InputError(f'label map cannot be used: {path}: {error}; leave it out') from error
         cache.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def align_head(path: Path, cache: Path) -> Head:
         np.savez_compressed(partial, **head.arrays())
         partial.replace(kept)
     with np.load(kept, allow_pickle=False) as arrays:
-        return Head.from_arrays(**arrays)
+        return LabelMap.from_arrays(**arrays)
 
 
 def head_labels(labels, affine) -> np.ndarray:
@@ -197,13 +197,13 @@ def synthesizer(
     shape,
     spacing: float | None = None,
     affine=None,
-    ranges: Ranges,
+    ranges: AugmentationRanges,
     seed: int,
     mask: Path,
     rules: Mapping[str, Mapping] | None = None,
     window=None,
 ) -> Synthesizer:
-    """Return what draws pairs of some contrasts on a grid, by default about the centre of the shipped one.
+    """Return what draws pairs of some contrasts on a grid, by default about the center of the shipped one.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def synthesizer(
     if window is not None and np.any(np.greater(window, shape)):
         raise ValueError(f'`window` must fit in the grid {tuple(shape)}. Received instead: {tuple(window)}')
     rules = rules or {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
-    affine = grid_affine(shape, spacing, defaults()['centre']) if affine is None else np.asarray(affine)
+    affine = grid_affine(shape, spacing, defaults()['center']) if affine is None else np.asarray(affine)
     return Synthesizer(
         heads, tuple(shape), affine, rules, ranges=ranges, seed=seed,
         region=load_mask(mask, shape, affine), window=window and tuple(window),
@@ -234,7 +234,7 @@ def synthesizer(
 
 
 #: Held-out pairs, unlike training pairs: heads as they align, whole, healthy, in their own contrast.
-HELD_OUT = Ranges(rotation=3, displacement=1.5, scale=0.03, free=0, crop=0, deface=0, lesions=0)
+HELD_OUT = AugmentationRanges(rotation=3, displacement=1.5, scale=0.03, free=0, crop=0, deface=0, lesions=0)
 
 
 def held_out_pairs(heads, contrasts: Sequence[str], *, count: int, **grid) -> dict:
@@ -242,7 +242,7 @@ def held_out_pairs(heads, contrasts: Sequence[str], *, count: int, **grid) -> di
 
     Parameters
     ----------
-    heads : sequence of Head
+    heads : sequence of LabelMap
     contrasts : sequence of str
     count : int
         Pairs of each contrast.
@@ -305,10 +305,10 @@ def pack(
         name=modalities()[modality]['bundle'],
         version=version,
         modality=modality,
-        licence=rules['licence'],
+        license=rules['license'],
         reference_name=rules['reference_name'],
         grid_shape=grid['shape'],
-        grid_affine=grid_affine(grid['shape'], grid['spacing'], rules['centre']).tolist(),
+        grid_affine=grid_affine(grid['shape'], grid['spacing'], rules['center']).tolist(),
         intensity=entry['intensity'],
         architecture=dict(architecture),
         mc_samples=rules['mc_samples'],
@@ -327,7 +327,7 @@ def bundle_like(
     *,
     name: str,
     architecture: Mapping,
-    licence: str,
+    license: str,
     mirrored_passes: bool,
     card: Mapping,
 ) -> Bundle:
@@ -341,7 +341,7 @@ def bundle_like(
         Made if absent.
     weights : Path
         ``*.safetensors``.
-    name, licence : str
+    name, license : str
         Of the new bundle.
     architecture : mapping
         Arguments of :func:`~bids_brainseg.network.unet.build_unet`.
@@ -363,7 +363,7 @@ def bundle_like(
         folder,
         name=name,
         version='1',
-        licence=licence,
+        license=license,
         architecture=dict(architecture),
         mirrored_passes=mirrored_passes,
         card=dict(card),

@@ -26,10 +26,10 @@ from ..network.predict import predict_samples
 from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
 from ..synthesis.device import DeviceSource, sampled_on
-from ..synthesis.generator import Ranges
+from ..synthesis.generator import AugmentationRanges
 from .build import align_head, bundle_like, held_out_pairs, synthesizer
 from .loop import BEST, Progress, Recipe, fit, set_precision
-from .sources import Mixture, PreparedScan, RealPairs
+from .sources import Mixture, PreprocessedScan, ScanPairs
 
 #: Fewer scans than this say nothing about a correlation.
 LEAST_FOR_CORRELATION = 4
@@ -44,7 +44,7 @@ def run(plan: Mapping, work_dir: Path, *, device: str) -> Bundle:
         Written by the train level: ``base`` (folder of the bundle whose reference is used), ``grid_spacing``
         (mm, null: as that bundle has it), ``init`` (begin with its weights), ``modality``, ``architecture``,
         ``recipe``, ``augmentation``, ``ranges``, ``scans`` and ``label_maps`` (each with ``train`` and
-        ``validate``), ``share`` (of synthetic pairs), ``mc_samples``, ``bundle_dir``, ``name``, ``licence``,
+        ``validate``), ``share`` (of synthetic pairs), ``mc_samples``, ``bundle_dir``, ``name``, ``license``,
         ``card``.
     work_dir : Path
         Gets the checkpoint, the log and the aligned label maps.
@@ -113,7 +113,7 @@ def _run(plan, work_dir, device) -> Bundle:
     card = dict(plan['card']) | {'training': _history(plan, progress, device, precision)}
     finish = partial(
         bundle_like, base, Path(plan['bundle_dir']), half, name=plan['name'],
-        architecture=plan['architecture'], licence=plan['licence'], mirrored_passes=_mirrors(plan),
+        architecture=plan['architecture'], license=plan['license'], mirrored_passes=_mirrors(plan),
     )  # fmt: skip
     bundle = finish(card=card)
     bundle = finish(card=card | score_bundle(bundle, validation, plan['mc_samples'], recipe.seed))
@@ -125,7 +125,7 @@ def _mirrors(plan) -> bool:
     """Say whether every kind of pair was mirrored at random."""
     moved = [plan['augmentation'] or {'flip': False}] if plan['scans']['train'] else []
     drawn = [plan['ranges']] if plan['label_maps']['train'] else []
-    return all(Ranges(**ranges).flip for ranges in (*moved, *drawn))
+    return all(AugmentationRanges(**ranges).flip for ranges in (*moved, *drawn))
 
 
 def _data(plan, base, work_dir):
@@ -138,16 +138,18 @@ def _data(plan, base, work_dir):
         for role in ('train', 'validate')
     }
     scans = {
-        role: [PreparedScan(Path(x['image']), Path(x['labels']), x['name']) for x in plan['scans'][role]]
+        role: [PreprocessedScan(Path(x['image']), Path(x['labels']), x['name']) for x in plan['scans'][role]]
         for role in ('train', 'validate')
     }
     real = drawn = None
     if scans['train']:
-        moved = None if plan['augmentation'] is None else Ranges(**plan['augmentation'])
-        real = RealPairs(scans['train'], shape, affine, moved, **common)
+        moved = None if plan['augmentation'] is None else AugmentationRanges(**plan['augmentation'])
+        real = ScanPairs(scans['train'], shape, affine, moved, **common)
     grid = {'shape': shape, 'affine': affine, 'mask': base.mask_path, 'rules': {modality: base.intensity}}
     if heads['train']:
-        drawn = synthesizer(heads['train'], [modality], **grid, ranges=Ranges(**plan['ranges']), **common)
+        drawn = synthesizer(
+            heads['train'], [modality], **grid, ranges=AugmentationRanges(**plan['ranges']), **common
+        )
     source = Mixture(real, drawn, plan['share'], recipe['seed']) if real and drawn else real or drawn
     if scans['validate'] or not heads['validate']:
         return source, _Loaded(scans['validate'], shape)
@@ -159,7 +161,7 @@ def _data(plan, base, work_dir):
 class _Loaded(Sequence):
     """Validation scans, read when they are asked for: hundreds of them would fill the memory."""
 
-    def __init__(self, scans: Sequence[PreparedScan], shape: tuple[int, int, int]):
+    def __init__(self, scans: Sequence[PreprocessedScan], shape: tuple[int, int, int]):
         self.scans, self.shape = scans, shape
 
     def __len__(self) -> int:

@@ -15,12 +15,12 @@ from bids_brainseg.data import mirrored_classes
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import load_image
 
-from ..synthesis.generator import Ranges, Synthesizer, draw_crop, draw_deformation
+from ..synthesis.generator import AugmentationRanges, Synthesizer, draw_crop, draw_deformation
 from ..synthesis.label_map import place
 from ..synthesis.render import points
 
 
-class PreparedScan(NamedTuple):
+class PreprocessedScan(NamedTuple):
     """A scan on the network grid with its labels, as the train level leaves them among the derivatives."""
 
     image: Path
@@ -56,18 +56,18 @@ class PreparedScan(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RealPairs:
+class ScanPairs:
     """Draw training pairs from prepared scans, moved and cropped at random.
 
     Parameters
     ----------
-    scans : sequence of PreparedScan
+    scans : sequence of PreprocessedScan
         Each is seen once before any is seen again, in an order that changes.
     shape : tuple of int
         Network grid.
     affine : (4, 4) float array
         Its voxel indices to RAS mm; axes along those of the space.
-    ranges : Ranges
+    ranges : AugmentationRanges
         How far pairs move; what concerns tissues plays no part. None: pairs stay as they are.
     seed : int
         The pair number n depends on the seed and n alone.
@@ -75,10 +75,10 @@ class RealPairs:
         Pairs of this shape, each somewhere in the grid.
     """
 
-    scans: Sequence[PreparedScan]
+    scans: Sequence[PreprocessedScan]
     shape: tuple[int, int, int]
     affine: np.ndarray
-    ranges: Ranges | None = None
+    ranges: AugmentationRanges | None = None
     seed: int = 0
     window: tuple[int, int, int] | None = None
 
@@ -127,7 +127,7 @@ class Mixture:
 
     Parameters
     ----------
-    real : RealPairs
+    real : ScanPairs
     synthetic : Synthesizer
     share : float
         Of synthetic pairs, in [0, 1].
@@ -135,12 +135,12 @@ class Mixture:
         Which of both pair number n comes from depends on the seed and n alone.
     """
 
-    real: RealPairs
+    real: ScanPairs
     synthetic: Synthesizer
     share: float
     seed: int = 0
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a scan and its labels, as :meth:`RealPairs.pair` does."""
+        """Return a scan and its labels, as :meth:`ScanPairs.pair` does."""
         drawn = np.random.default_rng([self.seed, number, 2]).random() < self.share
         return (self.synthetic if drawn else self.real).pair(number)

@@ -75,7 +75,7 @@ def test_tables_are_found_by_inheritance(table, tmp_path):
     assert class_table(image, tmp_path).mapping == {5: 3}
 
 
-def test_our_own_table_and_that_of_freesurfer_are_recognised(table, tmp_path):
+def test_our_own_table_and_that_of_freesurfer_are_recognized(table, tmp_path):
     image = tmp_path / 'sub-01' / 'anat' / 'sub-01_desc-x_dseg.nii.gz'
     ours = ''.join(f'{label.index}\t{label.name}\n' for label in label_table())
     table('index\tname\n' + ours, 'desc-x_dseg.tsv')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The colour tables, taken apart by the rules of those who read them."""
+"""The color tables, taken apart by the rules of those who read them."""
 
 from __future__ import annotations
 

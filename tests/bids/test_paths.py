@@ -301,13 +301,13 @@ def test_qc_document_keeps_the_warnings_of_the_scan():
     scan = record('sub-01/anat/sub-01_T1w.nii.gz', warnings=('odd',), metadata=told)
     document = qc_document(
         scan,
-        verdict='look',
+        verdict='review',
         reasons=['cv'],
         numbers={'cv_mean': 3.0},
         units={'cv_mean': '%'},
         provenance=PROVENANCE,
     )
-    assert (document['verdict'], document['reasons'], document['warnings']) == ('look', ['cv'], ['odd'])
+    assert (document['verdict'], document['reasons'], document['warnings']) == ('review', ['cv'], ['odd'])
     assert (document['numbers'], document['Units']) == ({'cv_mean': 3.0}, {'cv_mean': '%'})
     assert document['Scanner'] == {'Manufacturer': 'GE', 'MagneticFieldStrength': 1.5}
 

@@ -76,12 +76,12 @@ def test_another_t1w_of_the_subject_is_aligned_too(make_bids):
 
 def test_who_is_excluded_keeps_the_reason(cases, tmp_path):
     path = tmp_path / 'exclude.tsv'
-    path.write_text('participant\tsession\treason\nsub-01\tn/a\tmoved\n02\tses-1\tartefact\n04\t\t\n')
+    path.write_text('participant\tsession\treason\nsub-01\tn/a\tmoved\n02\tses-1\tartifact\n04\t\t\n')
     rows = read_exclusions(path)
-    assert rows[1] == {'participant_id': '02', 'session_id': '1', 'reason': 'artefact'}
+    assert rows[1] == {'participant_id': '02', 'session_id': '1', 'reason': 'artifact'}
     found = cases('T1w', rows)
     assert found['sub-01_T1w'].skip == 'excluded: moved'
-    assert found['sub-02_ses-1_T1w'].skip == 'excluded: artefact'
+    assert found['sub-02_ses-1_T1w'].skip == 'excluded: artifact'
     assert found['sub-02_ses-2_T1w'].skip is None
     assert cases('FLAIR', rows)['sub-04_FLAIR'].skip == 'excluded: no reason given'
 

@@ -124,7 +124,7 @@ def test_usage_errors(capsys, tmp_path, monkeypatch, words, phrase):
 
 
 def test_thresholds_come_from_a_file(tmp_path):
-    rules = {'all': {'alignment': {'look_below': 0.5}}, 'ct': {'fov_cut': None}}
+    rules = {'all': {'alignment': {'review_below': 0.5}}, 'ct': {'fov_truncation': None}}
     (tmp_path / 'rules.json').write_text(json.dumps(rules))
     settings = parse(['in', 'out', 'participant', '--qc-thresholds', f'{tmp_path}/rules.json'])
     assert settings.qc_thresholds == rules

@@ -69,8 +69,8 @@ def test_distance_equals_that_to_every_surface_voxel(phantom27):
 
     def surface(mask):
         padded = np.pad(mask, 1)
-        neighbours = [np.roll(padded, s, axis)[1:-1, 1:-1, 1:-1] for axis in range(3) for s in (-1, 1)]
-        return np.argwhere(mask & ~np.all(neighbours, axis=0)) * sizes
+        neighbors = [np.roll(padded, s, axis)[1:-1, 1:-1, 1:-1] for axis in range(3) for s in (-1, 1)]
+        return np.argwhere(mask & ~np.all(neighbors, axis=0)) * sizes
 
     pairwise = np.linalg.norm(surface(a)[:, None] - surface(b)[None], axis=-1)
     expected = np.concatenate([pairwise.min(axis=0), pairwise.min(axis=1)]).mean()

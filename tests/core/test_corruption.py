@@ -54,18 +54,18 @@ def test_noise_of_a_magnitude_lifts_air():
 
 
 def test_ghosts_lie_where_they_should(head):
-    spoiled = corruption.add_ghosts(head, 0.3, 0.25, axis=1)
-    assert spoiled.sum() == pytest.approx(head.sum(), rel=1e-5)
-    assert spoiled[5, 8, 8] == pytest.approx(70)  # the head itself, where no ghost lies
-    assert spoiled[5, 6 + 5 + 1, 8] == pytest.approx(15)  # 5 of 20 voxels up
-    assert spoiled[5, 2, 8] == pytest.approx(15)  # and down
+    corrupted = corruption.add_ghosts(head, 0.3, 0.25, axis=1)
+    assert corrupted.sum() == pytest.approx(head.sum(), rel=1e-5)
+    assert corrupted[5, 8, 8] == pytest.approx(70)  # the head itself, where no ghost lies
+    assert corrupted[5, 6 + 5 + 1, 8] == pytest.approx(15)  # 5 of 20 voxels up
+    assert corrupted[5, 2, 8] == pytest.approx(15)  # and down
     assert corruption.add_ghosts(head, 0.3, 0.5, axis=1)[5, 18, 8] == pytest.approx(30)
 
 
 def test_slices_are_lost_along_any_axis(head):
-    spoiled = corruption.blank_slices(head, [7, 8], axis=1, value=-5)
-    assert np.unique(spoiled[:, 7:9]).tolist() == [-5]
-    np.testing.assert_array_equal(np.delete(spoiled, [7, 8], 1), np.delete(head, [7, 8], 1))
+    corrupted = corruption.blank_slices(head, [7, 8], axis=1, value=-5)
+    assert np.unique(corrupted[:, 7:9]).tolist() == [-5]
+    np.testing.assert_array_equal(np.delete(corrupted, [7, 8], 1), np.delete(head, [7, 8], 1))
 
 
 def test_what_is_left_of_the_field_of_view_stays_in_place():

@@ -80,7 +80,7 @@ def test_measures_of_a_rotated_and_a_sheared_grid():
     sheared[1, 2] = 1.0  # the slices stay 2 mm apart, the edge becomes longer
     assert geometry.voxel_volume(sheared) == pytest.approx(2)
     assert geometry.voxel_sizes(sheared)[2] == pytest.approx(np.sqrt(5))
-    assert geometry.scaling_determinant(np.diag([-2.0, 3, 1, 1])) == pytest.approx(6)
+    assert geometry.volume_scaling(np.diag([-2.0, 3, 1, 1])) == pytest.approx(6)
 
 
 @pytest.mark.parametrize('order', [1, 3])
@@ -91,9 +91,9 @@ def test_a_linear_image_is_resampled_exactly(order, antialias):
     image = ramp((80, 100, 70), affine)
     matrix = shift(2, -3, 1) @ rotation(-8, 2) @ np.diag([1.1, 0.9, 1, 1])
     # Cover the middle, where no filter touches the border of the image.
-    centre = affine[:3, :3] @ (40, 50, 35) + affine[:3, 3]
+    center = affine[:3, :3] @ (40, 50, 35) + affine[:3, 3]
     target_affine = np.diag([2.5, 2.0, 1.5, 1])
-    target_affine[:3, 3] = (geometry.invert(matrix) @ (*centre, 1))[:3] - (12.5, 10, 7.5)
+    target_affine[:3, 3] = (geometry.invert(matrix) @ (*center, 1))[:3] - (12.5, 10, 7.5)
     out = geometry.resample(
         image, affine, (11, 11, 11), target_affine, matrix, order=order, antialias=antialias
     )
@@ -136,7 +136,7 @@ def test_antialias_leaves_axes_alone_that_become_finer():
 
 
 @pytest.mark.parametrize('order', [1, 3])
-def test_the_field_of_view_ends_half_a_voxel_beyond_the_outer_centres(order):
+def test_the_field_of_view_ends_half_a_voxel_beyond_the_outer_centers(order):
     image = np.full((5, 5, 5), 7.0)
     affine = np.diag([1.0, 1, 4, 1])
     fine = shift(0, 0, -4)
@@ -209,17 +209,17 @@ def test_the_angle_of_a_turn_does_not_depend_on_scale_and_place(degrees):
     assert geometry.rotation_angle(matrix) == pytest.approx(degrees, abs=1e-5)
 
 
-def test_a_coarser_grid_covers_the_same_box_about_the_same_centre():
+def test_a_coarser_grid_covers_the_same_box_about_the_same_center():
     affine = rotation(30, 2) @ np.diag([1.4, 1.4, 2.0, 1.0])
     affine[:3, 3] = 5, -7, 9
     shape, found = geometry.regrid((112, 144, 90), affine, 2.8, 16)
     assert shape == (64, 80, 80)  # 56, 72 and 64.3, each up to the next multiple of 16
     np.testing.assert_allclose(geometry.voxel_sizes(found), 2.8)
-    middle, centre = (
+    middle, center = (
         (matrix @ [*((np.array(sides) - 1) / 2), 1])[:3]
         for sides, matrix in (((112, 144, 90), affine), (shape, found))
     )
-    np.testing.assert_allclose(centre, middle)
+    np.testing.assert_allclose(center, middle)
     np.testing.assert_allclose(found[:3, :3] / 2.8, affine[:3, :3] / [1.4, 1.4, 2.0], atol=1e-12)
     same, unchanged = geometry.regrid((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 1.4, 16)
     assert same == (112, 144, 128)

@@ -40,19 +40,19 @@ def test_contrast_of_white_and_grey_matter():
     """Two tissues of 110 +- 5 and 90 +- 10: a third of the voxels in the middle and at either end."""
     labels = np.repeat([1, 2, 0], 300).reshape(9, 10, 10)
     values = np.concatenate([np.tile([105.0, 110, 115], 100), np.tile([80.0, 90, 100], 100), np.zeros(300)])
-    found = inspection.tissue_signal(values.reshape(9, 10, 10), labels, white=[1], grey=[2])
+    found = inspection.tissue_signal(values.reshape(9, 10, 10), labels, white=[1], gray=[2])
     assert found.contrast == pytest.approx(20)
     assert found.cnr == pytest.approx(20 / np.hypot(5, 10))
     assert found.snr_white == pytest.approx(110 / 5)
-    swapped = inspection.tissue_signal(values.reshape(9, 10, 10), labels, white=[2], grey=[1])
+    swapped = inspection.tissue_signal(values.reshape(9, 10, 10), labels, white=[2], gray=[1])
     assert swapped.contrast == pytest.approx(-20)
     assert swapped.cnr == pytest.approx(found.cnr)
 
 
 def test_contrast_that_cannot_be_measured_is_not_a_number():
     labels = np.ones((4, 4, 4), int)
-    assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], grey=[2])))
-    assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], grey=[1])))
+    assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], gray=[2])))
+    assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], gray=[1])))
 
 
 def test_saturation_counts_the_brightest_voxels_inside():

@@ -109,7 +109,7 @@ def test_a_number_that_freesurfer_does_not_have_is_named():
         freesurfer_classes(labels, np.eye(4), **freesurfer_rules())
 
 
-def test_hypointensities_go_to_the_nearest_white_matter_in_millimetres():
+def test_hypointensities_go_to_the_nearest_white_matter_in_millimeters():
     labels = np.zeros((9, 9, 1), int)
     labels[4, 4], labels[4, 1], labels[6, 4] = 77, 2, 41
     split = {'split': [77], 'left': 2, 'right': 41}

@@ -4,13 +4,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.posterior import RunningLabels
+from bids_brainseg.core.posterior import LabelOverlapAccumulator
 
 
 def test_the_stream_gives_what_all_at_once_gives():
     labels = np.random.default_rng(0).integers(0, 4, (5, 3, 4, 2)).astype(np.uint8)
     labels[:, 0] = 1
-    running = RunningLabels((3, 4, 2), 5)
+    running = LabelOverlapAccumulator((3, 4, 2), 5)
     for own in labels:
         running.update(own)
     assert running.passes == 5
@@ -24,6 +24,6 @@ def test_the_stream_gives_what_all_at_once_gives():
 
 def test_shapes_and_number_of_classes_are_checked():
     with pytest.raises(ValueError, match='shape'):
-        RunningLabels((2, 2, 2), 4).update(np.zeros((1, 1, 1), np.uint8))
+        LabelOverlapAccumulator((2, 2, 2), 4).update(np.zeros((1, 1, 1), np.uint8))
     with pytest.raises(ValueError, match='32'):
-        RunningLabels((1, 1, 1), 33)
+        LabelOverlapAccumulator((1, 1, 1), 33)

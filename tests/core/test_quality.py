@@ -6,9 +6,9 @@ import pytest
 from bids_brainseg.core.quality import verdict
 
 THRESHOLDS = {
-    'cv_mean': {'look_above': 2.5, 'label': 'mean CV', 'unit': '%'},
-    'alignment': {'fail_below': 0.3, 'look_below': 0.5, 'required': 'fail'},
-    'brain_mm3': {'look_below': 8e5, 'look_above': 1.7e6, 'unit': 'mm3'},
+    'cv_mean': {'review_above': 2.5, 'label': 'mean CV', 'unit': '%'},
+    'alignment': {'fail_below': 0.3, 'review_below': 0.5, 'required': 'fail'},
+    'brain_mm3': {'review_below': 8e5, 'review_above': 1.7e6, 'unit': 'mm3'},
 }
 GOOD = {'cv_mean': 1.0, 'alignment': 0.8, 'brain_mm3': 1.2e6}
 
@@ -20,11 +20,11 @@ def test_good_numbers_pass_without_a_reason():
 @pytest.mark.parametrize(
     ('changed', 'level', 'reason'),
     [
-        ({'cv_mean': 3.25}, 'look', 'mean CV is 3.25 %, above 2.5 %'),
-        ({'alignment': 0.4}, 'look', 'alignment is 0.4, below 0.5'),
+        ({'cv_mean': 3.25}, 'review', 'mean CV is 3.25 %, above 2.5 %'),
+        ({'alignment': 0.4}, 'review', 'alignment is 0.4, below 0.5'),
         ({'alignment': 0.2}, 'fail', 'alignment is 0.2, below 0.3'),
-        ({'brain_mm3': 723456.7}, 'look', 'brain_mm3 is 723,500 mm3, below 800,000 mm3'),
-        ({'brain_mm3': 1.9e6}, 'look', 'brain_mm3 is 1,900,000 mm3, above 1,700,000 mm3'),
+        ({'brain_mm3': 723456.7}, 'review', 'brain_mm3 is 723,500 mm3, below 800,000 mm3'),
+        ({'brain_mm3': 1.9e6}, 'review', 'brain_mm3 is 1,900,000 mm3, above 1,700,000 mm3'),
         ({'alignment': float('nan')}, 'fail', 'alignment could not be measured'),
     ],
 )
@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_no_fault_unless_it_is_required():
 
 def test_infinity_is_a_number_out_of_bounds():
     found = verdict({**GOOD, 'cv_mean': float('inf')}, THRESHOLDS)
-    assert found == ('look', ['mean CV is inf %, above 2.5 %'])
+    assert found == ('review', ['mean CV is inf %, above 2.5 %'])
 
 
 @pytest.mark.parametrize('rules', [{'look_over': 3}, {'required': 'pass'}])

@@ -64,12 +64,12 @@ def test_left_is_left_on_the_way_back(phantom27, name, how):
     longest = geometry.voxel_sizes(affine).max()
     voxels = np.argwhere(labels)
     found = labels[tuple(voxels.T)]
-    centre = {i: apply(affine, voxels[found == i].mean(axis=0)) for i in range(1, 28)}
+    center = {i: apply(affine, voxels[found == i].mean(axis=0)) for i in range(1, 28)}
     for left, right in phantom27.pairs:
-        assert centre[left][0] < -10 and centre[right][0] > 10
+        assert center[left][0] < -10 and center[right][0] > 10
     for index in range(1, 28):
-        expected = apply(REFERENCE_TO_SCAN, phantom27.centre(index))
-        assert np.linalg.norm(centre[index] - expected) < longest / 2
+        expected = apply(REFERENCE_TO_SCAN, phantom27.center(index))
+        assert np.linalg.norm(center[index] - expected) < longest / 2
 
 
 @pytest.mark.parametrize('name', GRIDS)
@@ -81,8 +81,8 @@ def test_left_is_left_on_the_way_to_the_reference(phantom27, name):
         out = geometry.resample(
             head == index, affine, phantom27.labels.shape, phantom27.affine, REFERENCE_TO_SCAN
         )
-        centre = (points * out[..., None]).sum(axis=(0, 1, 2)) / out.sum()
-        assert np.linalg.norm(centre - phantom27.centre(index)) < geometry.voxel_sizes(affine).max() / 2
+        center = (points * out[..., None]).sum(axis=(0, 1, 2)) / out.sum()
+        assert np.linalg.norm(center - phantom27.center(index)) < geometry.voxel_sizes(affine).max() / 2
 
 
 @pytest.mark.parametrize('name', ['LAS', 'oblique', '0.7 mm'])
@@ -91,7 +91,7 @@ def test_volumes_survive_the_way_back(phantom27, name):
     labels = resampling.resample_labels_nearest(
         phantom27.labels, phantom27.affine, shape, affine, geometry.invert(REFERENCE_TO_SCAN)
     )
-    expected = phantom27.volumes_mm3[1:] * geometry.scaling_determinant(REFERENCE_TO_SCAN)
+    expected = phantom27.volumes_mm3[1:] * geometry.volume_scaling(REFERENCE_TO_SCAN)
     measured = np.bincount(labels.ravel(), minlength=28)[1:] * geometry.voxel_volume(affine)
     np.testing.assert_allclose(measured, expected, rtol=0.02 if name == '0.7 mm' else 0.12)
     assert measured.sum() == pytest.approx(expected.sum(), rel=0.01)
@@ -123,7 +123,7 @@ def test_posterior_equals_evaluating_every_class_everywhere(seed):
     shape, target = (41, 39, 37), np.diag([0.7, 0.6, 0.8, 1])
     out = resampling.resample_posterior(posterior, affine, shape, target, matrix)
     # Linear interpolation by its definition: the mean of eight corners, weighted by the opposite volumes.
-    where = apply(geometry.voxel_map(affine, target, matrix), np.moveaxis(np.indices(shape), 0, -1))
+    where = apply(geometry.voxel_to_voxel(affine, target, matrix), np.moveaxis(np.indices(shape), 0, -1))
     padded = np.pad(posterior.astype(np.float64), ((0, 0), (1, 1), (1, 1), (1, 1)))
     padded[0, ...] = 1.0
     padded[0, 1:-1, 1:-1, 1:-1] = posterior[0]
@@ -223,7 +223,7 @@ def test_majority_keeps_volumes_and_the_largest_share(phantom27):
     assert measured.sum() == pytest.approx(phantom27.volumes_mm3[1:].sum(), rel=0.15)
     for index in range(1, 28):
         middle = np.argwhere(found == index).mean(0) * 3 + affine[:3, 3]
-        assert np.abs(middle - phantom27.centre(index)).max() < 1.5
+        assert np.abs(middle - phantom27.center(index)).max() < 1.5
 
 
 def test_majority_on_the_same_grid_changes_nothing(phantom27):

@@ -4,21 +4,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.statistics import pearson, summarise
+from bids_brainseg.core.statistics import pearson, summarize
 
 
 def test_quartiles_of_known_values():
-    found = summarise([5, 1, 3, 2, 4])
+    found = summarize([5, 1, 3, 2, 4])
     assert found == (5, 3, pytest.approx(np.sqrt(2.5)), 1, 2, 3, 4, 5)
 
 
 def test_what_cannot_be_measured_is_left_out():
-    found = summarise([np.nan, np.inf, 0.5])
+    found = summarize([np.nan, np.inf, 0.5])
     assert found.n == 1
     assert found.median == 0.5
     assert np.isnan(found.sd)
-    assert summarise([]).n == 0
-    assert np.isnan(summarise([np.nan]).mean)
+    assert summarize([]).n == 0
+    assert np.isnan(summarize([np.nan]).mean)
 
 
 def test_the_interval_is_that_of_fisher():

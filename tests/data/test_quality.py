@@ -32,31 +32,34 @@ def test_thresholds_are_about_numbers_that_exist_and_within_their_range():
 
 def test_a_bundle_wins_over_the_package_and_the_user_over_both():
     plain = qc_rules('T1w')['alignment']
-    assert qc_rules('T1w', {'alignment': {'look_below': 0.6}})['alignment'] == {**plain, 'look_below': 0.6}
-    user = {
-        'all': {'alignment': {'look_below': 0.7, 'fail_below': None}},
-        'ct': {'alignment': {'look_below': 0.8}},
+    assert qc_rules('T1w', {'alignment': {'review_below': 0.6}})['alignment'] == {
+        **plain,
+        'review_below': 0.6,
     }
-    changed = qc_rules('T1w', {'alignment': {'look_below': 0.6}}, user)['alignment']
-    assert changed['look_below'] == 0.7
+    user = {
+        'all': {'alignment': {'review_below': 0.7, 'fail_below': None}},
+        'ct': {'alignment': {'review_below': 0.8}},
+    }
+    changed = qc_rules('T1w', {'alignment': {'review_below': 0.6}}, user)['alignment']
+    assert changed['review_below'] == 0.7
     assert 'fail_below' not in changed
-    assert qc_rules('ct', {}, user)['alignment']['look_below'] == 0.8
+    assert qc_rules('ct', {}, user)['alignment']['review_below'] == 0.8
 
 
 def test_rules_of_a_number_can_be_taken_away():
-    assert 'fov_cut' in qc_rules('T1w')
-    assert 'fov_cut' not in qc_rules('T1w', user={'T1w': {'fov_cut': None}})
-    assert 'fov_cut' in qc_rules('ct', user={'T1w': {'fov_cut': None}})
+    assert 'fov_truncation' in qc_rules('T1w')
+    assert 'fov_truncation' not in qc_rules('T1w', user={'T1w': {'fov_truncation': None}})
+    assert 'fov_truncation' in qc_rules('ct', user={'T1w': {'fov_truncation': None}})
 
 
 @pytest.mark.parametrize(
     ('content', 'phrase'),
     [
         ([], 'must hold'),
-        ({'alignment': {'look_below': 1}}, "no section 'alignment'; known: all, T1w"),
-        ({'all': {'algnment': {'look_below': 1}}}, "no number 'algnment'; known: alignment"),
-        ({'all': {'alignment': {'below': 1}}}, "no rule 'below'; known: look_below"),
-        ({'all': {'alignment': {'look_below': 'low'}}}, "look_below of alignment cannot be 'low'"),
+        ({'alignment': {'review_below': 1}}, "no section 'alignment'; known: all, T1w"),
+        ({'all': {'algnment': {'review_below': 1}}}, "no number 'algnment'; known: alignment"),
+        ({'all': {'alignment': {'below': 1}}}, "no rule 'below'; known: review_below"),
+        ({'all': {'alignment': {'review_below': 'low'}}}, "review_below of alignment cannot be 'low'"),
         ({'all': {'alignment': 0.5}}, 'alignment must hold'),
     ],
 )
@@ -66,7 +69,10 @@ def test_what_a_user_wrote_is_checked(content, phrase):
 
 
 def test_good_rules_are_accepted():
-    content = {'all': {'alignment': {'look_below': 0.5, 'required': 'look'}}, 'ct': {'fov_cut': None}}
+    content = {
+        'all': {'alignment': {'review_below': 0.5, 'required': 'review'}},
+        'ct': {'fov_truncation': None},
+    }
     assert check_rules(content) == content
 
 

@@ -36,8 +36,8 @@ def test_the_reference_lies_in_white_on_what_was_found(phantom27, tmp_path):
     assert [kind for kind, _ in drawn] == ['bb-scan', 'bb-lines bb-under', 'bb-lines', 'bb-marks']
     under, over = drawn[1][1], drawn[2][1]
     assert {stroke for *_, stroke, _ in over} == {WHITE}
-    colours = {(f'bb-{label.index}', slices.legible(label.color)) for label in label_table()[1:]}
-    assert {line[:2] for line in under} <= colours
+    colors = {(f'bb-{label.index}', slices.legible(label.color)) for label in label_table()[1:]}
+    assert {line[:2] for line in under} <= colors
     assert len({name for name, *_ in under}) > 20  # few slices: not every structure is in one
     # where both agree, every line lies on its partner
     assert [(name, points) for name, _, points in under] == [(name, points) for name, _, points in over]
@@ -45,7 +45,7 @@ def test_the_reference_lies_in_white_on_what_was_found(phantom27, tmp_path):
     assert len(pictures) == sum(comparison.PANELS)
 
 
-def test_what_is_missed_is_white_only_and_what_is_too_much_is_coloured_only(phantom27, tmp_path):
+def test_what_is_missed_is_white_only_and_what_is_too_much_is_colored_only(phantom27, tmp_path):
     found = np.where(phantom27.labels == HIPPOCAMPUS, 0, phantom27.labels)
     reference = np.where(phantom27.labels == PALLIDUM, 0, phantom27.labels)
     drawn = layers(draw(phantom27, found, reference, tmp_path / 'a.svg'))

@@ -78,7 +78,7 @@ def test_contours_do_not_depend_on_how_the_grid_is_stored(boxes, tmp_path):
     assert one == other
 
 
-def test_colours_are_those_of_the_table(boxes, tmp_path):
+def test_colors_are_those_of_the_table(boxes, tmp_path):
     image, labels, affine = boxes
     root = ElementTree.parse(slices.contours_figure(image, labels, affine, tmp_path / 'a.svg')).getroot()
     seen = {(line.get('class'), line.get('stroke')) for line in root.iter(f'{SVG}path')}
@@ -111,10 +111,10 @@ def test_uncertainty_uses_the_slices_of_the_contours(boxes, tmp_path):
 
 def test_blend_leaves_certain_voxels_gray_and_saturates():
     base = np.full((1, 4), 100, np.uint8)
-    colours = slices.blend(base, np.array([[0.0, 0.02, 0.4, 0.9]]))
-    assert (colours[0, :2] == 100).all()
-    assert (colours[0, 2] == colours[0, 3]).all()
-    assert colours[0, 2].tolist() != [100, 100, 100]
+    colors = slices.blend(base, np.array([[0.0, 0.02, 0.4, 0.9]]))
+    assert (colors[0, :2] == 100).all()
+    assert (colors[0, 2] == colors[0, 3]).all()
+    assert colors[0, 2].tolist() != [100, 100, 100]
     assert (slices.blend(base, np.full((1, 4), np.nan)) == 100).all()
 
 
@@ -144,7 +144,7 @@ def test_shapes_have_to_agree(boxes, tmp_path):
     assert not (tmp_path / 'a.svg').exists()
 
 
-def test_dark_colours_are_lightened_and_others_kept():
+def test_dark_colors_are_lightened_and_others_kept():
     assert slices.legible('#F5F5F5') == '#F5F5F5'
     dark = [int(slices.legible('#781286')[i : i + 2], 16) for i in (1, 3, 5)]
     assert np.dot(dark, (0.2126, 0.7152, 0.0722)) == pytest.approx(105, abs=1)

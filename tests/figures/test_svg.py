@@ -93,7 +93,7 @@ def test_rows_fill_the_width_at_one_scale(zooms):
     assert max(panel.y + panel.height for panel in layout.panels) == pytest.approx(layout.height)
 
 
-def test_labels_of_slices_are_millimetres():
+def test_labels_of_slices_are_millimeters():
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[5:15, 5:15, 10] = 1
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -115,7 +115,7 @@ def test_crop_fills_beyond_the_volume():
 
 def test_outline_of_a_box_has_its_corners_cut_by_half_a_voxel():
     mask = np.zeros((6, 7), bool)
-    mask[2:4, 3:6] = True  # voxel centres 4..6 by 6..10 in half voxels, edges 3..7 by 5..11
+    mask[2:4, 3:6] = True  # voxel centers 4..6 by 6..10 in half voxels, edges 3..7 by 5..11
     path = svg.outline(mask)
     start, steps = path.removeprefix('M').removesuffix('z').split('l')
     points = np.cumsum(
@@ -130,7 +130,7 @@ def test_placed_puts_voxels_on_their_pixels():
     panel = svg.Panel(2, 0, (0, 10), (0, 20), 100.0, 50.0, 40.0, 40.0, '')
     group = svg.placed('', panel)
     a, _, _, d, e, f = (float(value) for value in group.split('matrix(')[1].split(')')[0].split())
-    assert (a * 0 + e, d * 0 + f) == (102, 89)  # voxel 0, 0: centre of the pixel at the lower left
+    assert (a * 0 + e, d * 0 + f) == (102, 89)  # voxel 0, 0: center of the pixel at the lower left
     assert (a * 18 + e, d * 38 + f) == (138, 51)  # the last voxel: upper right
 
 

@@ -92,9 +92,9 @@ def test_nilearn_brings_the_library():
     assert 'function brainsprite(' in viewer.library()
 
 
-def test_names_and_colours_for_every_class():
+def test_names_and_colors_for_every_class():
     tables = viewer.tables()
-    assert len(tables['names']) == len(tables['colours']) == len(label_table())
+    assert len(tables['names']) == len(tables['colors']) == len(label_table())
     assert tables['names'][15] == 'Left Hippocampus'
-    assert tables['names'][0] == tables['colours'][0] == ''
+    assert tables['names'][0] == tables['colors'][0] == ''
     assert len(tables['ramp']) == 256

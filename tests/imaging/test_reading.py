@@ -118,9 +118,9 @@ def test_volumes_that_the_series_does_not_have(make_nifti):
     refuse(path, 'Volumes [] were asked for', volumes=())
 
 
-def test_a_colour_image(make_nifti):
-    colours = np.zeros((5, 5, 5), dtype=[('R', 'u1'), ('G', 'u1'), ('B', 'u1')])
-    refuse(make_nifti(data=colours), 'not of plain numbers, found RGB')
+def test_a_color_image(make_nifti):
+    colors = np.zeros((5, 5, 5), dtype=[('R', 'u1'), ('G', 'u1'), ('B', 'u1')])
+    refuse(make_nifti(data=colors), 'not of plain numbers, found RGB')
 
 
 def test_a_complex_image(make_nifti):

@@ -15,8 +15,8 @@ from bids_brainseg.bids.class_tables import ClassTable, brainseg_table
 from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
-from bids_brainseg.interfaces.agreement import Agree, CarryLabels, ComparisonFigure
-from bids_brainseg.interfaces.corrupt import Spoil
+from bids_brainseg.interfaces.agreement import CompareSegmentations, ComparisonFigure, ResampleReferenceLabels
+from bids_brainseg.interfaces.corrupt import Corrupt
 from bids_brainseg.records import record_from_path
 
 RECORD = record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w')
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def carried(scan, labels, table):
-    found = CarryLabels(in_file=str(scan), labels=str(labels), table=table).run().outputs.out_file
+    found = ResampleReferenceLabels(in_file=str(scan), labels=str(labels), table=table).run().outputs.out_file
     return np.asanyarray(nib.load(found).dataobj)
 
 
@@ -80,7 +80,7 @@ def test_the_table_of_a_scan(phantom27, make_nifti, folder):
     found[found == 14] = 0
     provenance = Provenance('m', 'f' * 64, 'r', mc_samples=2, seed=0, device='cpu')
     (folder / 'provenance.json').write_text(json.dumps(vars(provenance)))
-    outputs = Agree(
+    outputs = CompareSegmentations(
         dseg=str(make_nifti('dseg.nii.gz', found, phantom27.affine)),
         reference=str(make_nifti('reference.nii.gz', phantom27.labels, phantom27.affine)),
         provenance=str(folder / 'provenance.json'),
@@ -119,8 +119,8 @@ def test_the_figure_shows_both(phantom27, make_nifti):
 
 def test_a_scan_is_spoiled(phantom27, make_nifti):
     scan = make_nifti('scan.nii.gz', phantom27.labels * 10.0, phantom27.affine)
-    spoiled = nib.load(Spoil(in_file=str(scan), kind='crop', severity=1.0, seed=2).run().outputs.out_file)
-    assert np.prod(spoiled.shape) == phantom27.labels.size // 2
-    noisy = nib.load(Spoil(in_file=str(scan), kind='noise', severity=0.5, seed=2).run().outputs.out_file)
+    corrupted = nib.load(Corrupt(in_file=str(scan), kind='crop', severity=1.0, seed=2).run().outputs.out_file)
+    assert np.prod(corrupted.shape) == phantom27.labels.size // 2
+    noisy = nib.load(Corrupt(in_file=str(scan), kind='noise', severity=0.5, seed=2).run().outputs.out_file)
     assert noisy.shape == phantom27.labels.shape
     np.testing.assert_array_equal(noisy.affine, phantom27.affine)

@@ -14,7 +14,7 @@ from nipype.interfaces.base import isdefined
 
 from bids_brainseg.core.resampling import resample_labels_nearest
 from bids_brainseg.errors import InputError
-from bids_brainseg.interfaces.images import BackToScan, CheckImage, Prepare
+from bids_brainseg.interfaces.images import CheckImage, ResampleAndNormalize, ResampleToScan
 from bids_brainseg.interfaces.probabilities import ScanProbabilities
 
 VOXELS = np.array([1, -2, 3])  # by so many voxels of the phantom the scan lies from the reference
@@ -72,7 +72,7 @@ def test_check_refuses(make_nifti):
 def test_prepare_follows_the_registration(phantom27, make_nifti, registration):
     """What lies some voxels from the reference comes back by as many on the reference's grid."""
     path = make_nifti('scan.nii.gz', phantom27.labels.astype(np.float32), phantom27.affine)
-    prepared = Prepare(
+    prepared = ResampleAndNormalize(
         in_file=str(path),
         registration=registration,
         grid_shape=phantom27.labels.shape,
@@ -97,7 +97,7 @@ def test_prepare_reads_the_brain_where_the_reference_has_its_cavity(make_nifti, 
     still.write_text(json.dumps({'reference_to_scan': np.eye(4).tolist(), 'similarity': 0.5}))
     coarse = np.diag([2.0, 2, 2, 1])
     coarse[:3, 3] = 0.5
-    prepared = Prepare(
+    prepared = ResampleAndNormalize(
         in_file=str(make_nifti('scan.nii.gz', scan, np.eye(4))),
         registration=str(still),
         grid_shape=scan.shape,
@@ -129,7 +129,7 @@ def predicted(phantom27, shift, tmp_path, make_nifti):
 
 @pytest.mark.parametrize('method', ['posterior', 'nearest'])
 def test_back_puts_every_structure_where_it_lies(phantom27, shift, predicted, registration, method):
-    outputs = BackToScan(
+    outputs = ResampleToScan(
         **predicted, registration=registration, grid_affine=phantom27.affine.tolist(), method=method
     ).run()
     labels = nib.load(outputs.outputs.dseg)
@@ -155,7 +155,7 @@ def test_back_puts_every_structure_where_it_lies(phantom27, shift, predicted, re
 
 def test_back_carries_no_uncertainty_unless_given(phantom27, predicted, registration):
     del predicted['uncertainty']
-    node = BackToScan(**predicted, registration=registration, grid_affine=phantom27.affine.tolist())
+    node = ResampleToScan(**predicted, registration=registration, grid_affine=phantom27.affine.tolist())
     outputs = node.run().outputs
     assert not isdefined(outputs.uncertainty)
     assert not isdefined(outputs.uncertainty_gz)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.data.quality import population, qc_numbers
-from bids_brainseg.interfaces.measures import Measure
+from bids_brainseg.interfaces.measures import ComputeMeasures
 from bids_brainseg.records import record_from_path
 
 SCALE = np.diag(
@@ -51,8 +51,8 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
         entropy = np.where(labels > 0, 0.25, 0.0)
         bright = np.choose(np.minimum(labels, 5), [0, 120, 80, 120, 80, 40]).astype(
             float
-        )  # white, grey, rest
-        outputs = Measure(
+        )  # white, gray, rest
+        outputs = ComputeMeasures(
             in_file=str(make_nifti('scan.nii.gz', bright if image is None else image, phantom27.affine)),
             dseg=str(make_nifti('dseg.nii.gz', labels, phantom27.affine)),
             uncertainty=str(make_nifti('entropy.nii.gz', entropy, phantom27.affine)),
@@ -102,7 +102,7 @@ def test_spread_is_flagged_where_it_is_above_the_threshold(measured):
 
 def test_threshold_of_the_cv_drives_the_verdict(measured):
     _, quality, provenance = measured(cv_threshold=0.1)
-    assert quality['verdict'] == 'look'
+    assert quality['verdict'] == 'review'
     assert 'mean CV' in quality['reasons'][0]
     assert provenance['thresholds'] == {'cv_percent': 0.1}
 
@@ -132,9 +132,9 @@ def test_numbers_of_the_scan_and_of_the_passes(measured):
     assert numbers['contrast_wm_gm'] == pytest.approx(40)
     assert numbers['cnr_wm_gm'] == 'n/a'  # without any spread
     assert numbers['mc_iou_mean'] == pytest.approx((0.5 + 25 * 0.75) / 26)
-    assert numbers['fov_cut'] == 0
+    assert numbers['fov_truncation'] == 0
     assert numbers['rotation'] == pytest.approx(0, abs=1e-4)
-    assert (numbers['structures_split'], numbers['largest_piece_min']) == (0, 1)
+    assert (numbers['structures_fragmented'], numbers['largest_component_fraction_min']) == (0, 1)
 
 
 def test_volumes_are_compared_with_the_training_population(measured, phantom27):
@@ -161,15 +161,15 @@ def test_a_structure_in_pieces_is_flagged(measured, phantom27):
     rows, quality, _ = measured(labels=labels)
     share = max((a + d) // 2 - a, d - (a + d) // 2 - 1) / (d - a - 1)
     assert share < 0.8
-    assert float(rows['Left-Cerebral-Cortex']['largest_piece']) == pytest.approx(share)
+    assert float(rows['Left-Cerebral-Cortex']['largest_component_fraction']) == pytest.approx(share)
     assert 'in pieces' in rows['Left-Cerebral-Cortex']['flag']
-    assert quality['numbers']['structures_split'] == 1
+    assert quality['numbers']['structures_fragmented'] == 1
 
 
 def test_the_threshold_of_the_cv_may_come_from_the_rules(measured):
     _, quality, _ = measured(qc={'cv_mean': {'fail_above': 0.2}}, cv_threshold=50.0)
     assert quality['verdict'] == 'fail'
-    assert quality['Rules']['cv_mean']['look_above'] == 50
+    assert quality['Rules']['cv_mean']['review_above'] == 50
 
 
 def test_nothing_found_is_told_and_no_error(measured, phantom27):
@@ -177,4 +177,4 @@ def test_nothing_found_is_told_and_no_error(measured, phantom27):
     assert rows['Brain-Stem']['flag'] == 'absent'
     assert quality['numbers']['entropy_mean'] == 'n/a'
     assert quality['numbers']['structures_absent'] == quality['numbers']['volumes_implausible'] == 27
-    assert quality['numbers']['cnr_wm_gm'] == quality['numbers']['fov_cut'] == 'n/a'
+    assert quality['numbers']['cnr_wm_gm'] == quality['numbers']['fov_truncation'] == 'n/a'

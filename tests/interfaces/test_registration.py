@@ -28,7 +28,7 @@ def test_coregister_moves_the_scan_and_keeps_what_it_learnt(make_nifti, monkeypa
 
     def fake(moving, moving_affine, fixed, fixed_affine, **kwargs):
         seen.update(kwargs, moving=moving_affine, fixed=fixed_affine)
-        return Registration(MATRIX, 0.7, 0.9, 'affine', 'centre', (0.9, 1.0, 1.1), 1.5, ('a note',))
+        return Registration(MATRIX, 0.7, 0.9, 'affine', 'center', (0.9, 1.0, 1.1), 1.5, ('a note',))
 
     monkeypatch.setattr(module, 'register_affine', fake)
     mask = np.zeros((8, 9, 10), np.uint8)

@@ -13,7 +13,13 @@ from bids_brainseg.bids.training_cases import pair_paths
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
 from bids_brainseg.interfaces import training as module
-from bids_brainseg.interfaces.training import Align, CarryLabels, FreeSurferClasses, LabelAgreement, PairSink
+from bids_brainseg.interfaces.training import (
+    FreeSurferClasses,
+    LabelAgreement,
+    PairSink,
+    RegisterT1w,
+    ResampleTrainingLabels,
+)
 from bids_brainseg.records import record_from_path
 from bids_brainseg.registration import Registration
 
@@ -24,9 +30,9 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
 
 
-def shift(*millimetres):
+def shift(*millimeters):
     matrix = np.eye(4)
-    matrix[:3, 3] = millimetres
+    matrix[:3, 3] = millimeters
     return matrix
 
 
@@ -54,7 +60,7 @@ def test_labels_go_through_both_matrices_at_once(phantom27, make_nifti, tmp_path
     if rigid is not None:
         (tmp_path / 'rigid.json').write_text(json.dumps({'t1w_to_scan': rigid.tolist()}))
         inputs['rigid'] = str(tmp_path / 'rigid.json')
-    found = CarryLabels(
+    found = ResampleTrainingLabels(
         in_file=str(make_nifti('classes.nii.gz', phantom27.labels, phantom27.affine)),
         registration=str(registration),
         grid_shape=phantom27.labels.shape,
@@ -64,7 +70,7 @@ def test_labels_go_through_both_matrices_at_once(phantom27, make_nifti, tmp_path
     carried = np.asarray(nib.load(found.outputs.out_file).dataobj)
     for index in range(1, 28):
         # reference = scan - 2 mm in x; the T1w lies 4 mm behind the scan
-        expected = phantom27.centre(index) + [-2, 0 if rigid is None else 4, 0]
+        expected = phantom27.center(index) + [-2, 0 if rigid is None else 4, 0]
         there = np.argwhere(carried == index).mean(0) @ phantom27.affine[:3, :3] + phantom27.affine[:3, 3]
         np.testing.assert_allclose(there, expected, atol=1e-6, err_msg=str(index))
 
@@ -80,7 +86,7 @@ def test_align_gives_the_labels_as_brain_of_the_t1w(phantom27, make_nifti, monke
     scan = make_nifti('scan.nii.gz')
     t1w = make_nifti('t1w.nii.gz', phantom27.labels * 2.0, phantom27.affine)
     classes = make_nifti('classes.nii.gz', phantom27.labels, phantom27.affine)
-    found = Align(
+    found = RegisterT1w(
         in_file=str(scan), t1w=str(t1w), classes=str(classes), window=(0.0, 80.0), random_seed=3
     ).run()
     np.testing.assert_array_equal(seen['fixed_mask'], phantom27.labels > 0)

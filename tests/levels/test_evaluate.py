@@ -14,14 +14,14 @@ from tiny import GRID, SPACING, head, make_label_map
 
 from bids_brainseg.cli.run import main
 from bids_brainseg.data import modalities
-from bids_brainseg.levels.evaluate import spoiled_copies
+from bids_brainseg.levels.evaluate import corrupted_copies
 from bids_brainseg.records import record_from_path
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
 
 
-def labelled() -> np.ndarray:
+def labeled() -> np.ndarray:
     """Left and right white matter, and a slab of the brain stem, inside the brain of the head."""
     _, brain = head(GRID, AFFINE)
     labels = np.where(brain, 1, 0).astype(np.uint8)
@@ -44,7 +44,7 @@ def dataset(tmp_path_factory):
         noise = np.random.default_rng(number).normal(0, 5, GRID).astype(np.float32)
         save(image + noise, root / 'in' / f'sub-{label}' / 'anat' / f'sub-{label}_T1w.nii.gz')
         if label != 'none':
-            labels = labelled()
+            labels = labeled()
             labels[0, 0, 0] = 99 if label == 'odd' else 0
             name = f'sub-{label}_seg-brainseg_desc-T1w_dseg.nii.gz'
             save(labels, root / 'labels' / f'sub-{label}' / 'anat' / name)
@@ -92,16 +92,16 @@ def test_what_cannot_be_compared_is_told_and_the_others_go_on(whole_run):
 def test_tables_hold_every_scan_and_structure(whole_run):
     _, _, root = whole_run
     scans, structures = (read(root / 'out' / f'evaluation_{name}.tsv') for name in ('scans', 'structures'))
-    clean = scans[scans['spoiled'].isna()]
+    clean = scans[scans['corrupted'].isna()]
     assert clean['scan'].tolist() == ['sub-a_T1w', 'sub-b_T1w']
-    assert set(scans['spoiled'].dropna()) <= set(modalities()['T1w']['spoil'])
+    assert set(scans['corrupted'].dropna()) <= set(modalities()['T1w']['corruptions'])
     assert len(structures) == 27 * len(scans)
     for name in ('scans', 'structures'):
         described = json.loads((root / 'out' / f'evaluation_{name}.json').read_text())
         assert set(described) == set(read(root / 'out' / f'evaluation_{name}.tsv').columns)
     dseg = root / 'out/sub-a/anat/sub-a_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
-    found, truth = np.asanyarray(nib.load(dseg).dataobj), labelled()
-    ours = structures[(structures['scan'] == 'sub-a_T1w') & structures['spoiled'].isna()].set_index('index')
+    found, truth = np.asanyarray(nib.load(dseg).dataobj), labeled()
+    ours = structures[(structures['scan'] == 'sub-a_T1w') & structures['corrupted'].isna()].set_index('index')
     expected = 2 * np.sum((found == 14) & (truth == 14)) / (np.sum(found == 14) + np.sum(truth == 14))
     assert ours['dice'][14] == pytest.approx(expected)
     assert ours['reference_volume_mm3'][14] == np.sum(truth == 14) * SPACING**3
@@ -130,7 +130,7 @@ def test_the_summary_and_the_page(whole_run):
 
 
 @pytest.mark.integration
-def test_spoiled_scans_leave_nothing_in_the_output_folder(whole_run):
+def test_corrupted_scans_leave_nothing_in_the_output_folder(whole_run):
     _, _, root = whole_run
     assert not list((root / 'out').rglob('*rec-*'))
     assert list((root / 'work' / 'calibration').rglob('*rec-*_agreement.tsv'))
@@ -158,7 +158,7 @@ def test_dry_run(dataset, tiny_bundle, capsys):
     assert main(words(dataset, tiny_bundle, '--dry-run', '--calibrate')) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('sub-a/anat/sub-a_T1w.nii.gz: labels ')
-    assert lines[0].endswith('(brainseg), and 6 spoiled copies')
+    assert lines[0].endswith('(brainseg), and 6 corrupted copies')
     assert any(line.startswith('sub-none/anat/sub-none_T1w.nii.gz: skipped') for line in lines)
 
 
@@ -202,13 +202,13 @@ def test_no_scan_with_labels(dataset, tiny_bundle, capsys):
 def test_every_kind_has_its_turn_and_the_draw_repeats():
     records = [record_from_path(Path(f'/d/sub-{n}/anat/sub-{n}_rec-x_T1w.nii.gz'), 'T1w') for n in range(7)]
     plans = {(record.subject, record.key): {'labels': record.subject} for record in records}
-    copies, found = spoiled_copies(records, plans, 3, seed=1)
+    copies, found = corrupted_copies(records, plans, 3, seed=1)
     assert len(copies) == 21 == len(found)
-    spoils = [found[copy.subject, copy.key]['spoil'] for copy in copies]
-    assert {spoil['kind'] for spoil in spoils} == set(modalities()['T1w']['spoil'])
-    assert all(0.1 <= spoil['severity'] <= 1 for spoil in spoils)
-    assert len({spoil['severity'] for spoil in spoils}) > 15
+    corrupts = [found[copy.subject, copy.key]['corrupt'] for copy in copies]
+    assert {corrupt['kind'] for corrupt in corrupts} == set(modalities()['T1w']['corruptions'])
+    assert all(0.1 <= corrupt['severity'] <= 1 for corrupt in corrupts)
+    assert len({corrupt['severity'] for corrupt in corrupts}) > 15
     assert found[copies[0].subject, copies[0].key]['labels'] == '0'
     assert copies[0].entities['rec'] == 'xnoise1'
-    assert spoiled_copies(records, plans, 3, seed=1)[1] == found
-    assert spoiled_copies(records, plans, 3, seed=2)[1] != found
+    assert corrupted_copies(records, plans, 3, seed=1)[1] == found
+    assert corrupted_copies(records, plans, 3, seed=2)[1] != found

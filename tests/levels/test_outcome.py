@@ -11,7 +11,7 @@ import pytest
 
 from bids_brainseg.levels.outcome import Outcome, judge, keep, summary
 from bids_brainseg.records import record_from_path
-from bids_brainseg.results.outcomes import Told, read_outcomes, reason_of
+from bids_brainseg.results.outcomes import RunOutcome, read_outcomes, reason_of
 from bids_brainseg.settings import Settings
 
 NESTED = """Node: brainseg_wf.sub_01_wf.T1w_wf.check
@@ -109,9 +109,9 @@ def test_what_was_told_can_be_read_again(settings):
     )
     found, unfinished = read_outcomes(settings.output_dir, '01')
     assert found == {
-        'sub-01/anat/sub-01_T1w.nii.gz': Told('failed', 'too small', 'now'),
-        'sub-01/anat/sub-01_run-2_T1w.nii.gz': Told('skipped', 'b = 0 only', 'now'),
-        'sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz': Told('done', '', 'now'),
+        'sub-01/anat/sub-01_T1w.nii.gz': RunOutcome('failed', 'too small', 'now'),
+        'sub-01/anat/sub-01_run-2_T1w.nii.gz': RunOutcome('skipped', 'b = 0 only', 'now'),
+        'sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz': RunOutcome('done', '', 'now'),
     }
     assert unfinished is None
     record = json.loads((settings.log_dir('01', None) / 'outcomes.json').read_text())

@@ -161,7 +161,7 @@ BAD = {
     'rgb': ('anat', 'T1w', lambda t: gzipped(t, RGB), 'found RGB'),
     'singular': ('anat', 'T1w', with_singular_affine, 'Singular affine'),
     'nobval': ('dwi', 'dwi', lambda t: gzipped(t, np.stack([good()] * 3, -1)), 'no bval'),
-    'grey': ('ct', 'ct', lambda t: gzipped(t, good()), 'CT is not in Hounsfield units'),
+    'gray': ('ct', 'ct', lambda t: gzipped(t, good()), 'CT is not in Hounsfield units'),
 }
 GOOD = {
     'good': ('anat', 'T1w', lambda t: gzipped(t, good())),

@@ -114,7 +114,7 @@ def test_from_scans_to_a_bundle_and_again(people, tiny_bundle, tmp_path, capfd):
     assert 0 <= bundle.card['dice']['validation']['average'] <= 1
     assert f'--model {bundle.path}' in capfd.readouterr().out
 
-    # the pairs are there, and nothing is learnt twice
+    # the pairs are there, and nothing is learned twice
     before = {path: path.stat().st_mtime_ns for path in out.glob('sub-0*/anat/*')}
     assert len(before) == 2 * 5
     assert main([*words, '--participant-label', '01', '02']) == 0

@@ -35,7 +35,7 @@ window.addEventListener('load', () => {
     if (!root.dataset.ready) return;
     clearInterval(wait);
     const grab = () => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-    const colours = (data) => {
+    const colors = (data) => {
       const seen = new Set();
       for (let i = 0; i < data.length; i += 4) seen.add(data[i] * 65536 + data[i + 1] * 256 + data[i + 2]);
       return seen.size;
@@ -47,7 +47,7 @@ window.addEventListener('load', () => {
       control.dispatchEvent(new Event(kind));
       told[name] = differ(before, grab());
     };
-    told.colours = colours(grab());
+    told.colors = colors(grab());
     told.size = [canvas.width, canvas.height];
     use('.opacity', 'input', (x) => { x.value = 1; });
     use('.doubt', 'change', (x) => { x.checked = true; });
@@ -92,7 +92,7 @@ def page(phantom27, tmp_path_factory) -> Path:
         totals={'Brain': 1e6, 'eTIV': 1.5e6},
     )  # fmt: skip
     write_tsv(table, anat / 'sub-01_seg-brainseg_desc-T1w_morph.tsv')
-    qc = {'verdict': 'look', 'reasons': ['a reason'], 'modality': 'T1w', 'numbers': {'alignment': 0.6}}
+    qc = {'verdict': 'review', 'reasons': ['a reason'], 'modality': 'T1w', 'numbers': {'alignment': 0.6}}
     (anat / 'sub-01_desc-T1w_qc.json').write_text(json.dumps(qc | {'Thresholds': {'cv_percent': 1.0}}))
     return write_subject_report(folder, '01')
 
@@ -147,7 +147,7 @@ def test_the_viewer_draws_and_answers(page, tmp_path):
     copy.write_bytes(page.read_bytes())
     told, log = interrogate(copy, tmp_path)
     assert complaints(log) == []
-    assert told['colours'] > 100, 'the canvas is blank'
+    assert told['colors'] > 100, 'the canvas is blank'
     assert told['size'][0] > 800
     changed = told['size'][0] * told['size'][1] * 0.02
     for control in ('.opacity', '.doubt', '.structures'):

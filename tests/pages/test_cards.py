@@ -36,16 +36,16 @@ def test_the_place_among_all_scans(value, peers, phrase):
 
 
 def test_a_scan_that_is_the_first_has_no_place_yet():
-    rules = {'alignment': {'look_below': 0.45, 'fail_below': 0.33}}
+    rules = {'alignment': {'review_below': 0.45, 'fail_below': 0.33}}
     html = cards.rank_html({'modality': 'ct', 'numbers': {'alignment': 0.5}, 'Rules': rules}, {'ct': [0.5]})
     assert 'of the' not in html
-    assert 'look below 0.45, fail below 0.33' in html
+    assert 'review below 0.45, fail below 0.33' in html
     assert cards.rank_html({'numbers': {'alignment': 'n/a'}}, {}) == ''
 
 
 def test_the_card_of_a_model(tmp_path):
     model = {
-        'name': 'ct', 'version': '1.2', 'licence': 'Apache-2.0', 'grid_shape': [112, 144, 128],
+        'name': 'ct', 'version': '1.2', 'license': 'Apache-2.0', 'grid_shape': [112, 144, 128],
         'sha256': {'weights.safetensors': 'abc'},
         'card': {
             'training': {'data': 'label maps', 'pairs_seen': 100},

@@ -27,7 +27,7 @@ def tables():
     for number, (cv, dice, kind) in enumerate(zip(CV, DICE, KIND, strict=True)):
         about = {
             'scan': f'sub-{number}_T1w', 'participant_id': f'sub-{number}', 'session_id': None,
-            'modality': 'T1w', 'spoiled': kind, 'severity': np.nan if kind is None else 0.5,
+            'modality': 'T1w', 'corrupted': kind, 'severity': np.nan if kind is None else 0.5,
         }  # fmt: skip
         scans.append(
             about
@@ -44,13 +44,13 @@ def tables():
     return pd.DataFrame(rows), pd.DataFrame(scans)
 
 
-def summarised(tables, **options):
+def summarized(tables, **options):
     bundles = {'T1w': {'Name': 'm', 'SHA256': 'f' * 64, 'cv_threshold': 1.0}}
     return summarise_evaluation(*tables, bundles=bundles, labels='/labels', **options)
 
 
 def test_averages_are_over_scans_as_they_are(tables):
-    part = summarised(tables)['modalities']['T1w']
+    part = summarized(tables)['modalities']['T1w']
     assert part['scans'] == 3
     assert part['D_A']['median'] == 0.85
     assert part['D_A_against_CV']['r'] == pytest.approx(-1)
@@ -62,7 +62,7 @@ def test_averages_are_over_scans_as_they_are(tables):
 
 
 def test_calibration_is_over_all_scans(tables):
-    found = summarised(tables)['modalities']['T1w']['calibration']
+    found = summarized(tables)['modalities']['T1w']['calibration']
     assert found['acceptable_D_A'] == pytest.approx(0.9 * 0.85)
     assert (found['scans'], found['scans_as_they_are'], found['bad']) == (6, 3, 3)
     assert found['best'] == 'cv_mean'
@@ -71,12 +71,12 @@ def test_calibration_is_over_all_scans(tables):
     assert cv['youden'] == {'value': 3.5, 'sensitivity': 1, 'specificity': 1}
     assert cv['correlation_with_D_A']['n'] == 6
     assert found['predictors']['entropy_mean']['auc'] == 0  # made to fall where Dice falls
-    assert summarised(tables, acceptable=0.45)['modalities']['T1w']['calibration']['bad'] == 1
+    assert summarized(tables, acceptable=0.45)['modalities']['T1w']['calibration']['bad'] == 1
 
 
 def test_without_spoiled_scans_there_is_no_calibration(tables):
-    clean = [table[table['spoiled'].isna()] for table in tables]
-    assert 'calibration' not in summarised(clean)['modalities']['T1w']
+    clean = [table[table['corrupted'].isna()] for table in tables]
+    assert 'calibration' not in summarized(clean)['modalities']['T1w']
 
 
 def test_examples_are_the_best_the_median_and_the_worst(tables, tmp_path):
@@ -95,7 +95,7 @@ def test_examples_are_the_best_the_median_and_the_worst(tables, tmp_path):
 
 def test_plots_are_drawings_in_the_ink_of_the_page(tables):
     structures, scans = tables
-    summary = summarised(tables)['modalities']
+    summary = summarized(tables)['modalities']
     calibrations = {'T1w': summary['T1w']['calibration']}
     runs = [
         {'modality': 'T1w', 'training_scans': n, 'D_A': {'median': d, 'q1': d - 0.1, 'q3': d + 0.1},
@@ -159,7 +159,7 @@ def test_the_page(tables, tmp_path):
     page = write_evaluation_page(
         tmp_path,
         *tables,
-        summarised(tables),
+        summarized(tables),
         figures={'sub-0_T1w': figure},
         failures=failures,
         methods='How.',

@@ -98,7 +98,7 @@ def test_totals_are_given_in_millilitres():
 
 
 @pytest.mark.parametrize(
-    ('verdict', 'word'), [('pass', 'Pass'), ('look', 'Look'), ('fail', 'Fail'), ('odd', 'No verdict')]
+    ('verdict', 'word'), [('pass', 'Pass'), ('review', 'Review'), ('fail', 'Fail'), ('odd', 'No verdict')]
 )
 def test_verdicts_come_with_their_reasons(verdict, word):
     html = fragments.verdict_html({'verdict': verdict, 'reasons': ['alignment is 0.2, <below> 0.4']})
@@ -157,12 +157,12 @@ def test_numbers_keep_their_units():
     assert row_of(html, 'etiv_mm3') == ['1500000', '', '', '']
     html = fragments.numbers_html(
         {
-            'numbers': {'fov_cut': 0.1},
-            'Rules': {'fov_cut': {'look_above': 0.3, 'label': 'cut', 'unit': ''}},
-            'Meaning': {'fov_cut': {'Description': 'how <much>'}},
+            'numbers': {'fov_truncation': 0.1},
+            'Rules': {'fov_truncation': {'review_above': 0.3, 'label': 'cut', 'unit': ''}},
+            'Meaning': {'fov_truncation': {'Description': 'how <much>'}},
         }
     )
-    assert row_of(html, 'fov_cut') == ['0.1', '', 'look above 0.3', 'how <much>']
+    assert row_of(html, 'fov_truncation') == ['0.1', '', 'review above 0.3', 'how <much>']
     assert fragments.numbers_html({}) == ''
 
 

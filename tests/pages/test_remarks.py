@@ -12,7 +12,7 @@ GOOD = {
         'obliquity_degrees': 4.0, 'shear_degrees': 0.0, 'value_range': [0.0, 900.0],
         'slice_thickness_mm': 1.2, 'slice_spacing_mm': 1.2,
     },
-    'numbers': {'fov_cut': 0.0, 'brain_inside_fov': 1.0, 'saturated': 0.0},
+    'numbers': {'fov_truncation': 0.0, 'fov_coverage': 1.0, 'saturation_fraction': 0.0},
 }  # fmt: skip
 
 
@@ -33,9 +33,9 @@ def test_nothing_to_say_about_a_good_scan():
         ('header', {'slice_spacing_mm': 1.5}, 'spacing between slices of 1.5 mm, which no axis'),
         ('header', {'slice_thickness_mm': 0.9}, 'Slices of 0.9 mm lie 1.2 mm apart'),
         ('header', {'value_range': [-20.0, 900.0]}, 'Negative values, down to -20'),
-        ('numbers', {'fov_cut': 0.25}, 'over 25 % of their largest'),
-        ('numbers', {'brain_inside_fov': 0.9}, '10.0 % of the brain lie outside'),
-        ('numbers', {'saturated': 0.05}, '5.0 % of the brain have the largest value'),
+        ('numbers', {'fov_truncation': 0.25}, 'over 25 % of their largest'),
+        ('numbers', {'fov_coverage': 0.9}, '10.0 % of the brain lie outside'),
+        ('numbers', {'saturation_fraction': 0.05}, '5.0 % of the brain have the largest value'),
     ],
 )  # fmt: skip
 def test_each_peculiarity_has_one_sentence(section, changed, phrase):
@@ -53,6 +53,6 @@ def test_hounsfield_units_have_limits_of_their_own():
 
 def test_numbers_that_were_not_measured_are_passed_over():
     assert (
-        remarks({'numbers': {'fov_cut': 'n/a', 'brain_inside_fov': 'n/a'}, 'header': {'qform_code': None}})
+        remarks({'numbers': {'fov_truncation': 'n/a', 'fov_coverage': 'n/a'}, 'header': {'qform_code': None}})
         == []
     )

@@ -34,8 +34,8 @@ def test_lta_takes_points_of_the_scan_to_the_reference(tmp_path):
         np.testing.assert_allclose(sizes, geometry.voxel_sizes(affine), rtol=1e-6)
         axes = np.array([[float(x) for x in numbers[f'{axis}ras']] for axis in 'xyz']).T
         np.testing.assert_allclose(axes * sizes, affine[:3, :3], atol=1e-6)
-        centre = affine[:3, :3] @ (np.array(shape) / 2) + affine[:3, 3]
-        np.testing.assert_allclose([float(x) for x in numbers['cras']], centre, atol=1e-4)
+        center = affine[:3, :3] @ (np.array(shape) / 2) + affine[:3, 3]
+        np.testing.assert_allclose([float(x) for x in numbers['cras']], center, atol=1e-4)
 
 
 def test_nitransforms_reads_from_lta_and_itk_the_same_transform(tmp_path):

@@ -16,10 +16,10 @@ def test_wrong_alignments_fall_below_the_threshold():
     fixed, affine, mask = reference()
     moving = scan(np.eye(4), affine, SHAPE)
     right = registration.local_agreement((moving, affine), (fixed, affine), mask, np.eye(4))
-    assert right > limits['look_below']
+    assert right > limits['review_below']
     for wrong in (truth(shift=(0, 0, 20)), truth(pitch=40)):
         number = registration.local_agreement((moving, affine), (fixed, affine), mask, wrong)
-        assert number < limits['look_below']
+        assert number < limits['review_below']
 
 
 def test_agreement_is_one_for_the_same_image_and_nothing_outside():

@@ -76,9 +76,9 @@ BROKEN = {
 
 @pytest.mark.parametrize('how', BROKEN)
 def test_what_cannot_be_read_is_listed_and_the_others_are_kept(out, how):
-    spoil, phrase = BROKEN[how]
+    corrupt, phrase = BROKEN[how]
     add(out, '02')
-    spoil(add(out, '01'))
+    corrupt(add(out, '01'))
     broken, whole = collect_group(out).scans
     assert (broken.status, broken.usable, whole.status) == ('broken', False, 'done')
     assert phrase in broken.reason

@@ -73,8 +73,8 @@ def test_volumes_that_follow_head_size_leave_no_residual():
 
 def test_reference_is_one_scan_of_each_participant_and_modality():
     scans = [
-        scan('1', verdict='look'), scan('1', run='2'), scan('1', run='3'),
-        scan('1', modality='ct', verdict='look'),
+        scan('1', verdict='review'), scan('1', run='2'), scan('1', run='3'),
+        scan('1', modality='ct', verdict='review'),
         scan('2', verdict='fail'), scan('3', verdict='None'), scan('4', session='1'), scan('4', session='2'),
     ]  # fmt: skip
     assert np.flatnonzero(choose_reference(scans)).tolist() == [1, 3, 6]

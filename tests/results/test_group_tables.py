@@ -130,7 +130,7 @@ def test_every_scan_has_a_row_of_quality_also_without_a_result(tmp_path):
     )
     write_tables(tables_of(tmp_path), tmp_path)
     good, bad = read(tmp_path / 'group_qc.tsv').to_dict('records')
-    assert (good['status'], good['verdict'], good['cv_mean']) == ('done', 'look', 3)
+    assert (good['status'], good['verdict'], good['cv_mean']) == ('done', 'review', 3)
     assert (good['reasons'], good['warnings']) == ('mean CV is 3.00 %, above 2 %', 'odd code')
     assert (good['participants_verdict'], good['participants_run']) == ('bad', 8)
     assert (bad['scan'], bad['modality'], bad['status']) == ('sub-02_ct', 'ct', 'failed')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainseg.results.outcomes import Told, read_outcomes, write_outcomes
+from bids_brainseg.results.outcomes import RunOutcome, read_outcomes, write_outcomes
 
 T1W, DWI = 'sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/dwi/sub-01_dwi.nii.gz'
 CRASH = (
@@ -38,14 +38,17 @@ def test_the_latest_run_that_tells_of_a_scan_counts(tmp_path, run):
     run('2026-1', {T1W: ('failed', 'empty'), DWI: ('skipped', 'b = 0 only')})
     run('2026-2', {T1W: ('done', '')})
     found, unfinished = read_outcomes(tmp_path, 'sub-01')
-    assert found == {T1W: Told('done', '', '2026-2'), DWI: Told('skipped', 'b = 0 only', '2026-1')}
+    assert found == {
+        T1W: RunOutcome('done', '', '2026-2'),
+        DWI: RunOutcome('skipped', 'b = 0 only', '2026-1'),
+    }
     assert unfinished is None
 
 
 def test_sessions_have_logs_of_their_own(tmp_path, run):
     scan = 'sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz'
     run('1', {scan: ('failed', 'flat')}, 'sub-01/ses-2')
-    assert read_outcomes(tmp_path, '01')[0] == {scan: Told('failed', 'flat', '1')}
+    assert read_outcomes(tmp_path, '01')[0] == {scan: RunOutcome('failed', 'flat', '1')}
 
 
 def test_crash_files_stand_in_where_no_record_was_left(tmp_path):
@@ -55,8 +58,8 @@ def test_crash_files_stand_in_where_no_record_was_left(tmp_path):
     crash(folder, 'c', 'dwi', 'no b-value', 3000)
     found, unfinished = read_outcomes(tmp_path, '01')
     assert found == {
-        'sub-01_ses-1_run-02_T1w': Told('failed', 'cut short', '1'),
-        'sub-01_dwi': Told('failed', 'no b-value', '1'),
+        'sub-01_ses-1_run-02_T1w': RunOutcome('failed', 'cut short', '1'),
+        'sub-01_dwi': RunOutcome('failed', 'no b-value', '1'),
     }
     assert unfinished is None
 

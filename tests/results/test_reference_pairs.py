@@ -61,11 +61,11 @@ def test_what_was_measured_is_gathered(record, outputs):
     assert units == {'cv_mean': '%', 'alignment': 'share'}
 
 
-def test_spoiled_scans_say_how(record, outputs):
+def test_corrupted_scans_say_how(record, outputs):
     about = {('01', record.key): {'kind': 'noise', 'severity': 0.4, 'seed': 1}}
     structures, scans, _ = gather([record], outputs, about)
-    assert (scans['spoiled'][0], scans['severity'][0]) == ('noise', 0.4)
-    assert (structures['spoiled'] == 'noise').all()
+    assert (scans['corrupted'][0], scans['severity'][0]) == ('noise', 0.4)
+    assert (structures['corrupted'] == 'noise').all()
 
 
 def test_tables_have_dictionaries_and_units(record, outputs):

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from bids_brainseg.synthesis.common_space import (
-    MNI_CENTRES,
+    MNI_CENTERS,
     common_space,
     fit_affine,
     fit_rigid,
-    structure_centres,
+    structure_centers,
 )
 
-NUMBERS = list(MNI_CENTRES)
+NUMBERS = list(MNI_CENTERS)
 
 
 def affine(rng, scale=1.0):
@@ -26,14 +26,14 @@ def move(matrix, points):
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def test_centres_are_in_ras_mm():
+def test_centers_are_in_ras_mm():
     labels = np.zeros((10, 10, 10), int)
     labels[2:4, 3:5, 6] = 17
     labels[7, 7, 7] = 53
     matrix = np.array([[-2.0, 0, 0, 10], [0, 3, 0, 0], [0, 0, 1, -5], [0, 0, 0, 1]])
-    np.testing.assert_allclose(structure_centres(labels, matrix, [17, 53]), [[5, 10.5, 1], [-4, 21, 2]])
+    np.testing.assert_allclose(structure_centers(labels, matrix, [17, 53]), [[5, 10.5, 1], [-4, 21, 2]])
     with pytest.raises(ValueError, match=r'\[18\]'):
-        structure_centres(labels, matrix, [17, 18])
+        structure_centers(labels, matrix, [17, 18])
 
 
 def test_fits_recover_what_moved_the_points():
@@ -55,7 +55,7 @@ def test_a_mirror_image_is_not_rotated_into_place():
 
 def test_the_common_space_has_mean_size_and_the_orientation_of_mni():
     rng = np.random.default_rng(1)
-    mni = np.array([MNI_CENTRES[n] for n in NUMBERS], float)
+    mni = np.array([MNI_CENTERS[n] for n in NUMBERS], float)
     truths = [affine(rng, scale) for scale in (0.9, 1.0, 1.1)]
     matrices = common_space([move(t, mni) for t in truths], NUMBERS)
     determinants = [np.linalg.det(m[:3, :3]) for m in matrices]

@@ -19,21 +19,21 @@ from bids_brainseg.errors import ModelError
 from bids_brainseg.network.losses import DiceCrossEntropy
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.synthesis.device import (
-    Device,
     DeviceSource,
+    KerasOps,
     draw_batch,
     fixed_shapes,
     head_percentiles,
     sampled_on,
 )
-from bids_brainseg.synthesis.generator import Ranges
-from bids_brainseg.synthesis.render import Scene, render_image, render_labels
+from bids_brainseg.synthesis.generator import AugmentationRanges
+from bids_brainseg.synthesis.render import SceneParameters, render_image, render_labels
 from bids_brainseg.training.build import load_heads, prepare, synthesizer
 from bids_brainseg.training.loop import CHECKPOINT, Recipe, fit, set_precision
-from bids_brainseg.training.sources import RealPairs
+from bids_brainseg.training.sources import ScanPairs
 
 GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
-OFTEN = Ranges(crop=0.5, deface=0.5, lesions=0.5)
+OFTEN = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.5)
 
 
 @pytest.fixture(scope='module')
@@ -63,12 +63,14 @@ def test_the_same_scene_gives_the_same_scan(drawable, window):
         facts = (scene.head, scene.hounsfield, scene.lesion_control is None, scene.shown is None)
         seen |= set(enumerate(facts))
         codes = source.heads[scene.head].codes
-        fixed = Scene(**tree.map_structure(ops.convert_to_tensor, fixed_shapes(scene, device.fine_shape)))
+        fixed = SceneParameters(
+            **tree.map_structure(ops.convert_to_tensor, fixed_shapes(scene, device.fine_shape))
+        )
         full = np.zeros((3, *device.fine_shape), np.float32)
         for place, part in zip(full, noise, strict=False):
             place[tuple(map(slice, part.shape))] = part
-        found = render_image(fixed, device.codes[scene.head], ops.convert_to_tensor(full), Device)
-        labels = ops.convert_to_numpy(render_labels(fixed, device.codes[scene.head], Device))
+        found = render_image(fixed, device.codes[scene.head], ops.convert_to_tensor(full), KerasOps)
+        labels = ops.convert_to_numpy(render_labels(fixed, device.codes[scene.head], KerasOps))
         # intensities go up to 100; a voxel between two labels may round to either
         difference = np.abs(ops.convert_to_numpy(found) - render_image(scene, codes, noise))
         assert np.quantile(difference, 0.999) < 0.01
@@ -112,7 +114,7 @@ def test_a_pair_depends_on_seed_and_number_alone(drawable):
 
 
 def test_noise_is_as_strong_as_on_the_host(drawable):
-    source = drawn_from(drawable, ['ct'], ranges=Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
+    source = drawn_from(drawable, ['ct'], ranges=AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
     device = DeviceSource(source)
     fluid = source.pair(0)[1] == 0
     spread = []
@@ -182,7 +184,7 @@ def test_where_pairs_are_drawn(drawable):
     }
     there = [asked for asked, drawn_there in chosen.items() if drawn_there]
     assert there == [('auto', 'gpu'), ('device', 'cpu'), ('device', 'gpu')]
-    real = RealPairs([], (8, 8, 8), np.eye(4))
+    real = ScanPairs([], (8, 8, 8), np.eye(4))
     assert sampled_on('auto', 'gpu', real) is real
     with pytest.raises(ModelError, match='--sample-on host'):
         sampled_on('device', 'gpu', real)

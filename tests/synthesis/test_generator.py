@@ -6,7 +6,7 @@ import pytest
 
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
 from bids_brainseg.synthesis.generator import (
-    Ranges,
+    AugmentationRanges,
     Synthesizer,
     draw_contrast,
     draw_crop,
@@ -14,10 +14,10 @@ from bids_brainseg.synthesis.generator import (
     draw_variation,
     fine_grid,
 )
-from bids_brainseg.synthesis.label_map import Deformation, Head, priors, split_layers, tissue_names
+from bids_brainseg.synthesis.label_map import Deformation, LabelMap, priors, split_layers, tissue_names
 from bids_brainseg.synthesis.render import along_axes
 
-STILL = Ranges(
+STILL = AugmentationRanges(
     rotation=0,
     shear=0,
     scale=0,
@@ -40,7 +40,7 @@ def head():
     labels[20:32, 8:40, 8:32] = 42
     affine = np.diag([4.0, 4, 4, 1])
     affine[:3, 3] = [-78, -94, -78]
-    return Head.from_labels(labels, affine, np.eye(4))
+    return LabelMap.from_labels(labels, affine, np.eye(4))
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +64,7 @@ def test_structures_have_a_tissue():
 
 def test_an_unknown_label_is_named():
     with pytest.raises(ValueError, match=r'\[999\]'):
-        Head.from_labels(np.full((2, 2, 2), 999), np.eye(4), np.eye(4))
+        LabelMap.from_labels(np.full((2, 2, 2), 999), np.eye(4), np.eye(4))
 
 
 def test_sampling_on_its_own_grid_gives_the_classes_back(head, grid):
@@ -109,7 +109,7 @@ def test_left_stays_left(head, grid):
         shape,
         affine,
         {'T1w': {'type': 'percentile', 'low': 0.5, 'high': 99.5}},
-        ranges=Ranges(),
+        ranges=AugmentationRanges(),
         seed=2,
     )
     for number in range(6):
@@ -156,8 +156,8 @@ def test_contrasts_follow_the_modality():
     draws = np.array(
         [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)['mean'] for _ in range(50)]
     )
-    white, grey, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
-    assert white > grey > fluid
+    white, gray, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
+    assert white > gray > fluid
     free = np.array(
         [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)['mean'] for _ in range(50)]
     )
@@ -177,13 +177,13 @@ def test_layers_are_as_thick_as_they_should_be():
     np.testing.assert_array_equal(unchanged, np.minimum(codes, 1))
 
 
-def test_a_layer_lies_between_its_neighbours():
+def test_a_layer_lies_between_its_neighbors():
     contrast, names = priors()['contrasts']['T1w'], tissue_names()
     shares = []
     for seed in range(20):
         mean = draw_contrast(np.random.default_rng(seed), contrast, names, free=seed % 2 == 0)['mean']
-        white, outer, middle, grey = (mean[names.index(n)] for n in ('wm', 'wm_outer', 'wm_middle', 'gm'))
-        shares.append((outer - white) / (grey - white))
+        white, outer, middle, gray = (mean[names.index(n)] for n in ('wm', 'wm_outer', 'wm_middle', 'gm'))
+        shares.append((outer - white) / (gray - white))
         assert middle - white == pytest.approx(0.4 * (outer - white), abs=1e-5)
     assert 0 <= min(shares) < 0.1 and 0.3 < max(shares) <= contrast['rim'][1] + 1e-5
 
@@ -209,8 +209,8 @@ def test_fine_grid_covers_the_same_field_of_view(grid):
 
 def test_a_mirrored_deformation_reverses_orientation(grid):
     rng = np.random.default_rng(0)
-    assert np.linalg.det(draw_deformation(rng, Ranges(), *grid, mirror=True).affine[:3, :3]) < 0
-    assert np.linalg.det(draw_deformation(rng, Ranges(), *grid, mirror=False).affine[:3, :3]) > 0
+    assert np.linalg.det(draw_deformation(rng, AugmentationRanges(), *grid, mirror=True).affine[:3, :3]) < 0
+    assert np.linalg.det(draw_deformation(rng, AugmentationRanges(), *grid, mirror=False).affine[:3, :3]) > 0
 
 
 def test_freesurfer_numbers_of_cortex_parcels():

@@ -23,7 +23,7 @@ from bids_brainseg.errors import InputError, ModelError
 from bids_brainseg.network.bundle import load_bundle
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.network.weights import load_weights
-from bids_brainseg.synthesis.generator import Ranges
+from bids_brainseg.synthesis.generator import AugmentationRanges
 from bids_brainseg.training.build import (
     defaults,
     grid_affine,
@@ -58,7 +58,7 @@ def prepared(tmp_path_factory):
 def test_prepared_heads_meet_in_the_common_space(prepared):
     heads = [*load_heads(prepared, 'train'), *load_heads(prepared, 'validate')]
     assert len(heads) == 3
-    affine = grid_affine((60, 64, 60), 3.0, defaults()['centre'])
+    affine = grid_affine((60, 64, 60), 3.0, defaults()['center'])
     classes = [head.class_of[head.sample((60, 64, 60), affine)] for head in heads]
     for index in range(1, 28):
         middles = [np.argwhere(c == index).mean(0) for c in classes]
@@ -95,7 +95,12 @@ def test_a_label_map_without_structures_is_refused(tmp_path):
 
 def test_the_stream_is_in_order_for_any_number_of_threads(prepared):
     source = synthesizer(
-        load_heads(prepared, 'train'), ['T1w'], **GRID, ranges=Ranges(), seed=5, mask=prepared / 'mask.nii.gz'
+        load_heads(prepared, 'train'),
+        ['T1w'],
+        **GRID,
+        ranges=AugmentationRanges(),
+        seed=5,
+        mask=prepared / 'mask.nii.gz',
     )
     one, three = (stream(source, start=4, workers=n) for n in (1, 3))
     for number, (a, b) in enumerate(itertools.islice(zip(one, three, strict=False), 4)):
@@ -108,7 +113,7 @@ def recipe(**changes):
     return Recipe.from_defaults(**{**usual, **changes})
 
 
-EASY = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+EASY = AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
 
 
 def small(prepared, **changes):
@@ -202,7 +207,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:] = {path!r}
 import test_loop
-from bids_brainseg.model import checkpoint
+from bids_brainseg.training import checkpoint
 
 def half(tensors, path, metadata):
     path.write_bytes(b'half a file')

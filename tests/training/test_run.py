@@ -43,7 +43,7 @@ def plan(tiny_bundle, tmp_path):
         'augmentation': known['augmentation'], 'ranges': {}, 'share': 0.5,
         'scans': {'train': scans[:1], 'validate': scans[1:]},
         'label_maps': {'train': [str(make_label_map(tmp_path / 'map.nii.gz'))], 'validate': []},
-        'mc_samples': 2, 'bundle_dir': str(tmp_path / 'out' / 'bundle'), 'name': 'mine', 'licence': 'CC0-1.0',
+        'mc_samples': 2, 'bundle_dir': str(tmp_path / 'out' / 'bundle'), 'name': 'mine', 'license': 'CC0-1.0',
         'card': {'training': {'dataset': 'made up'}, 'threshold': 'x', 'limits': ['all']},
         'card_init': 'tiny',
     }  # fmt: skip
@@ -52,7 +52,7 @@ def plan(tiny_bundle, tmp_path):
 def test_it_ends_with_a_bundle_and_its_card(plan, tmp_path, tiny_bundle):
     made = run(plan, tmp_path / 'work', device='cpu')
     bundle, base = load_bundle(made.path), load_bundle(tiny_bundle)
-    assert (bundle.name, bundle.licence, bundle.modality) == ('mine', 'CC0-1.0', 'T1w')
+    assert (bundle.name, bundle.license, bundle.modality) == ('mine', 'CC0-1.0', 'T1w')
     for name in ('reference.nii.gz', 'mask.nii.gz'):
         assert bundle.sha256[name] == base.sha256[name]
     assert bundle.weights_sha256 != base.weights_sha256

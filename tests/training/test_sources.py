@@ -10,10 +10,10 @@ import pytest
 
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.synthesis.generator import Ranges
-from bids_brainseg.training.sources import Mixture, PreparedScan, RealPairs
+from bids_brainseg.synthesis.generator import AugmentationRanges
+from bids_brainseg.training.sources import Mixture, PreprocessedScan, ScanPairs
 
-STILL = Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
+STILL = AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def scans(phantom27, tmp_path):
         like = image_on_grid(phantom27.labels, phantom27.affine)
         save_like(phantom27.labels * 3.0 + number * (phantom27.labels > 0), like, paths[0], np.float32)
         save_like(phantom27.labels, like, paths[1], np.uint8)
-        found.append(PreparedScan(*paths, f'scan {number}'))
+        found.append(PreprocessedScan(*paths, f'scan {number}'))
     return found
 
 
 def source(scans, phantom27, **changes):
-    return RealPairs(scans, phantom27.labels.shape, phantom27.affine, **{'ranges': STILL, **changes})
+    return ScanPairs(scans, phantom27.labels.shape, phantom27.affine, **{'ranges': STILL, **changes})
 
 
 def test_every_scan_has_its_turn_and_stays_as_it_is(scans, phantom27):
@@ -44,7 +44,9 @@ def test_every_scan_has_its_turn_and_stays_as_it_is(scans, phantom27):
 
 
 def test_image_and_labels_move_together_and_repeatably(scans, phantom27):
-    ranges = Ranges(rotation=10, shear=0, scale=0.05, translation=5, displacement=1, crop=0, flip=False)
+    ranges = AugmentationRanges(
+        rotation=10, shear=0, scale=0.05, translation=5, displacement=1, crop=0, flip=False
+    )
     pairs = source(scans[:1], phantom27, ranges=ranges, seed=1)
     image, labels = pairs.pair(4)
     np.testing.assert_array_equal(image, pairs.pair(4)[0])
@@ -56,7 +58,7 @@ def test_image_and_labels_move_together_and_repeatably(scans, phantom27):
 
 
 def test_a_mirrored_head_has_its_sides_exchanged(scans, phantom27):
-    pairs = source(scans[:1], phantom27, ranges=Ranges(0, 0, 0, 0, 0, 0, 0, 0, 0, True))
+    pairs = source(scans[:1], phantom27, ranges=AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, True))
     found = [pairs.pair(number) for number in range(8)]
     mirrored = [(image, labels) for image, labels in found if not np.allclose(image[image > 0], 0) and
                 not np.array_equal(image, found[0][0])]  # fmt: skip
@@ -79,14 +81,14 @@ def test_windows_are_parts_of_the_pair(scans, phantom27):
 
 
 def test_cropping_blanks_the_image_at_a_side(scans, phantom27):
-    pairs = source(scans[:1], phantom27, ranges=Ranges(0, 0, 0, 0, 0, 1.0, 0, 0, 0, False))
+    pairs = source(scans[:1], phantom27, ranges=AugmentationRanges(0, 0, 0, 0, 0, 1.0, 0, 0, 0, False))
     lost = [np.count_nonzero((image == 0) & (labels > 0)) for image, labels in map(pairs.pair, range(6))]
     assert max(lost) > 0
 
 
 def test_another_grid_is_refused(scans, phantom27):
     with pytest.raises(InputError, match='prepared for another grid'):
-        RealPairs(scans, (8, 8, 8), phantom27.affine).pair(0)
+        ScanPairs(scans, (8, 8, 8), phantom27.affine).pair(0)
 
 
 def test_a_mixture_draws_from_both():

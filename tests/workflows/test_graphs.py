@@ -239,8 +239,8 @@ def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings)
 
 
 def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
-    spoil = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'hounsfield': False}
-    plans = {('01', 'T1w'): {'labels': example_labels(), 'spoil': spoil}}
+    corrupt = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'hounsfield': False}
+    plans = {('01', 'T1w'): {'labels': example_labels(), 'corrupt': corrupt}}
     workflow = init_brainseg_wf(settings=settings, records=[scan('T1w')], bundles=BUNDLES, plans=plans)
     graph = generate_expanded_graph(workflow._create_flat_graph())
     nodes = {node.fullname.rpartition('T1w_wf.')[2]: node for node in graph.nodes()}
@@ -249,13 +249,13 @@ def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
         for _, target, data in graph.out_edges(nodes['check'], data=True)
         if any(source == 'out_file' for source, _ in data['connect'])
     }
-    assert images == {'spoil'}
-    readers = {target.fullname.rpartition('T1w_wf.')[2] for target in graph.successors(nodes['spoil'])}
+    assert images == {'corrupt'}
+    readers = {target.fullname.rpartition('T1w_wf.')[2] for target in graph.successors(nodes['corrupt'])}
     assert readers >= {
         'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'back', 'agreement_wf.carry',
         'agreement_wf.figure', 'figures_wf.contours',
     }  # fmt: skip
-    assert nodes['spoil'].inputs.severity == 0.5
+    assert nodes['corrupt'].inputs.severity == 0.5
 
 
 # === Training ===

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One severity for every way to spoil a scan: what calibration draws bad scans with."""
+"""One severity for every way to corrupt a scan: what calibration draws bad scans with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .corruption import add_bias, add_ghosts, add_noise, blank_slices, crop_fiel
 CT_NOISE, AIR_HU = 60.0, -1000.0
 
 
-def spoil(
+def corrupt(
     image: ArrayLike, affine: ArrayLike, kind: str, severity: float, seed: int, *, hounsfield: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Spoil a scan.
@@ -29,7 +29,7 @@ def spoil(
     kind : str
         One of :func:`kinds`.
     severity : float
-        From 0, nothing happens, to 1, about the worst that is still recognised as a head. At 1: noise of
+        From 0, nothing happens, to 1, about the worst that is still recognized as a head. At 1: noise of
         40 % of the range of the signal (60 HU); 60 % of the signal in ghosts; poses up to 15 degrees apart; a
         field of 4.5 times at its extreme; 40 % of the slices lost; half of the field of view lost on one
         side; the contrast turned over, as in a scan of another modality.
@@ -61,7 +61,7 @@ def spoil(
 
 
 def kinds(hounsfield: bool = False) -> tuple[str, ...]:
-    """Name the ways to spoil an MR scan, or a CT."""
+    """Name the ways to corrupt an MR scan, or a CT."""
     return CT_KINDS if hounsfield else (*KINDS, 'crop')
 
 
