@@ -104,7 +104,7 @@ def measure(args, filters: int) -> dict:
     model = build_unet(filters=filters, seed=0)
     recipe = Recipe.from_defaults(steps_per_epoch=1)
     loss = DiceCrossEntropy(recipe.balance, recipe.entropy_weight)
-    model.compile(optimizer=recipe.optimizer(), loss=loss)
+    model.compile(optimizer=recipe.build_optimizer(), loss=loss)
     learner = source.learner(model, loss) if isinstance(source, DeviceSource) else model
     seconds = []
     with closing(stream(source, start=0, workers=1, batch=args.batch_size)) as batches:

@@ -58,7 +58,9 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument('--window', type=int, nargs=3, help='pairs of this shape, somewhere in the grid')
     train.add_argument('--steps', type=int, required=True, help='batches to see (whole --check-every)')
     train.add_argument('--batch-size', type=int, default=1, help='pairs in a step')
+    train.add_argument('--optimizer', choices=['adam', 'muon'], default='adam')
     train.add_argument('--learning-rate', type=float, default=1e-3)
+    train.add_argument('--schedule', choices=['constant', 'cosine'], default='cosine')
     train.add_argument('--balance', type=float, default=0.0, help='1: all classes weigh alike')
     train.add_argument('--entropy-weight', type=float, default=1.0, help='factor of the cross-entropy')
     train.add_argument('--average', type=float, default=0.99, help='decay of the averaged weights')
@@ -200,8 +202,8 @@ def _train(args) -> None:
     (args.out_dir / 'architecture.json').write_text(json.dumps(architecture, indent=2) + '\n')
     recipe = Recipe.from_defaults(
         epochs=-(-args.steps // args.check_every), steps_per_epoch=args.check_every, patience=0,
-        learning_rate=args.learning_rate, schedule='cosine', balance=args.balance, average=args.average,
-        entropy_weight=args.entropy_weight,
+        optimizer=args.optimizer, learning_rate=args.learning_rate, schedule=args.schedule,
+        balance=args.balance, average=args.average, entropy_weight=args.entropy_weight,
         seed=args.seed, workers=args.workers, checkpoint_seconds=120, batch_size=args.batch_size,
     )  # fmt: skip
 

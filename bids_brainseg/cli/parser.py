@@ -300,7 +300,7 @@ def _add_training(group):
         'patience': (_count, 'stop after so many epochs without a better validation loss; 0: never'),
         'steps_per_epoch': (_positive, 'default: each scan once, or 100 with label maps alone'),
         'batch_size': (_positive, 'pairs in a step'),
-        'learning_rate': (_rate, 'of Adam'),
+        'learning_rate': (_rate, 'of the optimizer'),
         'balance': (_share, 'weight of small structures in the cross-entropy, 0 to 1'),
         'entropy_weight': (_factor, 'factor of the cross-entropy beside the summed Dice'),
         'average': (_share, 'decay of a running average of the weights; 0: none'),
@@ -311,6 +311,11 @@ def _add_training(group):
         default = '' if recipe[name] is None else f' (default: {recipe[name]:g})'
         flag = '--' + ('draw_workers' if name == 'workers' else name).replace('_', '-')
         group.add_argument(flag, dest=name, type=kind, metavar='N', help=text + default)
+    group.add_argument(
+        '--optimizer',
+        choices=('adam', 'muon'),
+        help=f'(default: {recipe["optimizer"]}, as published; muon: far fewer steps, docs/training.rst)',
+    )
     group.add_argument(
         '--schedule',
         choices=('constant', 'cosine'),

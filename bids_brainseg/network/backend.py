@@ -20,6 +20,8 @@ def configure(device: str, threads: int = 0) -> None:
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
+    # TensorFlow leaves oneDNN off where it finds no AVX-512; a pass is half as long with it
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     # threads of NumPy's matrix products would wait for work on the cores that the network needs, and a
     # training step take a fifth longer
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')

@@ -28,9 +28,11 @@ from bids_brainseg.data import training_defaults
 from bids_brainseg.errors import ModelError
 
 from ..network.losses import DiceCrossEntropy
+from ..network.optimizers import ConvolutionMuon
 from ..network.weights import save_weights
 from .checkpoint import load_checkpoint, save_checkpoint
 
+OPTIMIZERS = {'adam': keras.optimizers.Adam, 'muon': ConvolutionMuon}
 CHECKPOINT, BEST, LOG = 'checkpoint.safetensors', 'best.safetensors', 'log.csv'
 
 
@@ -44,8 +46,11 @@ class Recipe:
         At most so many, and the number without a better validation loss after which to stop (0: never).
     steps_per_epoch, batch_size : int
         Batches in an epoch, pairs in a batch.
+    optimizer : {'adam', 'muon'}
+        'adam' is the published one; 'muon' is
+        :class:`~bids_brainseg.network.optimizers.ConvolutionMuon`, whose rate may be ten times higher.
     learning_rate : float
-        Of Adam.
+        Of the optimizer.
     schedule : {'constant', 'cosine'}
         'cosine' lets it fall to 1 % over all epochs.
     balance, entropy_weight : float
@@ -64,6 +69,7 @@ class Recipe:
     patience: int
     steps_per_epoch: int
     batch_size: int
+    optimizer: str
     learning_rate: float
     schedule: str
     balance: float
@@ -79,14 +85,14 @@ class Recipe:
         known = training_defaults()['recipe']
         return cls(**{name: changes.get(name, known[name]) for name in cls.__dataclass_fields__})
 
-    def optimizer(self) -> keras.optimizers.Optimizer:
-        """Return Adam with its schedule."""
+    def build_optimizer(self) -> keras.optimizers.Optimizer:
+        """Return the optimizer with its schedule."""
         rate = self.learning_rate
         if self.schedule == 'cosine':
             steps = self.epochs * self.steps_per_epoch
             rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
         average = {'use_ema': True, 'ema_momentum': self.average} if self.average else {}
-        return keras.optimizers.Adam(rate, **average)
+        return OPTIMIZERS[self.optimizer](rate, **average)
 
 
 @dataclass
@@ -158,7 +164,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     loss = DiceCrossEntropy(recipe.balance, recipe.entropy_weight)
-    model.compile(optimizer=recipe.optimizer(), loss=loss)
+    model.compile(optimizer=recipe.build_optimizer(), loss=loss)
     learner = source.learner(model, loss) if hasattr(source, 'learner') else model
     free = training_defaults()['may_change']
     identity = {**{k: v for k, v in asdict(recipe).items() if k not in free}, 'start': start, **(facts or {})}

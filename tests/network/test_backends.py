@@ -80,15 +80,19 @@ def test_every_backend_says_whether_there_is_a_gpu(monkeypatch, found, expected)
 
 
 def test_the_environment_hides_gpus_and_leaves_the_cores_to_the_network(monkeypatch):
-    monkeypatch.setattr(os, 'environ', {'KERAS_BACKEND': 'jax', 'OPENBLAS_NUM_THREADS': '3'})
+    monkeypatch.setattr(
+        os, 'environ', {'KERAS_BACKEND': 'jax', 'OPENBLAS_NUM_THREADS': '3', 'TF_ENABLE_ONEDNN_OPTS': '0'}
+    )
     configure('cpu', 2)
     assert os.environ['CUDA_VISIBLE_DEVICES'] == '-1'
     assert os.environ['OMP_NUM_THREADS'] == os.environ['TF_NUM_INTRAOP_THREADS'] == '2'
     # what the user has set stays
     assert (os.environ['KERAS_BACKEND'], os.environ['OPENBLAS_NUM_THREADS']) == ('jax', '3')
+    assert os.environ['TF_ENABLE_ONEDNN_OPTS'] == '0'
     monkeypatch.setattr(os, 'environ', {})
     configure('auto')
     assert (os.environ['KERAS_BACKEND'], os.environ['OPENBLAS_NUM_THREADS']) == ('tensorflow', '1')
+    assert os.environ['TF_ENABLE_ONEDNN_OPTS'] == '1'
     assert not {'CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS'} & set(os.environ)
 
 

@@ -141,7 +141,7 @@ def test_the_step_is_the_loss_of_what_was_drawn(drawable):
     keras.utils.set_random_seed(0)
     source, loss = DeviceSource(drawn_from(drawable)), DiceCrossEntropy(0.5)
     network = build_unet(filters=1, depth=1, stochastic=False)
-    network.compile(optimizer=recipe().optimizer(), loss=loss)
+    network.compile(optimizer=recipe().build_optimizer(), loss=loss)
     (batch,) = source.collate([source.pair(0), source.pair(1)])
     images, labels = draw_batch(batch)
     expected = float(loss(labels, network(images[..., None])))

@@ -36,6 +36,7 @@ from bids_brainseg.training.loop import (
     BEST,
     CHECKPOINT,
     LOG,
+    OPTIMIZERS,
     Recipe,
     averaged,
     fit,
@@ -133,8 +134,8 @@ def test_the_published_recipe_is_the_default():
     found = Recipe.from_defaults(steps_per_epoch=1)
     assert (found.epochs, found.patience, found.learning_rate) == (400, 100, 1e-3)
     assert (found.schedule, found.average, found.balance, found.entropy_weight) == ('constant', 0, 0, 1)
-    assert isinstance(found.optimizer(), keras.optimizers.Adam)
-    assert float(found.optimizer().learning_rate) == pytest.approx(1e-3)
+    assert isinstance(found.build_optimizer(), keras.optimizers.Adam)
+    assert float(found.build_optimizer().learning_rate) == pytest.approx(1e-3)
 
 
 def test_training_learns_and_keeps_the_averaged_weights(prepared, tmp_path):
@@ -186,9 +187,10 @@ def train_on_noise(folder, rules, source=None, **changes):
     return progress, [*(v for x in model.layers for v in x.variables), *model.optimizer.variables]
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize('optimizer', OPTIMIZERS)
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, optimizer):
     """In the middle of an epoch, with dropout, moving statistics, average, schedule and batches of two."""
-    rules = recipe(average=0.9, schedule='cosine', batch_size=2, checkpoint_seconds=0)
+    rules = recipe(optimizer=optimizer, average=0.9, schedule='cosine', batch_size=2, checkpoint_seconds=0)
     whole, expected = train_on_noise(tmp_path / 'whole', rules)
     with pytest.raises(InterruptedError):
         train_on_noise(tmp_path / 'parts', rules, Noise(9))
@@ -265,7 +267,7 @@ def test_the_average_is_found_where_float16_scales_the_loss():
     try:
         assert set_precision('mixed_float16', 'gpu') == 'mixed_float16'
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        model.compile(optimizer=recipe(average=0.9).optimizer(), loss='mse')
+        model.compile(optimizer=recipe(average=0.9).build_optimizer(), loss='mse')
         for _ in range(3):
             model.train_on_batch(np.ones((1, 2), np.float32), np.ones((1, 1), np.float32))
     finally:
