@@ -185,29 +185,29 @@ def brain_totals(volumes: ArrayLike, ventricles: Sequence[int] = VENTRICLES) -> 
     return BrainTotals(brain=float(volumes[1:].sum()) - fluid, ventricles=fluid)
 
 
-def asymmetry(volumes: ArrayLike, pairs: ArrayLike) -> NDArray[np.float64]:
-    """Compare the left and the right of paired structures.
+def asymmetry(left: ArrayLike, right: ArrayLike) -> NDArray[np.float64]:
+    """Compare the volume of a structure on the left with that on the right.
 
     Parameters
     ----------
-    volumes : (S,) array_like, mm3
-    pairs : (P, 2) array_like of int
-        Class indices (left, right).
+    left, right : array_like, mm3
+        Volumes of the same structures on either side; any shape, or single numbers.
 
     Returns
     -------
-    (P,) float64 array, per cent
-        100 (left - right) / mean of the two: positive where the left is larger, 200 or -200 where one is
-        absent, nan where both are.
+    float64 array of that shape, per cent
+        100 (left - right) / mean of both: positive where the left is larger, 200 or -200 where one side is
+        absent, nan where both are or where a volume is nan.
 
     Examples
     --------
-    >>> asymmetry([0, 110, 90], [(1, 2)]).tolist()
-    [20.0]
+    >>> asymmetry([110, 0, 0], [90, 50, 0]).tolist()
+    [20.0, -200.0, nan]
     """
-    left, right = np.asarray(volumes, dtype=np.float64)[np.asarray(pairs, dtype=int).reshape(-1, 2).T]
-    out = np.full(left.shape, np.nan)
-    np.divide(200.0 * (left - right), left + right, out=out, where=left + right > 0)
+    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    both = left + right
+    out = np.full(both.shape, np.nan)
+    np.divide(200.0 * (left - right), both, out=out, where=both > 0)
     return out
 
 

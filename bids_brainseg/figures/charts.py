@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from ..core.volumes import asymmetry
 from ..data import label_table
 from ..data.quality import population
 
@@ -128,12 +129,12 @@ def _asymmetries(axes, lines: list[Row]) -> None:
     values = [_asymmetry(line) for line in lines]
     for y, value in enumerate(values):
         if math.isfinite(value):
-            axes.barh(y, value, height=0.5, color=RIGHT if value > 0 else LEFT, alpha=0.85)
+            axes.barh(y, value, height=0.5, color=LEFT if value > 0 else RIGHT, alpha=0.85)
     reach = max([10.0, *(abs(value) for value in values if math.isfinite(value))]) * 1.08
     axes.axvline(0, color=INK, linewidth=0.6)
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel('← left larger · asymmetry, % · right larger →')
-    axes.set_title('right − left over their mean', fontsize=9.5, loc='left')
+    axes.set_xlabel('← right larger · asymmetry, % · left larger →')
+    axes.set_title('(left − right) / mean of both', fontsize=9.5, loc='left')
 
 
 def _spreads(axes, lines: list[Row], threshold: float | None) -> None:
@@ -161,7 +162,7 @@ def _asymmetry(line: Row) -> float:
     if len(line.sides) < 2:
         return math.nan
     left, right = (_float(row['volume_mm3']) for _, _, row in line.sides)
-    return 200 * (right - left) / (left + right) if left + right > 0 else math.nan
+    return float(asymmetry(left, right))
 
 
 def _float(value: object) -> float:

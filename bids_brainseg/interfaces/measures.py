@@ -185,8 +185,8 @@ def of_passes(samples: dict, cv: np.ndarray, entropy: np.ndarray, labels: np.nda
 
 def of_structures(hard: np.ndarray, scores: np.ndarray, pieces: np.ndarray) -> dict:
     """Measure what is odd about the structures."""
-    pairs = [index_pair(WHITE), index_pair(GRAY)]
-    white, gray = (abs(value) for value in volumes.asymmetry(hard, pairs))
+    left, right = np.array([index_pair(WHITE), index_pair(GRAY)]).T
+    white, gray = np.abs(volumes.asymmetry(hard[left], hard[right]))
     found = hard[1:] > 0
     return {
         'lr_asymmetry_wm': white,

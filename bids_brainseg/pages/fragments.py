@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..core.volumes import asymmetry
 from ..data import label_table
 from ..figures.slices import legible
 
@@ -157,7 +158,7 @@ def volumes_html(rows: Iterable[Mapping], *, cv_threshold: float | None = None) 
     return (
         f'{_cards(rows)}<div class="wide"><table class="volumes"><thead><tr class="side"><th></th>'
         '<th colspan="3">Left</th><th colspan="3">Right</th><th></th></tr>'
-        f'<tr><th>Structure</th>{head}{head}<th class="n">R\N{MINUS SIGN}L %</th></tr></thead>'
+        f'<tr><th>Structure</th>{head}{head}<th class="n">L\N{MINUS SIGN}R %</th></tr></thead>'
         f'<tbody>{"".join(body)}</tbody><tbody><tr class="side"><th></th><th colspan="3">Midline</th></tr>'
         f'{"".join(middle)}</tbody></table></div>{_flagged(rows)}<p class="note">{_legend(cv_threshold)}</p>'
     )
@@ -289,9 +290,8 @@ def _flagged(rows: Iterable[Mapping]) -> str:
 
 def _asymmetry(left: Mapping | None, right: Mapping | None) -> str:
     try:
-        one, other = float(left['volume_mm3']), float(right['volume_mm3'])
-        return number(200 * (other - one) / (one + other), 1)
-    except (TypeError, ValueError, ZeroDivisionError):
+        return number(asymmetry(float(left['volume_mm3']), float(right['volume_mm3'])), 1)
+    except (TypeError, ValueError):
         return MISSING
 
 
@@ -312,6 +312,6 @@ def _legend(threshold: float | None) -> str:
     return (
         'Volume: labeled voxels on the grid of the scan. MC mean ± SD: over the Monte-Carlo passes, on the '
         'grid of the network. CV = SD / mean: the spread within the model, not the measurement error.'
-        f'{marked} R\N{MINUS SIGN}L: difference over the mean of both sides. eTIV: intracranial volume '
+        f'{marked} L\N{MINUS SIGN}R: (left \N{MINUS SIGN} right) / mean of both. eTIV: intracranial volume '
         'estimated from the alignment.'
     )

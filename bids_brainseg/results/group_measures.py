@@ -84,7 +84,8 @@ def measure_group(scans: Sequence[GroupScan]) -> Measures:
     volume = volume.reshape(len(scans), len(NAMES))
     etiv = volume[:, NAMES.index('eTIV')]
     percent = 100 * share(volume, etiv)
-    sides = asymmetry(volume.T, list(pairs().values())).T
+    left_of, right_of = np.array(list(pairs().values())).T
+    sides = asymmetry(volume[:, left_of], volume[:, right_of])
     lopsided = np.full(volume.shape, np.nan)
     for column, both in enumerate(pairs().values()):
         lopsided[:, both] = sides[:, column, None]

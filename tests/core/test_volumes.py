@@ -78,9 +78,14 @@ def test_totals_of_the_phantom(phantom27):
 
 
 def test_asymmetry_is_zero_in_the_phantom_and_signed_elsewhere(phantom27):
-    np.testing.assert_array_equal(volumes.asymmetry(phantom27.volumes_mm3, phantom27.pairs), 0)
-    found = volumes.asymmetry([0, 30, 10, 5, 0, 0, 0], [(1, 2), (2, 1), (3, 4), (5, 6)])
-    np.testing.assert_allclose(found, (100, -100, 200, np.nan))
+    left, right = phantom27.volumes_mm3[np.transpose(phantom27.pairs)]
+    np.testing.assert_array_equal(volumes.asymmetry(left, right), 0)
+    percent = volumes.asymmetry([30, 10, 5, 0, np.nan], [10, 30, 0, 0, 1])
+    np.testing.assert_allclose(percent, (100, -100, 200, np.nan, np.nan))
+
+
+def test_asymmetry_of_two_numbers_is_a_number():
+    assert float(volumes.asymmetry(110, 90)) == 20
 
 
 def test_a_head_smaller_than_the_reference_has_a_smaller_etiv():

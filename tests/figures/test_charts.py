@@ -72,8 +72,8 @@ def test_absent_structures_leave_a_gap(value):
     assert 'Amygdala' in texts(svg)
 
 
-def test_asymmetry_is_positive_where_the_right_is_larger():
-    rows = table(**{'Left-Caudate': {'volume_mm3': '900'}, 'Right-Caudate': {'volume_mm3': '1100'}})
+def test_asymmetry_is_positive_where_the_left_is_larger():
+    rows = table(**{'Left-Caudate': {'volume_mm3': '1100'}, 'Right-Caudate': {'volume_mm3': '900'}})
     (line,) = [line for line in charts.chart_rows(rows) if line.name == 'Caudate']
     assert charts._asymmetry(line) == pytest.approx(20)
 

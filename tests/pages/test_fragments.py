@@ -64,7 +64,7 @@ def test_volumes_put_left_beside_right():
         cv_threshold=1.0,
     )
     assert row_of(html, 'Hippocampus') == [
-        '3\u2009600', '1\u2009010 ± 5', '0.50', '4\u2009400', '1\u2009010 ± 5', '0.50', '20.0'
+        '3\u2009600', '1\u2009010 ± 5', '0.50', '4\u2009400', '1\u2009010 ± 5', '0.50', '\u221220.0'
     ]  # fmt: skip
     assert row_of(html, 'Brain Stem') == ['1\u2009000', '1\u2009010 ± 5', '0.50']
     structures = [row for row in parse(html).iter('tr') if len(row) and row[0].find('i') is not None]

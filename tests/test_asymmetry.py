@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The asymmetry of a structure has one sign wherever a reader meets it: positive where the left is larger."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from bids_brainseg.data import label_table
+from bids_brainseg.figures import charts
+from bids_brainseg.pages.fragments import volumes_html
+from bids_brainseg.results.group_measures import NAMES, measure_group, pairs
+from bids_brainseg.results.group_scans import GroupScan
+
+VOLUMES = {'Left-Caudate': 1100.0, 'Right-Caudate': 900.0, 'Left-Putamen': 900.0, 'Right-Putamen': 1100.0}
+PERCENT = {'Caudate': 20.0, 'Putamen': -20.0}
+
+
+@pytest.fixture
+def rows():
+    labels = label_table()[1:]
+    table = [{'index': str(x.index), 'name': x.name, 'volume_mm3': VOLUMES.get(x.name, 1e3)} for x in labels]
+    return [{**row, 'mc_mean_mm3': 1e3, 'mc_std_mm3': 10.0, 'cv_mc': 1.0, 'flag': 'n/a'} for row in table]
+
+
+def in_group(rows):
+    by_name = {row['name']: row for row in rows}
+    volumes = [{'volume_mm3': by_name.get(name, {'volume_mm3': 1.5e6})['volume_mm3']} for name in NAMES]
+    scan = GroupScan('sub-1_T1w', 'T1w', 'T1w', '1', None, {}, qc={'verdict': 'pass'}, rows=volumes)
+    measures = measure_group([scan])
+    return {name: measures.asymmetry[0, left] for name, (left, _) in pairs().items()}
+
+
+def on_page(rows):
+    table = ElementTree.fromstring(re.search('<table class="volumes">.*?</table>', volumes_html(rows))[0])
+    lines = [[''.join(cell.itertext()) for cell in line] for line in table.iter('tr')]
+    return {line[0]: float(line[-1].replace('\N{MINUS SIGN}', '-')) for line in lines if line[0] in PERCENT}
+
+
+def in_chart(rows):
+    return {line.name: charts._asymmetry(line) for line in charts.chart_rows(rows)}
+
+
+@pytest.mark.parametrize('shown', [in_group, on_page, in_chart])
+def test_asymmetry_is_positive_where_the_left_is_larger(shown, rows):
+    percent = shown(rows)
+    assert {name: percent[name] for name in PERCENT} == pytest.approx(PERCENT)
