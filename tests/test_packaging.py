@@ -43,9 +43,12 @@ def test_the_workflows_come_from_the_folder_beside_the_package():
     assert workflows.__file__ is not None
 
 
-def test_version_is_known():
-    assert bids_brainseg.__version__[0].isdigit()
-    assert bids_brainseg.__version__ != '0+unknown', 'install the package: pip install --editable .'
+def test_the_version_stands_in_setup_cfg_and_the_other_places_agree():
+    version = setup_cfg()['metadata']['version']
+    assert bids_brainseg.__version__ == version, 'install the package again: pip install --editable .'
+    assert f'ARG VERSION={version}\n' in (ROOT / 'Dockerfile').read_text()
+    assert f'\nversion: {version}\n' in (ROOT / 'CITATION.cff').read_text()
+    assert f'\n{version} (' in (ROOT / 'CHANGES.rst').read_text()
 
 
 def test_importing_the_package_imports_nothing_else():
