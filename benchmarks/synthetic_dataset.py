@@ -15,7 +15,6 @@ Hounsfield units. OUT/labels gets the class of each voxel. To score, and to cali
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.records import record_from_path
 from bids_brainseg.synthesis.generator import Synthesizer
-from bids_brainseg.synthesis.label_map import LabelMap, priors
+from bids_brainseg.synthesis.label_map import LabelMap
 from bids_brainseg.training.build import HELD_OUT, grid_affine
 
 FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
@@ -39,7 +38,7 @@ MAGNITUDE = {'type': 'percentile', 'low': 0, 'high': 100}
 
 def clean_acquisition(modality: str) -> dict:
     """Return the acquisition of a modality without thick slices, with voxels of at most 1 mm."""
-    return {**priors()['acquisition'][modality], 'slab': 0.0, 'in_plane': [0.6, 1.0]}
+    return {**modalities()[modality].acquisition, 'slab': 0.0, 'in_plane': [0.6, 1.0]}
 
 
 def motion(rng) -> np.ndarray:
@@ -59,12 +58,13 @@ def draw(head, modality: str, number: int, *, spacing: float, seed: int):
     """Draw a scan in its own unit, its labels, and the affine of both."""
     shape = tuple(round(length / spacing) for length in FIELD_OF_VIEW)
     affine = grid_affine(shape, spacing, CENTER)
-    rule = HOUNSFIELD if modality == 'ct' else MAGNITUDE
+    hounsfield = modalities()[modality].hounsfield
+    rule = HOUNSFIELD if hounsfield else MAGNITUDE
     source = Synthesizer(
         [head], shape, affine, {modality: rule}, ranges=replace(HELD_OUT, flip=False), seed=seed
     )
     image, labels = source.pair(number)
-    if modality == 'ct':
+    if hounsfield:
         image = rule['low'] + image / 100 * (rule['high'] - rule['low'])
     else:
         image = 10 * image
@@ -74,7 +74,7 @@ def draw(head, modality: str, number: int, *, spacing: float, seed: int):
 def write(out: Path, subject: str, modality: str, kind: str, image, labels, affine) -> Path:
     """Write a scan and its labels under their BIDS names."""
     rule = modalities()[modality]
-    suffix, folder = rule['suffixes'][0], rule['datatype']
+    suffix, folder = rule.suffixes[0], rule.datatypes[0]
     path = out / 'bids' / f'sub-{subject}' / folder / f'sub-{subject}_acq-{kind}_{suffix}.nii.gz'
     target = output_path(record_from_path(path, modality), out / 'labels', suffix='dseg', extension='.nii.gz')
     for file, array, dtype in ((path, np.rint(image), np.int16), (target, labels, np.uint8)):
@@ -101,7 +101,7 @@ def main() -> None:
         described = {'Name': f'scans drawn from held-out label maps: {name}', 'BIDSVersion': '1.10.0'}
         (options.out / name / 'dataset_description.json').write_text(json.dumps(described))
     (options.out / 'bids' / '.bidsignore').write_text('**/ct\n')
-    usual = copy.deepcopy(priors()['acquisition'])
+    usual = {name: dict(modality.acquisition) for name, modality in modalities().items()}
     for path in sorted((options.prepared / 'heads').glob('validate_*.npz')):
         with np.load(path, allow_pickle=False) as arrays:
             head = LabelMap.from_arrays(**arrays)
@@ -111,7 +111,7 @@ def main() -> None:
                 continue
             for kind, count in (('clean', options.clean), ('usual', options.usual)):
                 chosen = clean_acquisition(modality) if kind == 'clean' else usual[modality]
-                priors()['acquisition'][modality] = chosen
+                modalities()[modality].acquisition.update(chosen)
                 for number in range(count):
                     seed = options.seed + 10 * place + (kind == 'usual')
                     drawn = draw(head, modality, number, spacing=options.spacing, seed=seed)

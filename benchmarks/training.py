@@ -23,6 +23,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from bids_brainseg.data import modalities
 from bids_brainseg.network.backend import configure, find_device
 
 SPACE = 1.4 * 112, 1.4 * 144, 1.4 * 128  # mm, the field of view of the packaged bundles
@@ -93,7 +94,7 @@ def measure(args, filters: int) -> dict:
     keras.utils.set_random_seed(0)
     shape = [MULTIPLE * round(side / args.spacing / MULTIPLE) for side in SPACE]
     source = synthesizer(
-        load_heads(args.prepared, 'train'), ['T1w', 'FLAIR', 'dwi', 'ct'], shape=shape, spacing=args.spacing,
+        load_heads(args.prepared, 'train'), list(modalities()), shape=shape, spacing=args.spacing,
         ranges=AugmentationRanges(), seed=0, mask=args.prepared / MASK, window=args.window,
     )  # fmt: skip
     begun = time.perf_counter()

@@ -165,7 +165,7 @@ def save(image: nib.Nifti1Image, out_dir: Path, datatype: str, suffix: str, desc
     path = out_dir / 'sub-01' / datatype / f'sub-01_{suffix}.nii.gz'
     path.parent.mkdir(parents=True, exist_ok=True)
     image.to_filename(path)
-    sidecar = {'ImageComments': description, 'Simulated': suffix != 'T1w'}
+    sidecar = {'ImageComments': description, 'Simulated': description.startswith(NOTE)}
     write_json(path.with_name(f'sub-01_{suffix}.json'), sidecar)
 
 

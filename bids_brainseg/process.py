@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from bids_brainseg.data import modalities
 from bids_brainseg.errors import BrainsegError
 
 from .network.backend import configure, find_device
@@ -50,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     train.add_argument(
         '--out-dir', type=Path, required=True, help='gets last.safetensors, architecture.json, log.csv'
     )
-    train.add_argument('--contrasts', nargs='+', default=['T1w', 'FLAIR', 'dwi', 'ct'])
+    train.add_argument('--contrasts', nargs='+', default=list(modalities()))
     train.add_argument(
         '--shape', type=int, nargs=3, default=[112, 144, 128], help='grid (default: that of the bundles)'
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-MODALITIES = ('T1w', 'FLAIR', 'dwi', 'ct')
+from .data import modalities
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Settings:
     # selection
     participant_label: tuple[str, ...] = ()
     session_label: tuple[str, ...] = ()
-    modalities: tuple[str, ...] = MODALITIES
+    modalities: tuple[str, ...] = field(default_factory=lambda: tuple(modalities()))
     bids_filters: Mapping = field(default_factory=dict)
     bids_database_dir: Path | None = None
     derivatives: Mapping = field(default_factory=dict)  # name to folder

@@ -26,6 +26,7 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     import keras
 
+    from bids_brainseg.data import modalities
     from bids_brainseg.imaging import image_on_grid, save_like
     from bids_brainseg.network.bundle import write_bundle
     from bids_brainseg.network.unet import build_unet
@@ -37,15 +38,16 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
     save_weights(build_unet(**ARCHITECTURE), folder / 'weights.safetensors')
     rules = defaults()
     affine = grid_affine(GRID, SPACING, rules['center'])
-    image, cavity = head(GRID, affine, hounsfield=modality == 'ct')
+    image, cavity = head(GRID, affine, hounsfield=modalities()[modality].hounsfield)
     save_like(image, image_on_grid(image, affine), folder / 'reference.nii.gz', np.int16)
     save_like(cavity, image_on_grid(cavity, affine), folder / 'mask.nii.gz', np.uint8)
-    entry = rules['modalities'][modality]
+    entry = modalities()[modality]
     write_bundle(
         folder, name=f'tiny{modality}', version='1', modality=modality, license='Apache-2.0',
         reference_name='Tiny',
-        grid_shape=GRID, grid_affine=affine.tolist(), intensity=entry['intensity'], architecture=ARCHITECTURE,
-        mc_samples=2, cv_threshold=entry['cv_threshold'], icv_mm3=1.5e6, qc={}, card={},
+        grid_shape=GRID, grid_affine=affine.tolist(), architecture=ARCHITECTURE,
+        intensity=dict(entry.intensity), mc_samples=2, cv_threshold=entry.cv_threshold,
+        icv_mm3=1.5e6, qc={}, card={},
     )  # fmt: skip
     return folder
 

@@ -192,11 +192,11 @@ def check_rules(record) -> dict:
 
     >>> from bids_brainseg.workflows.examples import example_record
     >>> check_rules(example_record(modality='ct'))
-    {'hounsfield': True}
+    {'modality': 'ct'}
     >>> check_rules(example_record(modality='dwi', volumes=(1, 2)))
-    {'hounsfield': False, 'volumes': [1, 2]}
+    {'modality': 'dwi', 'volumes': [1, 2]}
     """
-    rules = {'hounsfield': record.modality == 'ct'}
+    rules = {'modality': record.modality}
     return rules if record.volumes is None else rules | {'volumes': list(record.volumes)}
 
 

@@ -7,10 +7,12 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data import modalities
 from ..records import ImageRecord
 from .inheritance import Sidecars
 
@@ -29,7 +31,9 @@ class Choice(NamedTuple):
     broken: bool = False
 
 
-def choose_volumes(count: int | None, b_values: list[float] | None, rule: dict, *, is_trace: bool) -> Choice:
+def choose_volumes(
+    count: int | None, b_values: list[float] | None, rule: Mapping, *, is_trace: bool
+) -> Choice:
     """Choose the volumes of one diffusion image.
 
     Parameters
@@ -38,7 +42,7 @@ def choose_volumes(count: int | None, b_values: list[float] | None, rule: dict, 
         Volumes in the image; None if its header cannot be read, which is found out when it is opened.
     b_values : list of float, optional
         One for each volume, s/mm2; None without a bval file.
-    rule : dict
+    rule : mapping
         ``b_range`` (both ends included) and ``b0_below``, s/mm2.
     is_trace : bool
         The name says that the scanner made a trace image of it.
@@ -109,13 +113,13 @@ def count_volumes(path: Path) -> int | None:
     return None
 
 
-def has_word(values: list[str], words: list[str]) -> bool:
+def has_word(values: list[str], words: Sequence[str]) -> bool:
     """Return whether a label begins or ends with one of the words, in any case (not: headcoil with adc)."""
     labels = [value.casefold() for value in values]
     return any(label.startswith(word) or label.endswith(word) for label in labels for word in words)
 
 
-def is_trace(record: ImageRecord, rule: dict) -> bool:
+def is_trace(record: ImageRecord, rule: Mapping) -> bool:
     """Return whether the name says that the scanner made a trace image: its suffix, rec, desc or acq."""
     return has_word([record.suffix, *_marks(record)], rule['trace_words'])
 
@@ -124,7 +128,7 @@ def _marks(record: ImageRecord) -> list[str]:
     return [record.entities[key] for key in MARKS if key in record.entities]
 
 
-def with_volumes(record: ImageRecord, rule: dict, sidecars: Sidecars) -> ImageRecord:
+def with_volumes(record: ImageRecord, rule: Mapping, sidecars: Sidecars) -> ImageRecord:
     """Return the record of a dwi with its volumes chosen, or with the reason to skip it."""
     trace = is_trace(record, rule)
     count = count_volumes(record.path)
@@ -146,18 +150,20 @@ def with_volumes(record: ImageRecord, rule: dict, sidecars: Sidecars) -> ImageRe
     return replace(record, **{**choice._asdict(), 'warnings': record.warnings + choice.warnings})
 
 
-def prefer_traces(records: list[ImageRecord], rule: dict) -> list[ImageRecord]:
+def prefer_traces(records: list[ImageRecord]) -> list[ImageRecord]:
     """Skip each series whose trace image the scanner made and the dataset holds.
 
     A trace image belongs to the series with its name, but for the part that says trace.
     """
     traces = {}
     for record in records:
-        if record.modality == 'dwi' and record.skip is None and is_trace(record, rule):
+        rule = modalities()[record.modality].diffusion
+        if rule and record.skip is None and is_trace(record, rule):
             traces.setdefault(_series(record, rule), record)
 
     def decide(record: ImageRecord) -> ImageRecord:
-        if record.modality != 'dwi' or record.skip is not None or is_trace(record, rule):
+        rule = modalities()[record.modality].diffusion
+        if rule is None or record.skip is not None or is_trace(record, rule):
             return record
         trace = traces.get(_series(record, rule))
         if trace is None:
@@ -167,7 +173,7 @@ def prefer_traces(records: list[ImageRecord], rule: dict) -> list[ImageRecord]:
     return [decide(record) for record in records]
 
 
-def _series(record: ImageRecord, rule: dict) -> tuple:
+def _series(record: ImageRecord, rule: Mapping) -> tuple:
     rest = {
         key: value
         for key, value in record.entities.items()

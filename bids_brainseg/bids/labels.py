@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data import modalities
+from ..data import anatomical_modality, modalities
 from ..errors import InputError
 from ..records import ImageRecord
 from .class_tables import AUTO, ClassTable, class_table
@@ -74,12 +74,13 @@ def find_labels(
         raise InputError(f'not a folder: {root}; give the dataset of labels with --derivatives labels=DIR')
     found = [path for path in _bids_labels(record, root) if _has(path, wanted)]
     best = [path for path in found if _rank(path, record) == max(_rank(one, record) for one in found)]
-    if not best and not wanted and record.modality == 'T1w':  # FreeSurfer does not say where others were
+    anatomical = record.modality == anatomical_modality()
+    if not best and not wanted and anatomical:  # FreeSurfer does not say where others were
         best = [path for path in [find_segmentation(root, record)] if path]
     if not best:
         raise InputError(
             f'no reference labels in {root}: no *_dseg.nii.gz with the entities of the scan'
-            + (', no mri/aparc+aseg.mgz of FreeSurfer' if record.modality == 'T1w' else '')
+            + (', no mri/aparc+aseg.mgz of FreeSurfer' if anatomical else '')
         )
     if len(best) > 1:
         names = ', '.join(path.name for path in best)
@@ -104,7 +105,7 @@ def _is_of(path: Path, record: ImageRecord) -> bool:
     entities, _, _ = split_name(path.name)
     folded, label = output_rules()['folded_into_desc'], scan_label(record)
     source = {key: value for key, value in entities.items() if key not in folded}
-    others = {suffix for rule in modalities().values() for suffix in rule['suffixes']} - {
+    others = {suffix for rule in modalities().values() for suffix in rule.suffixes} - {
         label,
         record.suffix,
     }

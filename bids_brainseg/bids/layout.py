@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data import resource
+from ..data import datatypes, resource
 from ..errors import BidsError
 from .names import EXTENSIONS
 
@@ -50,7 +50,7 @@ def check_dataset(bids_dir: Path) -> dict:
 def find_niftis(
     bids_dir: Path, *, subjects: Sequence[str] = (), database_dir: Path | None = None
 ) -> list[Path]:
-    """List the NIfTI images below ``sub-*/[ses-*/]{anat,dwi,ct}``, sorted.
+    """List the NIfTI images in the folders of all modalities (``sub-*/[ses-*/]anat`` ...), sorted.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def find_niftis(
         layout = _index(bids_dir, subjects=subjects)
     else:
         layout = _reusable(bids_dir, subjects, Path(database_dir))
-    found = layout.get(return_type='filename', extension=list(EXTENSIONS), datatype=['anat', 'dwi', 'ct'])
+    found = layout.get(return_type='filename', extension=list(EXTENSIONS), datatype=list(datatypes()))
     paths = sorted(Path(name) for name in found)
     wanted = {f'sub-{subject}' for subject in subjects}
     return [path for path in paths if not wanted or path.name.split('_')[0] in wanted]
@@ -78,19 +78,20 @@ def _index(bids_dir: Path, *, subjects: Sequence[str] = (), database: Path | Non
     from bids.layout import BIDSLayout, BIDSLayoutIndexer  # slow to import, and --help does not need it
 
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=_ignored(subjects))
-    config = str(resource('pybids_ct.json'))
+    config = str(resource('pybids.json'))
     return BIDSLayout(bids_dir, validate=False, config=config, indexer=indexer, database_path=database)
 
 
 def _ignored(subjects: Sequence[str]) -> list[re.Pattern]:
     """Leave out what no scan can be in; paths begin with a slash at the root of the dataset."""
+    where = '|'.join(map(re.escape, datatypes()))
     who = '|'.join(re.escape(subject) for subject in subjects) or '[^/]+'
     return [
         re.compile(rf'^/(?!sub-(?:{who})(?:/|$))'),
-        re.compile(r'^/sub-[^/]+/(?!ses-|(?:anat|dwi|ct)(?:/|$))'),
-        re.compile(r'^/sub-[^/]+/ses-[^/]+/(?!(?:anat|dwi|ct)(?:/|$))'),
-        re.compile(r'/(?:anat|dwi|ct)/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
-        re.compile(r'/(?:anat|dwi|ct)/[^/]+/'),
+        re.compile(rf'^/sub-[^/]+/(?!ses-|(?:{where})(?:/|$))'),
+        re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{where})(?:/|$))'),
+        re.compile(rf'/(?:{where})/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
+        re.compile(rf'/(?:{where})/[^/]+/'),
     ]
 
 
@@ -98,7 +99,7 @@ def _reusable(bids_dir: Path, subjects: Sequence[str], database_dir: Path):
     from bids.layout import BIDSLayout
 
     # One folder for each dataset and each set of rules: indices of other programs are left alone.
-    identity = f'{bids_dir}\n{resource("pybids_ct.json").read_text()}\n{_ignored(())}'
+    identity = f'{bids_dir}\n{resource("pybids.json").read_text()}\n{_ignored(())}'
     folder = database_dir / f'bids_brainseg-{hashlib.sha256(identity.encode()).hexdigest()[:12]}'
     target = folder / DATABASE
     if not target.is_file() or _is_stale(target, bids_dir, subjects):
@@ -118,6 +119,6 @@ def _is_stale(target: Path, bids_dir: Path, subjects: Sequence[str]) -> bool:
     chosen = [bids_dir / f'sub-{subject}' for subject in subjects] or list(bids_dir.glob('sub-*'))
     folders = [bids_dir, *chosen]
     for top in chosen:
-        for pattern in ('anat', 'dwi', 'ct', 'ses-*', 'ses-*/anat', 'ses-*/dwi', 'ses-*/ct'):
+        for pattern in ('ses-*', *datatypes(), *(f'ses-*/{folder}' for folder in datatypes())):
             folders += top.glob(pattern)
     return any(folder.stat().st_mtime_ns > made for folder in folders if folder.is_dir())

@@ -77,7 +77,7 @@ def output_path(
     pairs = [f'{key}-{merged[key]}' for key in (*known, *unknown) if merged[key] is not None]
     parts = [f'sub-{record.subject}']
     parts += [f'ses-{record.session}'] if record.session is not None else []
-    parts += [folder or modalities()[record.modality]['datatype']]
+    parts += [folder or modalities()[record.modality].datatypes[0]]
     return Path(output_dir, *parts, '_'.join([*pairs, suffix]) + extension)
 
 
@@ -125,13 +125,15 @@ def write_dataset_files(
     output_dir, bids_dir = Path(output_dir), Path(bids_dir)
     refuse_other_dataset(output_dir)
     container = container or os.environ.get(CONTAINER_VARIABLE)
+    outside = [pattern for modality in modalities().values() for pattern in modality.bidsignore]
+    ignored = dict.fromkeys([*output_rules()['bidsignore'], *outside])
     colors = {'Description': 'Classes of the dseg images', **output_rules()['lut_columns']}
     return [
         write_json(
             _description(output_dir, bids_dir, dict(links or {}), container),
             output_dir / 'dataset_description.json',
         ),
-        write_text('\n'.join(output_rules()['bidsignore']) + '\n', output_dir / '.bidsignore'),
+        write_text('\n'.join(ignored) + '\n', output_dir / '.bidsignore'),
         *(write_text(text, output_dir / name) for name, text in color_tables().items()),
         write_json(colors, output_dir / 'desc-brainseg_dseg.json'),
     ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..data import Modality
 from ..data import modalities as modality_rules
 from ..errors import BidsError
 from ..records import ImageRecord, record_from_path
@@ -39,7 +40,7 @@ def find_images(
     bids_dir : Path
         Root of the dataset.
     modalities : sequence of str, optional
-        Of ``'T1w'``, ``'FLAIR'``, ``'dwi'``, ``'ct'``; None means all.
+        Names of modalities; None means all.
     participant_label, session_label : sequence of str
         With or without ``sub-`` and ``ses-``; none means all. Naming sessions leaves out scans without one.
     bids_filters : mapping or path, optional
@@ -106,17 +107,17 @@ def _candidates(paths: Sequence[Path]) -> list[ImageRecord]:
 
 def _modality(datatype: str, suffix: str) -> str | None:
     for modality, rule in modality_rules().items():
-        if datatype in rule['datatypes'] and suffix in rule['suffixes']:
+        if datatype in rule.datatypes and suffix in rule.suffixes:
             return modality
     return None
 
 
-def _is_excluded(entities: Mapping[str, str], rule: Mapping) -> bool:
+def _is_excluded(entities: Mapping[str, str], rule: Modality) -> bool:
     labels = [entities[key] for key in TELLING if key in entities]
     return (
         entities.get('part', 'mag') != 'mag'
-        or has_word(labels, rule.get('excluded_words', []))
-        or any(label.casefold() in rule.get('excluded_values', []) for label in labels)
+        or has_word(labels, rule.excluded_words)
+        or any(label.casefold() in rule.excluded_values for label in labels)
     )
 
 
@@ -142,10 +143,10 @@ def _described(records: Sequence[ImageRecord]) -> list[ImageRecord]:
     for record in records:
         metadata, warnings = sidecars.metadata(record.path)
         record = replace(record, metadata=metadata, warnings=warnings)
-        if rules[record.modality]['volumes'] == 'trace':
-            record = with_volumes(record, rules[record.modality], sidecars)
+        if (rule := rules[record.modality].diffusion) is not None:
+            record = with_volumes(record, rule, sidecars)
         described.append(record)
-    described = prefer_traces(described, rules['dwi'])
+    described = prefer_traces(described)
     order = list(rules)
     described.sort(
         key=lambda r: (sort_key(r.subject), sort_key(r.session), order.index(r.modality), _preference(r))
@@ -158,7 +159,7 @@ def _preference(record: ImageRecord) -> tuple:
     rule = modality_rules()[record.modality]
     return (
         record.bids_name.casefold(),
-        rule['datatypes'].index(record.path.parent.name),
+        rule.datatypes.index(record.path.parent.name),
         record.path.name.endswith('.nii'),
         record.path.name,
     )

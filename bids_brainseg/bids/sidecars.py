@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from .. import __version__
-from ..data import label_table, label_table_hash, resource
+from ..data import label_table, label_table_hash, modalities, resource
 from ..records import ImageRecord
 
 COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
@@ -123,7 +123,7 @@ def sidecar(
                 '.lta': 'FreeSurfer LTA; RAS, points of From to points of To',
             },
         }
-    if record.modality == 'dwi':
+    if modalities()[record.modality].volumes == 'trace':
         content['VolumesAveraged'] = 'n/a' if record.volumes is None else list(record.volumes)
         content['BValue'] = 'n/a' if record.b_value is None else record.b_value  # s/mm2
     if provenance is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..data import anatomical_modality
 from ..errors import BidsError, InputError
 from ..files import write_json, write_tsv
 from ..records import ImageRecord
@@ -99,7 +100,8 @@ def find_cases(
     """
     if not freesurfer.is_dir():
         raise InputError(f'the folder of FreeSurfer does not exist: {freesurfer}; correct --derivatives')
-    anchors = [record for record in records if record.modality == 'T1w' and record.skip is None]
+    anatomical = anatomical_modality()
+    anchors = [record for record in records if record.modality == anatomical and record.skip is None]
     return [_case(record, freesurfer, anchors, excluded) for record in records if record.modality == modality]
 
 

@@ -9,9 +9,9 @@ import time
 import uuid
 from pathlib import Path
 
-from ..data import training_defaults
+from ..data import modalities, training_defaults
 from ..errors import BrainsegError
-from ..settings import MODALITIES, Settings
+from ..settings import Settings
 from .parser import LEVELS, get_parser
 
 UNKNOWN_LEVEL = 17
@@ -149,8 +149,8 @@ def _models(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
     models = []
     for word in words:
         modality, equals, folder = word.rpartition('=')
-        if equals and modality not in MODALITIES:
-            parser.error(f'--model {word}: unknown modality {modality!r}; known: {", ".join(MODALITIES)}')
+        if equals and modality not in modalities():
+            parser.error(f'--model {word}: unknown modality {modality!r}; known: {", ".join(modalities())}')
         if not Path(folder).is_dir():
             parser.error(f'--model {word}: {folder} is not a folder; give the folder of a model bundle')
         models.append((modality, Path(folder).resolve()))
@@ -184,7 +184,7 @@ def _training(parser, words, values: dict) -> dict:
     if words.level != 'train' and not words.study:
         return {}
     if words.level == 'train' and found['modality'] is None:
-        parser.error(f'train needs --modality, one of {", ".join(MODALITIES)}')
+        parser.error(f'train needs --modality, one of {", ".join(modalities())}')
     if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
         parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
     if recipe['sample_on'] == 'device' and 'freesurfer' in dict(_derivatives(parser, words.derivatives)):

@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..data import training_defaults
-from ..settings import MODALITIES
+from ..data import modalities, training_defaults
 
 LEVELS = ('participant', 'group', 'train', 'evaluate')
 
@@ -23,9 +22,10 @@ class _Version(argparse.Action):
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser; it has no side effect, so the documentation prints it."""
+    *titles, last = (modality.title for modality in modalities().values())
     parser = argparse.ArgumentParser(
         prog='bids_brainseg',
-        description='Segment the T1w, FLAIR, diffusion-weighted and CT brain scans of a BIDS dataset into 27 '
+        description=f'Segment the {", ".join(titles)} and {last} brain scans of a BIDS dataset into 27 '
         'structures, each scan on its own grid, with volumes, an uncertainty and a page to look at.',
         epilog='Exit codes: 0 all done; 1 something failed (the rest was finished and is listed); 2 usage; '
         '16 not a BIDS dataset; 17 unknown level; 18 the filters select nothing.',
@@ -65,9 +65,9 @@ def _add_selection(group):
     group.add_argument(
         '--modalities',
         nargs='+',
-        choices=MODALITIES,
-        default=list(MODALITIES),
-        help='kinds of scan to process (default: all four)',
+        choices=list(modalities()),
+        default=list(modalities()),
+        help='kinds of scan to process (default: all)',
     )
     group.add_argument(
         '--bids-filter-file',
@@ -245,7 +245,7 @@ def _add_evaluate(group):
 def _add_training(group):
     known = training_defaults()
     recipe, augmentation = known['recipe'], known['augmentation']
-    group.add_argument('--modality', choices=MODALITIES, help='what the network is trained for')
+    group.add_argument('--modality', choices=list(modalities()), help='what the network is trained for')
     group.add_argument(
         '--label-maps',
         nargs='+',
@@ -263,7 +263,7 @@ def _add_training(group):
     group.add_argument(
         '--exclude', type=Path, metavar='FILE.tsv', help='who is left out: participant_id, session_id, reason'
     )
-    thresholds = ', '.join(f'{name} {value}' for name, value in known['agreement'].items())
+    thresholds = ', '.join(f'{name} {rule.agreement_threshold:g}' for name, rule in modalities().items())
     group.add_argument(
         '--agreement-threshold',
         type=_share,

@@ -6,9 +6,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from ..errors import BrainsegError
+
+#: Words that a modality may use, and the keys of its ``contrast`` and ``acquisition``.
+VOLUMES, UNITS = ('single', 'trace'), ('arbitrary', 'HU')
+CONTRAST_KEYS = {'unit', 'background', 'texture', 'variation', 'rim', 'jitter', 'means'}
+ACQUISITION_KEYS = {'slab', 'thickness', 'in_plane', 'noise', 'bias', 'strip'}
 
 
 class Label(NamedTuple):
@@ -135,7 +144,152 @@ def training_defaults() -> dict:
     return json.loads(resource('training.json').read_text())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Modality:
+    """What the program knows about one kind of scan: the file ``modalities/<name>.json``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file: the value of ``--modalities`` and of ``modality`` in the outputs.
+    order : int
+        Position in lists, tables and pages.
+    title : str
+        Name in running text.
+    color : str
+        Of charts, ``#rrggbb``.
+    bundle : str
+        Folder of the packaged model in ``models``.
+    datatypes : tuple of str
+        Folders of a dataset that hold such scans; derivatives lie in the first.
+    suffixes : tuple of str
+        BIDS suffixes.
+    excluded_words, excluded_values : tuple of str
+        Scans are left out whose ``acq``, ``rec`` or ``desc`` begins or ends with such a word, or is such a
+        value; lower case.
+    bidsignore : tuple of str
+        Patterns that keep the BIDS validator from folders that are not part of BIDS.
+    volumes : {'single', 'trace'}
+        One volume, or a diffusion series whose volumes are chosen and averaged.
+    diffusion : mapping, optional
+        For ``'trace'`` only: how :func:`bids_brainseg.bids.diffusion.choose_volumes` chooses.
+    units : {'arbitrary', 'HU'}
+        Of the intensities: magnitudes, or Hounsfield units.
+    anatomical : bool
+        FreeSurfer's labels and the templates belong to this modality; true for exactly one.
+    intensity : mapping
+        Rule of :func:`bids_brainseg.core.intensity.normalize` for new bundles.
+    cv_threshold : float
+        Mean coefficient of variation above which new bundles flag a scan, per cent.
+    reference_scale : float
+        Factor from the unit of `contrast` to the integers of the reference image.
+    agreement_threshold : float
+        Training leaves out scans whose labels agree less with their edges.
+    corruptions : tuple of str
+        Of :func:`bids_brainseg.core.severity.corrupt`; calibration takes them in turn.
+    qc_thresholds : mapping
+        Quality number to rules, beside those for all modalities in ``qc_thresholds.json``.
+    contrast : mapping
+        Intensities of synthetic scans: mean and standard deviation of each tissue of ``synthesis.json``.
+    acquisition : mapping
+        Slices, noise and bias of synthetic scans.
+    """
+
+    name: str
+    order: int
+    title: str
+    color: str
+    bundle: str
+    datatypes: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    volumes: str
+    units: str
+    intensity: Mapping
+    cv_threshold: float
+    reference_scale: float
+    agreement_threshold: float
+    corruptions: tuple[str, ...]
+    qc_thresholds: Mapping
+    contrast: Mapping
+    acquisition: Mapping
+    diffusion: Mapping | None = None
+    excluded_words: tuple[str, ...] = ()
+    excluded_values: tuple[str, ...] = ()
+    bidsignore: tuple[str, ...] = ()
+    anatomical: bool = False
+
+    @property
+    def hounsfield(self) -> bool:
+        """Whether intensities are Hounsfield units: comparable between scans, and negative in air."""
+        return self.units == 'HU'
+
+
 @cache
-def modalities() -> dict:
-    """Return the rules of each modality (``modalities.json``)."""
-    return json.loads(resource('modalities.json').read_text())
+def modalities() -> dict[str, Modality]:
+    """Return every modality by its name, in their order (``modalities/*.json``).
+
+    Raises
+    ------
+    BrainsegError
+        If a file lacks a key or holds one that is not known, or not exactly one modality is anatomical.
+
+    Examples
+    --------
+    >>> list(modalities())
+    ['T1w', 'FLAIR', 'dwi', 'ct']
+    """
+    known = [_read_modality(path) for path in sorted(resource('modalities').glob('*.json'))]
+    anatomical = [modality.name for modality in known if modality.anatomical]
+    if len(anatomical) != 1:
+        raise BrainsegError(
+            f'exactly one modality must be anatomical, found {", ".join(anatomical) or "none"}: correct '
+            f'{resource("modalities")}'
+        )
+    return {modality.name: modality for modality in sorted(known, key=lambda m: (m.order, m.name))}
+
+
+def anatomical_modality() -> str:
+    """Return the modality that FreeSurfer's labels and the templates belong to.
+
+    >>> anatomical_modality()
+    'T1w'
+    """
+    return next(name for name, modality in modalities().items() if modality.anatomical)
+
+
+def datatypes() -> tuple[str, ...]:
+    """Return the folders that scans of all modalities lie in.
+
+    >>> datatypes()
+    ('anat', 'dwi', 'ct')
+    """
+    return tuple(dict.fromkeys(folder for modality in modalities().values() for folder in modality.datatypes))
+
+
+def _read_modality(path: Path) -> Modality:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise BrainsegError(f'{path} is not JSON: {error}; correct it') from error
+    kinds = {item.name: item for item in fields(Modality) if item.name != 'name'}
+    required = {name for name, item in kinds.items() if item.default is MISSING}
+    if content.get('volumes') == 'trace':
+        required.add('diffusion')
+    _check_keys(path, content, required, set(kinds))
+    for name, keys in (('contrast', CONTRAST_KEYS), ('acquisition', ACQUISITION_KEYS)):
+        _check_keys(f'{path}: {name}', content[name], keys, keys)
+    tissues = set(json.loads(resource('synthesis.json').read_text())['tissues'])
+    _check_keys(f'{path}: means', content['contrast']['means'], tissues, tissues)
+    for name, words in (('volumes', VOLUMES), ('units', UNITS)):
+        if content[name] not in words:
+            raise BrainsegError(f'{path}: {name} is {content[name]!r}; it must be one of {", ".join(words)}')
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return Modality(name=path.stem, **values)
+
+
+def _check_keys(where: object, content: Mapping, required: Set[str], known: Set[str]) -> None:
+    """Name the keys that are missing and those that nothing reads."""
+    if missing := sorted(required - content.keys()):
+        raise BrainsegError(f'{where} lacks {", ".join(missing)}; add what is missing')
+    if extra := sorted(content.keys() - known):
+        raise BrainsegError(f'{where} holds {", ".join(extra)}, which nothing reads; remove it')

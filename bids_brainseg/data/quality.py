@@ -65,7 +65,7 @@ def qc_rules(modality: str, bundle: Mapping | None = None, user: Mapping | None 
     Parameters
     ----------
     modality : str
-        Key of ``modalities.json``.
+        Name of ``data/modalities``.
     bundle : mapping, optional
         Number to rules, of a model bundle: they win over the packaged ones (``qc_thresholds.json``).
     user : mapping, optional
@@ -77,11 +77,11 @@ def qc_rules(modality: str, bundle: Mapping | None = None, user: Mapping | None 
     dict of str to dict
         As :func:`bids_brainseg.core.quality.verdict` takes them, label and unit included.
     """
-    packaged = json.loads(resource('qc_thresholds.json').read_text(encoding='utf-8'))
+    packaged = json.loads(resource('qc_thresholds.json').read_text(encoding='utf-8'))[ALL]
     user = user or {}
     sources = [
-        packaged[ALL],
-        packaged.get(modality, {}),
+        packaged,
+        modalities()[modality].qc_thresholds if modality in modalities() else {},
         bundle or {},
         user.get(ALL, {}),
         user.get(modality, {}),

@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..core.calibration import roc
-from ..data import label_table
+from ..data import label_table, modalities
 
 #: One color for each modality, legible on light and dark pages.
-COLORS = {'T1w': '#3b82c4', 'FLAIR': '#d9772b', 'dwi': '#2f9e6e', 'ct': '#a45cc4'}
 INK = '#0a0b0c'  # replaced by the color of the page's text
 FAINT = '#8a929b'
 STYLE = {
@@ -55,9 +54,10 @@ def dice_plot(structures) -> str:
             rows = structures[structures['modality'] == modality]
             values = [rows.loc[rows['index'] == label.index, 'dice'].dropna().to_numpy() for label in labels]
             centers = np.arange(len(labels)) + (place - (len(names) - 1) / 2) * width
-            _boxes(axes, values, centers, 0.8 * width, COLORS[modality])
+            color = modalities()[modality].color
+            _boxes(axes, values, centers, 0.8 * width, color)
             axes.plot(
-                [], [], color=COLORS[modality], lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)'
+                [], [], color=color, lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)'
             )
         axes.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1.005), ylabel='Dice')
         axes.set_xticks(
@@ -91,16 +91,14 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
         figure = Figure((3.3 * max(len(names), 2), 3.4), layout='constrained')
         for place, modality in enumerate(names):
             axes = figure.add_subplot(1, max(len(names), 2), place + 1)
-            rows = scans[scans['modality'] == modality]
+            rows, color = scans[scans['modality'] == modality], modalities()[modality].color
             clean, corrupted = rows[rows['corrupted'].isna()], rows[rows['corrupted'].notna()]
             axes.plot(corrupted['cv_mean'], corrupted['D_A'], 'x', ms=4.5, color=FAINT, label='corrupted')
-            axes.plot(
-                clean['cv_mean'], clean['D_A'], 'o', ms=5.5, color=COLORS[modality], label='as they are'
-            )
+            axes.plot(clean['cv_mean'], clean['D_A'], 'o', ms=5.5, color=color, label='as they are')
             if len(rows) > 2 and np.ptp(rows['cv_mean']) > 0:
                 slope, offset = np.polyfit(rows['cv_mean'], rows['D_A'], 1)
                 ends = np.array([rows['cv_mean'].min(), rows['cv_mean'].max()])
-                axes.plot(ends, offset + slope * ends, color=COLORS[modality], lw=1)
+                axes.plot(ends, offset + slope * ends, color=color, lw=1)
             axes.set(title=f'{modality}: {_told(summary[modality])}', xlabel='mean CV, %')
             axes.title.set_size(9.5)
             if place == 0:
@@ -194,7 +192,7 @@ def _against_size(axes, runs: Sequence[Mapping]) -> None:
         )
         x = [run['training_scans'] for run in own]
         middle, low, high = ([run['D_A'][key] for run in own] for key in ('median', 'q1', 'q3'))
-        color = COLORS[modality]
+        color = modalities()[modality].color
         spread = np.array([np.subtract(middle, low), np.subtract(high, middle)])
         axes.errorbar(x, middle, spread, fmt='o-', ms=5, lw=1.4, capsize=3, color=color, label=modality)
         for run in own:
@@ -210,7 +208,7 @@ def _against_size(axes, runs: Sequence[Mapping]) -> None:
 
 def _side_by_side(axes, runs: Sequence[Mapping]) -> None:
     for place, run in enumerate(runs):
-        _boxes(axes, [np.asarray(_dice_of(run))], [place], 0.45, COLORS[run['modality']])
+        _boxes(axes, [np.asarray(_dice_of(run))], [place], 0.45, modalities()[run['modality']].color)
     names = [f'{run["modality"]}\n{run["training_scans"]} training scans' for run in runs]
     axes.set_xticks(range(len(runs)), names)
     axes.set_xlim(-0.6, len(runs) - 0.4)

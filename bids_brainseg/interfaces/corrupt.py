@@ -17,7 +17,7 @@ class _CorruptInputSpec(BaseInterfaceInputSpec):
     kind = traits.Str(mandatory=True, desc='what happens to it')
     severity = traits.Range(0.0, 1.0, mandatory=True, desc='how much of it')
     seed = traits.Int(0, usedefault=True, desc='of what is random about it')
-    hounsfield = traits.Bool(False, usedefault=True, desc='the scan is a CT')
+    hounsfield = traits.Bool(False, usedefault=True, desc='intensities are Hounsfield units')
 
 
 class _CorruptOutputSpec(TraitedSpec):

@@ -21,6 +21,7 @@ from ..core.geometry import invert, resample
 from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
 from ..core.threads import each
+from ..data import modalities
 from ..imaging import (
     check_hounsfield,
     compress,
@@ -57,7 +58,7 @@ class _CheckImageInputSpec(BaseInterfaceInputSpec):
     # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
     in_file = File(mandatory=True, desc='scan as it lies in the dataset')
     volumes = traits.List(traits.Int, desc='indices of the volumes of a series to average')
-    hounsfield = traits.Bool(False, usedefault=True, desc='insist on Hounsfield units')
+    modality = traits.Str(desc='modality whose units the scan must have')
 
 
 class _CheckImageOutputSpec(TraitedSpec):
@@ -74,7 +75,7 @@ class CheckImage(SimpleInterface):
     def _run_interface(self, runtime):
         volumes = tuple(self.inputs.volumes) if isdefined(self.inputs.volumes) else None
         image = load_image(self.inputs.in_file, volumes=volumes)
-        if self.inputs.hounsfield:
+        if isdefined(self.inputs.modality) and modalities()[self.inputs.modality].hounsfield:
             check_hounsfield(image)
         self._results['out_file'] = str(Path(runtime.cwd) / 'checked.nii')
         save_like(image.data, image, self._results['out_file'], np.float32)

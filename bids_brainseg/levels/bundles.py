@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..bids.templates import Template, find_template
+from ..data import anatomical_modality, modalities
 from ..data.quality import qc_rules
 from ..errors import ModelError
 from ..network.bundle import Bundle, find_bundle, load_bundle
 from ..settings import Settings
 
 
-def choose_bundles(settings: Settings, modalities: Iterable[str]) -> tuple[dict[str, Bundle], dict[str, str]]:
+def choose_bundles(settings: Settings, names: Iterable[str]) -> tuple[dict[str, Bundle], dict[str, str]]:
     """Load one bundle for each modality.
 
     Returns
@@ -33,7 +34,7 @@ def choose_bundles(settings: Settings, modalities: Iterable[str]) -> tuple[dict[
         bundle = load_bundle(path)
         named[modality or bundle.modality] = bundle
     bundles, missing = {}, {}
-    for modality in modalities:
+    for modality in names:
         try:
             bundle = named[modality] if modality in named else load_bundle(find_bundle(modality))
         except ModelError as error:
@@ -48,7 +49,7 @@ def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
     changes = {
         'mc_samples': settings.mc_samples,
         'cv_threshold': settings.cv_threshold,
-        'intensity': _window(settings) if modality == 'ct' else None,
+        'intensity': _window(settings) if modalities()[modality].hounsfield else None,
         'qc': qc_rules(modality, bundle.qc, settings.qc_thresholds),
     }
     return replace(bundle, **{name: value for name, value in changes.items() if value is not None})
@@ -68,8 +69,8 @@ def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[
     if not settings.output_spaces:
         return {}
     heads = {}
-    for bundle in (*bundles.values(), load_bundle(find_bundle('T1w'))):
-        if bundle.modality == 'T1w' or bundle.reference_name not in heads:
+    for bundle in (*bundles.values(), load_bundle(find_bundle(anatomical_modality()))):
+        if bundle.modality == anatomical_modality() or bundle.reference_name not in heads:
             heads[bundle.reference_name] = bundle
     return {
         modality: [find_template(space, heads[bundle.reference_name]) for space in settings.output_spaces]

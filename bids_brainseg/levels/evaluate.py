@@ -218,7 +218,8 @@ def corrupted_copies(records: Sequence, plans: Mapping, count: int, seed: int) -
     """
     copies, found = [], {}
     for position, record in enumerate(records):
-        kinds = modalities()[record.modality]['corruptions']
+        rule = modalities()[record.modality]
+        kinds = rule.corruptions
         for number in range(count):
             draw = random.Random(f'{seed} {record.subject} {record.key} {number}')
             kind = kinds[(position + number) % len(kinds)]
@@ -228,7 +229,7 @@ def corrupted_copies(records: Sequence, plans: Mapping, count: int, seed: int) -
                 'kind': kind,
                 'severity': round(draw.uniform(MILDEST, WORST), 3),
                 'seed': draw.randrange(2**31),
-                'hounsfield': record.modality == 'ct',
+                'hounsfield': rule.hounsfield,
             }
             copies.append(copy)
             found[copy.subject, copy.key] = {**plans[record.subject, record.key], 'corrupt': corrupt}

@@ -7,7 +7,8 @@ import logging
 import time
 from collections import Counter
 
-from ..settings import MODALITIES, Settings
+from ..data import modalities
+from ..settings import Settings
 
 LOGGER = logging.getLogger('bids_brainseg')
 FILES = ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement')
@@ -29,7 +30,7 @@ def run_group(settings: Settings) -> int:
     from ..results.group import collect_group
 
     began = time.monotonic()
-    asked = () if set(settings.modalities) == set(MODALITIES) else settings.modalities
+    asked = () if set(settings.modalities) == set(modalities()) else settings.modalities
     group = collect_group(
         settings.output_dir,
         settings.bids_dir,
@@ -69,7 +70,7 @@ def describe_selection(settings: Settings) -> str:
     parts = {
         'participants': settings.participant_label,
         'sessions': settings.session_label,
-        'modalities': () if set(settings.modalities) == set(MODALITIES) else settings.modalities,
+        'modalities': () if set(settings.modalities) == set(modalities()) else settings.modalities,
     }
     return ', '.join(f'{name} {" ".join(labels)}' for name, labels in parts.items() if labels)
 

@@ -23,7 +23,7 @@ from ..bids.training_cases import (
     subject_of,
     write_case_table,
 )
-from ..data import label_table_hash, training_defaults
+from ..data import anatomical_modality, label_table_hash, modalities, training_defaults
 from ..errors import BidsError, InputError, ModelError, explain
 from ..network.bundle import Bundle, file_sha256, find_bundle, load_bundle, on_grid
 from ..settings import Settings
@@ -128,7 +128,7 @@ def query(settings: Settings) -> list[Case]:
         return []
     records = find_images(
         settings.bids_dir,
-        modalities=tuple(dict.fromkeys([asked['modality'], 'T1w'])),
+        modalities=tuple(dict.fromkeys([asked['modality'], anatomical_modality()])),
         participant_label=settings.participant_label,
         session_label=settings.session_label,
         bids_filters=settings.bids_filters,
@@ -174,7 +174,7 @@ def prepare(settings: Settings, cases: Sequence[Case], base: Bundle) -> list[dic
         print(f'{len(usable) - len(todo)} of {len(usable)} pairs were prepared before')
     limit = settings.training.get('agreement_threshold')
     if limit is None:
-        limit = training_defaults()['agreement'][base.modality]
+        limit = modalities()[base.modality].agreement_threshold
     rows = []
     for case in cases:
         files = paths[case.record.path]

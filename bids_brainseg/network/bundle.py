@@ -35,7 +35,7 @@ class Bundle:
     path : Path
         The folder.
     name, version, modality, license : str
-        `modality` is a key of ``modalities.json``.
+        `modality` is a name of ``data/modalities``.
     reference_name : str
         Letters and digits; names the space of the reference.
     grid_shape : tuple of int
@@ -116,7 +116,7 @@ def find_bundle(modality: str) -> Path:
         If there is none.
     """
     try:
-        return resource(f'models/{modalities()[modality]["bundle"]}')
+        return resource(f'models/{modalities()[modality].bundle}')
     except (KeyError, FileNotFoundError) as error:
         raise ModelError(f'no packaged model for {modality!r}; name a bundle with --model') from error
 

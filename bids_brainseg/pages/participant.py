@@ -20,7 +20,7 @@ from typing import NamedTuple
 import yaml
 from nireports.assembler.report import Report
 
-from ..data import resource
+from ..data import modalities, resource
 from ..figures import viewer
 from ..figures.charts import volumes_chart
 from ..figures.svg import write_whole
@@ -31,7 +31,6 @@ from .remarks import remarks
 
 KINDS = ('alignment', 'contours', 'viewer', 'uncertainty')
 PAGE_BYTES = 9_500_000  # no viewer is added to a page that would become larger
-ORDER = ('T1w', 'FLAIR', 'dwi', 'ct', 'CT')
 INLINE = re.compile(
     r'<img class="svg-reportlet" src="\./([^"]+)"[^>]*/>\s*</div>\s*<small>.*?</small>', re.DOTALL
 )
@@ -61,10 +60,11 @@ class Scan(NamedTuple):
 
     @property
     def order(self) -> tuple:
-        """Sort key: session, then T1w, FLAIR, dwi, ct, then the name."""
+        """Sort key: session, then the order of the modalities, then the name."""
         *pairs, suffix = self.name.split('_')
         session = next((pair for pair in pairs if pair.startswith('ses-')), '')
-        return session, ORDER.index(suffix) if suffix in ORDER else len(ORDER), self.name
+        known = [name for modality in modalities().values() for name in modality.suffixes]
+        return session, known.index(suffix) if suffix in known else len(known), self.name
 
 
 def write_subject_report(

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..data import modalities
+
 OBLIQUE_DEGREES = 20.0
 SHEAR_DEGREES = 0.5
 LONG_VOXEL, THICK_MM = 3.0, 3.0
@@ -107,10 +109,11 @@ def _field_of_view(numbers: Mapping) -> list[str]:
 
 def _values(header: Mapping, numbers: Mapping, modality: str) -> list[str]:
     told = []
+    known = modalities().get(modality)
     low, high = header.get('value_range') or (0, 0)
-    if modality == 'ct' and (low < HU_RANGE[0] or high > HU_RANGE[1]):
+    if known and known.hounsfield and (low < HU_RANGE[0] or high > HU_RANGE[1]):
         told.append(f'Values from {low:.0f} to {high:.0f} HU: no tissue has them (metal, or padding).')
-    if modality in ('T1w', 'FLAIR', 'dwi') and low < 0:
+    if known and not known.hounsfield and low < 0:
         told.append(f'Negative values, down to {low:.4g}: an MR magnitude has none. Was the scan filtered?')
     share = _number(numbers, 'saturation_fraction')
     if share > SATURATED:

@@ -176,6 +176,6 @@ def _tell(scan: GroupScan, told: RunOutcome | None) -> None:
 def _modality(label: str) -> str:
     """Tell the modality from a suffix, or from the label of outputs, which ends in one."""
     for name, rule in modalities().items():
-        if any(label.endswith(suffix) for suffix in rule['suffixes']):
+        if any(label.endswith(suffix) for suffix in rule.suffixes):
             return name
     return label

@@ -25,7 +25,7 @@ SCAN_COLUMNS = {
     'scan': {'Description': 'Name of the scan.'},
     'participant_id': {'Description': 'Participant.'},
     'session_id': {'Description': 'Session; n/a if the dataset has none.'},
-    'modality': {'Description': 'T1w, FLAIR, dwi or ct.'},
+    'modality': {'Description': 'Kind of scan.'},
     'corrupted': {'Description': 'How the scan was corrupted on purpose; n/a for the scan as it is.'},
     'severity': {'Description': 'How much it was corrupted.', 'Units': 'from 0, not at all, to 1'},
 }

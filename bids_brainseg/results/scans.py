@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..bids.names import sort_key, split_name, strip_prefix
 from ..bids.sidecars import output_rules
+from ..data import datatypes
 
 OWN = 'orig'  # the space of the scan itself; the same scan in a template's space is another matter
 
@@ -25,7 +26,7 @@ class ScanOutputs:
     subject, session : str
         Labels without prefix; the session may be None.
     datatype : str
-        ``'anat'``, ``'dwi'`` or ``'ct'``.
+        Folder of the modality: ``'anat'``, ``'dwi'`` ...
     entities : dict of str
         Those of the scan.
     files : dict of Path
@@ -60,7 +61,7 @@ def list_outputs(output_dir: Path, subject: str) -> list[ScanOutputs]:
     transforms = []
     for path in sorted([*top.glob('*/*'), *top.glob('ses-*/*/*')]):
         entities, suffix, extension = split_name(path.name)
-        if path.name.startswith('.') or path.parent.name not in ('anat', 'dwi', 'ct') or not path.is_file():
+        if path.name.startswith('.') or path.parent.name not in datatypes() or not path.is_file():
             continue
         if suffix == 'xfm' and extension == '.txt':
             transforms.append((path, entities))

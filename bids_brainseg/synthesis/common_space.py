@@ -135,7 +135,7 @@ def average_head(
     heads : sequence of :class:`bids_brainseg.synthesis.label_map.LabelMap`
         Label maps with their affine from the common space.
     contrast : mapping
-        Entry of ``contrasts`` in ``synthesis.json``; the means are used as they are.
+        ``contrast`` of a modality; the means are used as they are.
     layers : mapping
         ``layers`` of ``synthesis.json``; they look like the tissue that they are part of.
     shape : tuple of int

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bids_brainseg.data import mirrored_classes
+from bids_brainseg.data import mirrored_classes, modalities
 
 from .label_map import Deformation, LabelMap, place, priors
 from .render import SceneParameters, bspline_matrix, linear_matrix, render_image, render_labels
@@ -70,7 +70,7 @@ class Synthesizer:
     affine : (4, 4) float array
         Its voxel indices to common space; axes along those of the common space.
     contrasts : mapping of str to Mapping
-        Name of a contrast in ``synthesis.json`` to the intensity rule of its bundle
+        Name of a modality to the intensity rule of its bundle
         (see :func:`bids_brainseg.core.intensity.normalize`); each sample takes one at random.
     ranges : AugmentationRanges
         How far samples go.
@@ -132,8 +132,9 @@ class Synthesizer:
         part = self._window(rng)
         shape, affine = self.window or self.shape, self.affine.copy()
         affine[:3, 3] += self.affine[:3, :3] @ [where.start for where in part]
-        free = name != 'ct' and rng.random() < self.ranges.free
-        acquisition = priors()['acquisition']['free' if free else name]
+        hounsfield = modalities()[name].hounsfield
+        free = not hounsfield and rng.random() < self.ranges.free
+        acquisition = priors()['free_acquisition'] if free else modalities()[name].acquisition
         fine_shape, fine_affine = fine_grid(shape, affine)
         labels = place(head.voxel_from_common, shape, affine, deformation)
         image = place(head.voxel_from_common, fine_shape, fine_affine, deformation)
@@ -142,7 +143,7 @@ class Synthesizer:
         drawn = draw_acquisition(rng, fine_shape, fine_affine, shape, affine, acquisition)
         if noisy:
             scan = [len(matrix) for matrix in drawn['gather']]
-            noise += [rng.standard_normal(scan, np.float32) for _ in range(1 if name == 'ct' else 2)]
+            noise += [rng.standard_normal(scan, np.float32) for _ in range(1 if hounsfield else 2)]
         scene = SceneParameters(
             head=number,
             limit=head.limit,
@@ -154,7 +155,7 @@ class Synthesizer:
             classes=np.array(mirrored_classes(), np.uint8)[head.class_of] if mirror else head.class_of,
             **tissues,
             **drawn,
-            hounsfield=name == 'ct',
+            hounsfield=hounsfield,
             shown=self._draw_shown(rng, shape, affine),
             **self._draw_scale(rng, name),
             region=self.region[part] if 'region' in self.contrasts[name] else None,
@@ -171,7 +172,7 @@ class Synthesizer:
         lesions = dict.fromkeys(('lesion_control', 'lesion_basis', 'lesion_threshold'))
         if rng.random() < self.ranges.lesions:
             lesions = draw_lesions(rng, fine_shape)
-        contrast, names = priors()['contrasts'][name], head.tissue_names
+        contrast, names = modalities()[name].contrast, head.tissue_names
         background = np.float32(0.0 if free else contrast['background'])
         tables = draw_contrast(rng, contrast, names, free=free)
         if rng.random() < acquisition['strip']:
@@ -197,7 +198,7 @@ class Synthesizer:
 
     def _draw_scale(self, rng, name) -> dict:
         rule, gamma, shift = self.contrasts[name], 1.0, np.zeros(2)
-        if name != 'ct':
+        if not modalities()[name].hounsfield:
             gamma = np.exp(rng.normal(0, 0.15))
         elif rng.random() < 0.5:
             shift = rng.normal(0, 5, 2)
@@ -254,7 +255,7 @@ def draw_contrast(rng, contrast: Mapping, names, *, free: bool) -> dict[str, np.
     ----------
     rng : numpy.random.Generator
     contrast : mapping
-        Entry of ``contrasts`` in ``synthesis.json``.
+        ``contrast`` of a modality.
     names : sequence of str
         Tissues and layers.
     free : bool
@@ -337,7 +338,7 @@ def draw_acquisition(rng, fine_shape, fine_affine, shape, affine, acquisition: M
     shape, affine
         Network grid.
     acquisition : mapping
-        Entry of ``acquisition`` in ``synthesis.json``.
+        ``acquisition`` of a modality.
 
     Returns
     -------

@@ -19,7 +19,7 @@ FIRST_HEAD_TISSUE = 500
 
 @cache
 def priors() -> dict:
-    """Return tissues, contrasts and acquisitions (``synthesis.json``)."""
+    """Return tissues, layers and what no modality has of its own (``synthesis.json``)."""
     return json.loads(resource('synthesis.json').read_text())
 
 

@@ -29,7 +29,7 @@ LESIONS = (25, 57)
 
 @cache
 def defaults() -> dict:
-    """Return what all bundles share and what each modality asks for (``bundles.json``)."""
+    """Return what all bundles share (``bundles.json``)."""
     return json.loads(resource('bundles.json').read_text())
 
 
@@ -80,12 +80,12 @@ def _write_references(heads, folder) -> None:
     rules = defaults()
     shape = tuple(rules['reference']['shape'])
     affine = grid_affine(shape, rules['reference']['spacing'], rules['reference']['center'])
-    for modality, entry in rules['modalities'].items():
+    for modality, entry in modalities().items():
         image, cavity = average_head(
-            heads, priors()['contrasts'][modality], priors()['layers'], shape, affine
+            heads, entry.contrast, priors()['layers'], shape, affine
         )
         name = f'reference_{modality}.nii.gz'
-        scaled = np.rint(image * entry['scale'])
+        scaled = np.rint(image * entry.reference_scale)
         save_like(scaled, image_on_grid(scaled, affine), folder / name, np.int16)
     save_like(cavity > 0.5, image_on_grid(cavity, affine), folder / MASK, np.uint8)
 
@@ -210,7 +210,7 @@ def synthesizer(
     heads, shape, affine, ranges, seed, window
         Of :class:`~bids_brainseg.synthesis.generator.Synthesizer`.
     contrasts : sequence of str
-        Keys of ``modalities.json``.
+        Names of ``data/modalities``.
     spacing : float, optional
         Edge of the voxels, mm, where `affine` is not given.
     mask : Path
@@ -225,7 +225,7 @@ def synthesizer(
     """
     if window is not None and np.any(np.greater(window, shape)):
         raise ValueError(f'`window` must fit in the grid {tuple(shape)}. Received instead: {tuple(window)}')
-    rules = rules or {name: defaults()['modalities'][name]['intensity'] for name in contrasts}
+    rules = rules or {name: modalities()[name].intensity for name in contrasts}
     affine = grid_affine(shape, spacing, defaults()['center']) if affine is None else np.asarray(affine)
     return Synthesizer(
         heads, tuple(shape), affine, rules, ranges=ranges, seed=seed,
@@ -281,7 +281,7 @@ def pack(
     weights : Path
         ``*.safetensors``.
     modality : str
-        Key of ``modalities.json``.
+        Name of ``data/modalities``.
     version : str
         Of the bundle.
     architecture : mapping
@@ -298,22 +298,22 @@ def pack(
     shutil.copyfile(prepared / f'reference_{modality}.nii.gz', folder / REFERENCE)
     shutil.copyfile(prepared / MASK, folder / MASK)
     mask = load_image(folder / MASK)
-    rules, entry = defaults(), defaults()['modalities'][modality]
+    rules, entry = defaults(), modalities()[modality]
     grid = rules['grid']
     return write_bundle(
         folder,
-        name=modalities()[modality]['bundle'],
+        name=entry.bundle,
         version=version,
         modality=modality,
         license=rules['license'],
         reference_name=rules['reference_name'],
         grid_shape=grid['shape'],
         grid_affine=grid_affine(grid['shape'], grid['spacing'], rules['center']).tolist(),
-        intensity=entry['intensity'],
+        intensity=dict(entry.intensity),
         architecture=dict(architecture),
         mc_samples=rules['mc_samples'],
         mirrored_passes=rules['mirrored_passes'],
-        cv_threshold=entry['cv_threshold'],
+        cv_threshold=entry.cv_threshold,
         icv_mm3=float(np.count_nonzero(mask.data > 0.5) * abs(np.linalg.det(mask.affine[:3, :3]))),
         qc={},  # what differs from the packaged thresholds
         card=dict(card),

@@ -66,7 +66,7 @@ def test_check_refuses(make_nifti):
     with pytest.raises(InputError, match='not found'):
         CheckImage(in_file='/absent.nii.gz').run()
     with pytest.raises(InputError, match='Hounsfield'):
-        CheckImage(in_file=str(make_nifti()), hounsfield=True).run()
+        CheckImage(in_file=str(make_nifti()), modality='ct').run()
 
 
 def test_prepare_follows_the_registration(phantom27, make_nifti, registration):

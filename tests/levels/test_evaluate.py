@@ -94,7 +94,7 @@ def test_tables_hold_every_scan_and_structure(whole_run):
     scans, structures = (read(root / 'out' / f'evaluation_{name}.tsv') for name in ('scans', 'structures'))
     clean = scans[scans['corrupted'].isna()]
     assert clean['scan'].tolist() == ['sub-a_T1w', 'sub-b_T1w']
-    assert set(scans['corrupted'].dropna()) <= set(modalities()['T1w']['corruptions'])
+    assert set(scans['corrupted'].dropna()) <= set(modalities()['T1w'].corruptions)
     assert len(structures) == 27 * len(scans)
     for name in ('scans', 'structures'):
         described = json.loads((root / 'out' / f'evaluation_{name}.json').read_text())
@@ -205,7 +205,7 @@ def test_every_kind_has_its_turn_and_the_draw_repeats():
     copies, found = corrupted_copies(records, plans, 3, seed=1)
     assert len(copies) == 21 == len(found)
     corrupts = [found[copy.subject, copy.key]['corrupt'] for copy in copies]
-    assert {corrupt['kind'] for corrupt in corrupts} == set(modalities()['T1w']['corruptions'])
+    assert {corrupt['kind'] for corrupt in corrupts} == set(modalities()['T1w'].corruptions)
     assert all(0.1 <= corrupt['severity'] <= 1 for corrupt in corrupts)
     assert len({corrupt['severity'] for corrupt in corrupts}) > 15
     assert found[copies[0].subject, copies[0].key]['labels'] == '0'

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
+from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes, modalities
 from bids_brainseg.synthesis.generator import (
     AugmentationRanges,
     Synthesizer,
@@ -52,8 +52,8 @@ def grid():
 
 def test_every_prior_covers_every_tissue():
     names = set(priors()['tissues'])
-    for contrast in priors()['contrasts'].values():
-        assert set(contrast['means']) == names
+    for modality in modalities().values():
+        assert set(modality.contrast['means']) == names
     assert set(priors()['outside_brain']) <= names
 
 
@@ -154,12 +154,12 @@ def test_contrasts_follow_the_modality():
     names = tissue_names()
     rng = np.random.default_rng(0)
     draws = np.array(
-        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=False)['mean'] for _ in range(50)]
+        [draw_contrast(rng, modalities()['T1w'].contrast, names, free=False)['mean'] for _ in range(50)]
     )
     white, gray, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
     assert white > gray > fluid
     free = np.array(
-        [draw_contrast(rng, priors()['contrasts']['T1w'], names, free=True)['mean'] for _ in range(50)]
+        [draw_contrast(rng, modalities()['T1w'].contrast, names, free=True)['mean'] for _ in range(50)]
     )
     assert 0.2 < (free[:, names.index('wm')] > free[:, names.index('gm')]).mean() < 0.8
 
@@ -178,7 +178,7 @@ def test_layers_are_as_thick_as_they_should_be():
 
 
 def test_a_layer_lies_between_its_neighbors():
-    contrast, names = priors()['contrasts']['T1w'], tissue_names()
+    contrast, names = modalities()['T1w'].contrast, tissue_names()
     shares = []
     for seed in range(20):
         mean = draw_contrast(np.random.default_rng(seed), contrast, names, free=seed % 2 == 0)['mean']

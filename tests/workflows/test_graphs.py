@@ -80,7 +80,7 @@ def test_every_scan_has_every_step(settings, name, sessions, device):
         assert segment.n_procs == (1 if device == 'gpu' else 3)  # on a GPU these are GPU slots
         assert segment.inputs.device == device
         check = nodes[f'{part}.check'].inputs
-        assert check.hounsfield is (name == 'ct')
+        assert check.modality == name
         assert (check.volumes == [1, 2, 3]) if name == 'dwi' else not isinstance(check.volumes, list)
 
 
