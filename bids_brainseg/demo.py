@@ -10,7 +10,6 @@ segments.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from .core.geometry import resample
+from .files import write_json, write_text
 
 TISSUES = ('gray', 'white', 'fluid', 'skull', 'scalp')
 SEED = 2026
@@ -134,9 +134,9 @@ def build(out_dir: Path) -> Path:
     tissues = head_tissues(t1 > 0, gray, white)
     rng = np.random.default_rng(SEED)
 
-    write_text(out_dir / 'README', README)
-    write_text(out_dir / '.bidsignore', '**/ct\n')
-    write_text(out_dir / 'participants.tsv', 'participant_id\nsub-01\n')
+    write_text(README, out_dir / 'README')
+    write_text('**/ct\n', out_dir / '.bidsignore')
+    write_text('participant_id\nsub-01\n', out_dir / 'participants.tsv')
     save(as_image(t1.astype(np.int16), affine), out_dir, 'anat', 'T1w', 'The MNI152 average, skull-stripped.')
     save(simulate('FLAIR', tissues, affine, rng), out_dir, 'anat', 'FLAIR', NOTE)
     save(simulate('ct', tissues, affine, rng), out_dir, 'ct', 'ct', f'{NOTE} Unit: Hounsfield.')
@@ -144,11 +144,10 @@ def build(out_dir: Path) -> Path:
     series = [simulate(name, tissues, affine, rng) for name in ('b0', 'b1000', 'b1000', 'b1000')]
     volumes = np.stack([np.asarray(image.dataobj) for image in series], axis=-1)
     save(as_image(volumes, series[0].affine), out_dir, 'dwi', 'dwi', NOTE)
-    write_text(out_dir / 'sub-01/dwi/sub-01_dwi.bval', '0 1000 1000 1000\n')
-    write_text(out_dir / 'sub-01/dwi/sub-01_dwi.bvec', '0 1 0 0\n0 0 1 0\n0 0 0 1\n')
+    write_text('0 1000 1000 1000\n', out_dir / 'sub-01/dwi/sub-01_dwi.bval')
+    write_text('0 1 0 0\n0 0 1 0\n0 0 0 1\n', out_dir / 'sub-01/dwi/sub-01_dwi.bvec')
     # last, so that a dataset with a description is a whole one
     write_json(
-        out_dir / 'dataset_description.json',
         {
             'Name': 'bids_brainseg demo (MNI152 T1w average; FLAIR, dwi and ct SIMULATED from it)',
             'BIDSVersion': '1.10.0',
@@ -156,6 +155,7 @@ def build(out_dir: Path) -> Path:
             'HowToAcknowledge': ACKNOWLEDGE,
             'GeneratedBy': [{'Name': 'bids_brainseg.demo', 'Description': NOTE}],
         },
+        out_dir / 'dataset_description.json',
     )
     return out_dir
 
@@ -166,16 +166,7 @@ def save(image: nib.Nifti1Image, out_dir: Path, datatype: str, suffix: str, desc
     path.parent.mkdir(parents=True, exist_ok=True)
     image.to_filename(path)
     sidecar = {'ImageComments': description, 'Simulated': description.startswith(NOTE)}
-    write_json(path.with_name(f'sub-01_{suffix}.json'), sidecar)
-
-
-def write_json(path: Path, content: dict) -> None:
-    write_text(path, json.dumps(content, indent=2) + '\n')
-
-
-def write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding='utf-8')
+    write_json(sidecar, path.with_name(f'sub-01_{suffix}.json'))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,53 +1,151 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text files that are either whole or absent, and the same bytes from every job."""
+"""Write files so that they are complete or absent; read and write plain text tables.
+
+:func:`write_whole` is the only function that moves a file to its final name. Everything that the program
+leaves behind is written through it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import filecmp
 import json
 import math
 import os
+import re
+import shutil
+import socket
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+#: A temporary file of another machine that nobody has touched for this long was left by a killed process.
+STALE_SECONDS = 24 * 3600
+_BEING_WRITTEN: set[Path] = set()  # by the threads of this process
 
-def write_text(text: str, path: Path) -> Path:
-    """Write a text file aside and move it into place; leave it alone if it holds that text already."""
+
+@contextlib.contextmanager
+def write_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path to write to, and move the file into place once it is complete.
+
+    The temporary file lies in the folder of the target, since only there a move is one step, and is hidden,
+    so that nobody takes it for a result. What killed processes left of the same target is removed.
+
+    Parameters
+    ----------
+    path : path-like
+        The target. Its folder is made if need be; an older file is replaced.
+
+    Yields
+    ------
+    Path
+        To write to. It has the extension of the target and does not exist yet. If the block raises, it is
+        removed and the target stays as it was.
+
+    Raises
+    ------
+    OSError
+        If the folder or the file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> with write_whole(folder / 'labels.tsv') as temporary:
+    ...     _ = temporary.write_text('index')
+    >>> [path.name for path in folder.iterdir()]
+    ['labels.tsv']
+    """
     path = Path(path)
-    data = text.encode()
-    if path.is_file() and path.read_bytes() == data:
-        return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Same folder: only there a move is one step. Hidden: no query takes it for an output meanwhile.
-    aside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
+    _remove_leftovers(path)
+    stem, dot, extension = path.name.partition('.')
+    temporary = path.with_name(f'.{stem}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part{dot}{extension}')
+    _BEING_WRITTEN.add(temporary)
     try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
+        yield temporary
+        with temporary.open('rb') as stream:  # on disk before it gets its name, even if the power fails
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+        _BEING_WRITTEN.discard(temporary)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of one target whose writers no longer run."""
+    stem, dot, extension = path.name.partition('.')
+    ours, ending = re.escape(stem), re.escape(dot + extension)
+    pattern = re.compile(rf'\.{ours}\.([^.]+)-(\d+)-[0-9a-f]{{8}}\.part{ending}')
+    for entry in os.scandir(path.parent):
+        match = pattern.fullmatch(entry.name)
+        if match and not _is_written(Path(entry.path), match[1], int(match[2])):
+            with contextlib.suppress(OSError):  # another writer may remove it at the same time
+                os.unlink(entry.path)
+
+
+def _is_written(temporary: Path, host: str, process: int) -> bool:
+    if host != _host():  # its processes cannot be asked
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - temporary.stat().st_mtime < STALE_SECONDS
+        return False
+    if process == os.getpid():
+        return temporary in _BEING_WRITTEN
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
+
+
+def _host() -> str:
+    return re.sub(r'[^A-Za-z0-9]', '', socket.gethostname().partition('.')[0])[:24] or 'host'
+
+
+def write_text(text: str, path: str | os.PathLike) -> Path:
+    """Write a text file in UTF-8; leave it untouched if it holds this text already."""
+    path = Path(path)
+    content = text.encode()
+    if path.is_file() and path.read_bytes() == content:
+        return path
+    with write_whole(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 
-def write_json(content: Mapping, path: Path) -> Path:
-    """Write a mapping as JSON; numbers that do not exist become ``"n/a"``."""
+def write_json(content: Mapping, path: str | os.PathLike) -> Path:
+    """Write a mapping as JSON; nan and infinity become ``"n/a"``."""
     return write_text(json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + '\n', path)
 
 
-def write_tsv(table, path: Path) -> Path:
-    """Write a pandas DataFrame as BIDS wants tables: tabs, no index column, ``n/a`` where nothing is."""
+def write_tsv(table, path: str | os.PathLike) -> Path:
+    """Write a pandas DataFrame as BIDS asks for: tabs, no index column, ``n/a`` for a missing value."""
     text = table.to_csv(sep='\t', index=False, na_rep='n/a', float_format='%.8g', lineterminator='\n')
     return write_text(text, path)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+def copy_file(source: str | os.PathLike, path: str | os.PathLike) -> Path:
+    """Copy the content of a file; leave the target untouched if it holds the same bytes already."""
+    path = Path(path)
+    if path.is_file() and filecmp.cmp(source, path, shallow=False):
+        return path
+    with write_whole(path) as temporary:
+        shutil.copyfile(source, temporary)
+    return path
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     """Read a tab-separated table as text, one mapping per row; a missing cell is None."""
     with Path(path).open(newline='', encoding='utf-8-sig') as stream:
         return list(csv.DictReader(stream, delimiter='\t'))
 
 
 def plain(value: object) -> object:
-    """Return what JSON can hold: numpy numbers and paths become plain ones, nan and inf become ``'n/a'``.
+    """Return what JSON can hold: arrays become lists, paths become text, nan and infinity become ``'n/a'``.
 
     >>> plain({'cv': float('nan'), 'files': (Path('a'),)})
     {'cv': 'n/a', 'files': ['a']}

@@ -66,7 +66,7 @@ TABLE = {
         'settings workflows bids results figures pages network.bundle core records files data errors',
     ),
     'cli': room('yaml', 'settings levels bids data errors'),
-    'demo': room('numpy scipy nibabel nilearn', 'core imaging'),
+    'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }
 
 
@@ -186,3 +186,9 @@ def test_only_the_model_process_loads_keras():
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []
+
+
+def test_one_module_moves_files_into_place():
+    moves = re.compile(r'os\.(?:replace|rename)\(|\.(?:replace|rename)\([\w.]+\)')
+    tree = modules().items()
+    assert [name for name, path in tree if moves.search(path.read_text())] == [f'{PACKAGE}.files']

@@ -8,12 +8,14 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..data import datatypes, resource
 from ..errors import BidsError
+from ..files import write_whole
 from .names import EXTENSIONS
 
 LOGGER = logging.getLogger('bids_brainseg')
@@ -104,10 +106,9 @@ def _reusable(bids_dir: Path, subjects: Sequence[str], database_dir: Path):
     target = folder / DATABASE
     if not target.is_file() or _is_stale(target, bids_dir, subjects):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            with write_whole(target) as temporary, tempfile.TemporaryDirectory(dir=folder) as scratch:
                 _index(bids_dir, database=Path(scratch))
-                os.replace(Path(scratch) / DATABASE, target)
+                shutil.move(Path(scratch) / DATABASE, temporary)
         except OSError as error:
             LOGGER.warning('The BIDS database folder cannot be written, indexing anew: %s', error)
             return _index(bids_dir, subjects=subjects)

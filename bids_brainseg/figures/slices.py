@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from ..data import Label, label_table
+from ..files import write_text
 from . import svg
 
 ENTROPY_MAX = 0.4  # of log(28); fixed, so that two scans can be compared by eye
@@ -221,7 +222,7 @@ def draw(
     """Write a figure: its layers, what marks the panels, and the legend with the height it ends at."""
     marks = group([svg.marks(panel) for panel in layout.panels], 'bb-marks', HALO)
     document = svg.document([*layers, marks, legend[0]], legend[1], title=title, kind=kind, style=style)
-    return svg.write_whole(document, out_file)
+    return write_text(document, out_file)
 
 
 def group(parts: list[str], kind: str, attributes: str = '') -> str:

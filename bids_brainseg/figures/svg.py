@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 import contourpy
@@ -289,25 +286,3 @@ def document(body: list[str], height: float, *, title: str, kind: str, style: st
         + '\n'.join(body)
         + '\n</svg>\n'
     )
-
-
-def write_whole(text: str, path: str | os.PathLike) -> Path:
-    """Write a text file under a temporary name beside it and move it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as stream:
-            stream.write(text)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -23,6 +23,7 @@ from PIL import Image
 from ..core.geometry import resample
 from ..core.resampling import resample_labels_nearest
 from ..data import Label, label_table
+from ..files import write_text
 from . import svg
 from .slices import colors, legible
 
@@ -79,7 +80,7 @@ def viewer_figure(
         'labels': data_uri(mosaic(classes, columns), 'PNG', compress_level=7),
         'uncertainty': data_uri(mosaic(doubt, columns), 'JPEG', quality=60, optimize=True),
     }
-    return svg.write_whole(json.dumps(content) + '\n', out_file)
+    return write_text(json.dumps(content) + '\n', out_file)
 
 
 def head_box(image: np.ndarray, labels: np.ndarray, window: tuple[float, float]) -> tuple:

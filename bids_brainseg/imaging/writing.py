@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +14,7 @@ from nibabel.openers import Opener
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import GeometryError
+from ..files import write_whole
 from .headers import Image, fresh_header
 
 
@@ -41,7 +42,7 @@ def save_like(
     slope : float, optional
         Store round(array / slope) and the slope, a precision of slope / 2 at a fraction of the size.
     atomic : bool
-        Write beside the target and move into place, so that the file is whole or absent.
+        Use :func:`~bids_brainseg.files.write_whole`, so that the file is whole or absent.
 
     Returns
     -------
@@ -70,16 +71,8 @@ def save_like(
     result = image_class(stored, header.get_best_affine(), header)
     if slope is not None:
         result.header.set_slope_inter(slope, 0)
-    target = (
-        path.with_name(f'.{path.name[: -len(suffix)]}.{uuid.uuid4().hex}.tmp{suffix}') if atomic else path
-    )
-    try:
+    with write_whole(path) if atomic else contextlib.nullcontext(path) as target:
         result.to_filename(target)
-        if atomic:
-            os.replace(target, path)
-    finally:
-        if atomic:
-            target.unlink(missing_ok=True)
     return path
 
 

@@ -3,17 +3,13 @@
 
 They are not a subclass of niworkflows' ``DerivativesDataSink``: that one builds names with its own pybids
 configuration, which knows no CT and no ``morph``, and drops or refuses entities it does not know. The names
-here come from :mod:`bids_brainseg.bids.paths` and keep every entity of the scan, and a file appears in
-one move.
+here come from :mod:`bids_brainseg.bids.paths` and keep every entity of the scan, and each file is
+written whole or not at all.
 """
 
 from __future__ import annotations
 
-import filecmp
 import json
-import os
-import shutil
-import uuid
 from pathlib import Path
 
 from nipype.interfaces.base import (
@@ -27,21 +23,7 @@ from nipype.interfaces.base import (
 
 from ..bids.paths import figure_path, output_path, xfm_path
 from ..bids.sidecars import Provenance, morph_dictionary, sidecar, xfm_sidecar
-from ..files import write_json
-
-
-def put(source: str, target: Path) -> Path:
-    """Copy a file aside and move it into place, so that it is either whole or absent."""
-    if target.is_file() and filecmp.cmp(source, target, shallow=False):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f'.{target.name}.{uuid.uuid4().hex}.part')
-    try:
-        shutil.copyfile(source, aside)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
-    return target
+from ..files import copy_file, write_json
 
 
 class _SinkInputSpec(BaseInterfaceInputSpec):
@@ -63,7 +45,7 @@ class _Sink(SimpleInterface):
     _always_run = True
 
     def _run_interface(self, runtime):
-        target = put(self.inputs.in_file, self._target())
+        target = copy_file(self.inputs.in_file, self._target())
         if isdefined(self.inputs.provenance):
             provenance = Provenance(**json.loads(Path(self.inputs.provenance).read_text()))
             write_json(self._description(provenance), target.parent / f'{target.name.partition(".")[0]}.json')

@@ -23,11 +23,10 @@ from ..core.labels import freesurfer_classes
 from ..core.resampling import resample_labels_majority
 from ..data import freesurfer_rules
 from ..errors import InputError
-from ..files import write_json
+from ..files import copy_file, write_json
 from ..imaging import image_on_grid, load_image, save_like
 from ..registration import label_agreement, register_rigid
 from .images import GRID_SHAPE, read_array, read_matrix
-from .outputs import put
 from .registration import RegisterInputSpec, register_options, write_registration
 
 
@@ -177,14 +176,14 @@ class PairSink(SimpleInterface):
         save_like(scan.data, scan, zipped, np.float32)
         meanings = {'image': ('prepared', zipped), 'labels': ('carried', inputs.labels)}
         for name, (meaning, source) in meanings.items():
-            put(str(source), paths[name])
+            copy_file(str(source), paths[name])
             about = {
                 'Description': output_rules()['descriptions'][meaning],
                 'Sources': [bids_uri(inputs.record)],
                 'SpatialReference': inputs.space,
             }
             write_json(about, paths[name].with_name(paths[name].name.removesuffix('.nii.gz') + '.json'))
-        put(inputs.figure, paths['figure'])
+        copy_file(inputs.figure, paths['figure'])
         write_json(describe_pair(inputs), paths['info'])
         self._results['info'] = str(paths['info'])
         return runtime

@@ -21,6 +21,7 @@ from pathlib import Path
 from bids_brainseg.core.geometry import regrid
 from bids_brainseg.data import label_table_hash, modalities, resource
 from bids_brainseg.errors import ModelError
+from bids_brainseg.files import write_text
 
 FORMAT = 1
 WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'
@@ -210,9 +211,7 @@ def write_bundle(path: str | os.PathLike, **content) -> Bundle:
         **content,
         'sha256': {name: file_sha256(path / name) for name in (WEIGHTS, REFERENCE, MASK)},
     }
-    partial = path / f'.model.json.{os.getpid()}'
-    partial.write_text(json.dumps(content, indent=2) + '\n')
-    partial.replace(path / 'model.json')
+    write_text(json.dumps(content, indent=2) + '\n', path / 'model.json')
     return load_bundle(path)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from bids_brainseg.errors import ModelError
+from bids_brainseg.files import write_whole
 
 
 def save_weights(model, path: Path, *, dtype: str = 'float32') -> None:
@@ -26,9 +26,8 @@ def save_weights(model, path: Path, *, dtype: str = 'float32') -> None:
     """
     tensors = {v.path: np.ascontiguousarray(np.asarray(v.numpy() if hasattr(v, 'numpy') else v), dtype)
                for v in _stored(model)}  # fmt: skip
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    save_file(tensors, partial)
-    partial.replace(path)
+    with write_whole(path) as temporary:
+        save_file(tensors, temporary)
 
 
 def load_weights(model, path: Path) -> None:

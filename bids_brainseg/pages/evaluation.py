@@ -17,7 +17,7 @@ from nireports.assembler.report import Report
 from ..data import label_table, resource
 from ..figures.evaluation_plots import dice_plot, roc_plot, study_plot, uncertainty_plot
 from ..figures.slices import legible
-from ..figures.svg import write_whole
+from ..files import write_text
 from ..results.evaluation import chosen_examples
 from .fragments import MISSING, badge, number
 from .methods import methods_html
@@ -83,7 +83,7 @@ def build_page(
         )
         report.generate_report()
         page = (Path(folder) / 'page.html').read_text(encoding='utf-8')
-    return write_whole(page, output_dir / 'evaluation.html')
+    return write_text(page, output_dir / 'evaluation.html')
 
 
 def stage(folder: Path, sections: Sequence[tuple[str, str, Mapping[str, str]]]) -> None:

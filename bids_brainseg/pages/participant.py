@@ -23,8 +23,7 @@ from nireports.assembler.report import Report
 from ..data import modalities, resource
 from ..figures import viewer
 from ..figures.charts import volumes_chart
-from ..figures.svg import write_whole
-from ..files import read_rows
+from ..files import read_rows, write_text
 from . import cards, fragments
 from .methods import methods_html, methods_text
 from .remarks import remarks
@@ -124,7 +123,7 @@ def write_subject_report(
         report.generate_report()
         page = (Path(folder) / 'page.html').read_text(encoding='utf-8')
     page = with_viewers(inline(page, origins, output_dir))
-    return write_whole(page, output_dir / f'sub-{label}.html')
+    return write_text(page, output_dir / f'sub-{label}.html')
 
 
 def find_scans(output_dir: Path, label: str, failures: Sequence[Mapping] = ()) -> list[Scan]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from ..bids.training_cases import CASE_COLUMNS
 from ..data import resource
-from ..figures.svg import write_whole
+from ..files import write_text
 
 
 def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
@@ -41,7 +41,7 @@ def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
     environment = Environment(loader=FileSystemLoader(resource('report.html').parent), autoescape=False)
     page = environment.get_template('report.html').render(title='Training cases', sections=sections)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(page, path)
+    return write_text(page, path)
 
 
 def _section(name: str, title: str, reportlets: list) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -16,6 +15,7 @@ import numpy as np
 from bids_brainseg.core.labels import freesurfer_classes
 from bids_brainseg.data import freesurfer_rules, label_table, modalities, resource
 from bids_brainseg.errors import InputError
+from bids_brainseg.files import write_whole
 from bids_brainseg.imaging import image_on_grid, load_image, load_mask, save_like
 
 from ..network.bundle import MASK, REFERENCE, WEIGHTS, Bundle, write_bundle
@@ -146,10 +146,8 @@ def align_head(path: Path, cache: Path) -> LabelMap:
             head = LabelMap.from_labels(labels, image.affine, fit_affine(common, centers))
         except ValueError as error:
             raise InputError(f'label map cannot be used: {path}: {error}; leave it out') from error
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f'.{os.getpid()}-{kept.name}')
-        np.savez_compressed(partial, **head.arrays())
-        partial.replace(kept)
+        with write_whole(kept) as temporary:
+            np.savez_compressed(temporary, **head.arrays())
     with np.load(kept, allow_pickle=False) as arrays:
         return LabelMap.from_arrays(**arrays)
 

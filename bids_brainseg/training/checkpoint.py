@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bids_brainseg.errors import ModelError
+from bids_brainseg.files import write_whole
 
 
 def save_checkpoint(model, state: Mapping, path: Path) -> None:
@@ -33,14 +33,8 @@ def save_checkpoint(model, state: Mapping, path: Path) -> None:
         name: np.array(ops.convert_to_numpy(variable), order='C')
         for name, variable in _variables(model).items()
     }
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    for left in path.parent.glob(f'.{path.name}.*'):  # by a process that was killed while it wrote
-        left.unlink(missing_ok=True)
-    try:
-        save_file(tensors, partial, metadata={'state': json.dumps(state)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with write_whole(path) as temporary:
+        save_file(tensors, temporary, metadata={'state': json.dumps(state)})
 
 
 def load_checkpoint(model, path: Path) -> dict:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 import time
 from collections import deque
@@ -26,6 +25,7 @@ import numpy as np
 from bids_brainseg.core.agreement import dice, dice_average
 from bids_brainseg.data import training_defaults
 from bids_brainseg.errors import ModelError
+from bids_brainseg.files import write_text
 
 from ..network.losses import DiceCrossEntropy
 from ..network.optimizers import ConvolutionMuon
@@ -413,6 +413,4 @@ def _write_log(progress: Progress, path: Path) -> None:
     writer = csv.DictWriter(text, list(columns), restval='n/a', lineterminator='\n')
     writer.writeheader()
     writer.writerows(progress.rows)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    partial.write_text(text.getvalue())
-    partial.replace(path)
+    write_text(text.getvalue(), path)

@@ -143,14 +143,6 @@ def test_edges_follow_a_step():
     assert svg.edges(np.zeros((40, 40)), np.ones((40, 40), bool), (0.0, 100.0)) == ''
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = svg.write_whole('old', tmp_path / 'a.svg')
-    with pytest.raises(UnicodeEncodeError):
-        svg.write_whole('\ud800', path)
-    assert path.read_text() == 'old'
-    assert [entry.name for entry in tmp_path.iterdir()] == ['a.svg']
-
-
 def test_labels_that_reach_into_the_skull_do_not_black_out_the_brain():
     rng = np.random.default_rng(0)
     image = rng.normal(32, 6, (40, 40, 40))  # HU

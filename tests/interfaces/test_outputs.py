@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from bids_brainseg.bids.sidecars import Provenance
-from bids_brainseg.interfaces import outputs as module
-from bids_brainseg.interfaces.outputs import DerivativeSink, FigureSink, TransformSink, put
+from bids_brainseg.interfaces.outputs import DerivativeSink, FigureSink, TransformSink
 from bids_brainseg.records import record_from_path
 
 RECORD = record_from_path(Path('/d/sub-01/ses-b/ct/sub-01_ses-b_acq-thin_run-02_ct.nii.gz'), 'ct')
@@ -75,29 +74,3 @@ def test_figures_have_no_sidecar(common, tmp_path):
 
 def test_sinks_always_run(common):
     assert DerivativeSink(**common, suffix='dseg').always_run
-
-
-def test_whole_or_absent(tmp_path, monkeypatch):
-    (tmp_path / 'new').write_text('new')
-    target = tmp_path / 'folder' / 'target'
-
-    def interrupted(source, aside):
-        Path(aside).write_text('ne')
-        raise OSError('disk full')
-
-    monkeypatch.setattr(module.shutil, 'copyfile', interrupted)
-    with pytest.raises(OSError, match='disk full'):
-        put(str(tmp_path / 'new'), target)
-    assert list(target.parent.iterdir()) == []
-
-
-def test_an_equal_file_is_left_alone(tmp_path):
-    (tmp_path / 'new').write_text('same')
-    target = tmp_path / 'target'
-    target.write_text('same')
-    before = target.stat().st_ino
-    put(str(tmp_path / 'new'), target)
-    assert target.stat().st_ino == before
-    (tmp_path / 'new').write_text('other')
-    put(str(tmp_path / 'new'), target)
-    assert target.read_text() == 'other'

@@ -230,7 +230,7 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint_loses_nothing_els
     script = KILLED.format(path=[str(Path(__file__).parent), *sys.path], out=str(tmp_path / 'parts'))
     killed = subprocess.run([sys.executable, '-c', script], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    (partial,) = (tmp_path / 'parts').glob(f'.{CHECKPOINT}.*')
+    (partial,) = (tmp_path / 'parts').glob(f'.{Path(CHECKPOINT).stem}.*')
     assert partial.read_bytes() == b'half a file'
     steps = []
     rules = recipe(checkpoint_seconds=0)
