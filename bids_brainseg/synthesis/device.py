@@ -30,12 +30,81 @@ from .render import SceneParameters, render_image, render_labels
 CODES = 256
 
 
-class KerasOps:
-    """``keras.ops`` under the names that rendering uses."""
+class SortedIntensities:
+    """What :class:`bids_brainseg.core.arrays.Intensities` does, in steps of fixed shape.
 
-    arange, cast, clip, exp, matmul = map(staticmethod, (ops.arange, ops.cast, ops.clip, ops.exp, ops.matmul))
-    maximum, reshape, round, sqrt = map(staticmethod, (ops.maximum, ops.reshape, ops.round, ops.sqrt))
+    Parameters
+    ----------
+    values : (n,) float32 tensor
+        In ascending order, all finite.
+    first : scalar int tensor
+        How many of them do not count.
+    """
+
+    def __init__(self, values, first=0):
+        self.values = values
+        self.first = ops.cast(first, 'int32')
+
+    @classmethod
+    def of(cls, image, where=None):
+        """Sort an image without gaps; what is outside the mask `where` comes first and does not count."""
+        if where is None:
+            return cls(ops.sort(ops.reshape(image, (-1,))))
+        masked = ops.sort(ops.reshape(ops.where(where, image, ops.min(image)), (-1,)))
+        return cls(masked, masked.shape[0] - ops.sum(ops.cast(where, 'int32')))
+
+    @property
+    def count(self):
+        """Number of values that count."""
+        return self.values.shape[0] - self.first
+
+    def percentile(self, q):
+        """Interpolate linearly between the sorted values, for one percentile or each of a tuple."""
+        if isinstance(q, tuple):
+            return tuple(self.percentile(x) for x in q)
+        last = self.values.shape[0] - 1
+        first = ops.minimum(ops.cast(self.first, 'float32'), float(last))
+        position = first + q / 100 * (last - first)
+        below = ops.floor(position)
+        pair = ops.take(self.values, ops.cast(ops.stack([below, ops.ceil(position)]), 'int32'))
+        return pair[0] + (position - below) * (pair[1] - pair[0])
+
+    about_percentile = percentile
+
+    def extremes(self):
+        """Return the least and the greatest value."""
+        return self.percentile((0.0, 100.0))
+
+    def above(self, threshold):
+        """Let only what exceeds a threshold count."""
+        return SortedIntensities(self.values, ops.maximum(self.first, self._rank(threshold)))
+
+    def capped(self, ceiling):
+        """Lower to the ceiling what exceeds it."""
+        return SortedIntensities(ops.minimum(self.values, ceiling), self.first)
+
+    def histogram(self, low, high, bins=256):
+        """Count the values in bins of equal width: (bins,) counts and (bins + 1,) edges."""
+        edges = low + (high - low) * ops.arange(bins, dtype='float32') / bins
+        below = ops.cast(ops.searchsorted(self.values, edges), 'int32')
+        ranks = ops.append(below, ops.reshape(self._rank(high), (1,)))  # the last bin holds its upper edge
+        ranks = ops.cast(ops.maximum(ranks, self.first), 'float32')
+        return ranks[1:] - ranks[:-1], ops.append(edges, ops.reshape(high, (1,)))
+
+    def _rank(self, threshold):
+        """Count the values that do not exceed a threshold."""
+        threshold = ops.reshape(ops.cast(threshold, 'float32'), (1,))
+        return ops.cast(ops.searchsorted(self.values, threshold, side='right')[0], 'int32')
+
+
+class KerasOps:
+    """``keras.ops`` as an array namespace, as :class:`bids_brainseg.core.arrays.NumpyOps` is of NumPy."""
+
+    arange, cast, clip, cumsum = map(staticmethod, (ops.arange, ops.cast, ops.clip, ops.cumsum))
+    exp, matmul, max, maximum = map(staticmethod, (ops.exp, ops.matmul, ops.max, ops.maximum))
+    reshape, round, sqrt = map(staticmethod, (ops.reshape, ops.round, ops.sqrt))
     tensordot, transpose, where = map(staticmethod, (ops.tensordot, ops.transpose, ops.where))
+    intensities = SortedIntensities.of
 
     @staticmethod
     def take(table, index):
@@ -45,84 +114,17 @@ class KerasOps:
     @staticmethod
     def choose(flag, yes, no):
         """Call both functions, and take the result of one."""
-        return ops.where(flag, yes(), no())
+        return tree.map_structure(lambda a, b: ops.where(flag, a, b), yes(), no())
 
     @staticmethod
-    def normalize(image, low, high, percentile, region):
-        """Map to [0, 100] as inference does."""
-        bounds = head_percentiles(image, low, high, region)
-        low = ops.where(percentile, bounds[0], low)
-        high = ops.where(percentile, bounds[1], high)
-        return ops.clip((image - low) * (100 / ops.maximum(high - low, 1e-6)), 0, 100)
+    def mean(array, where):
+        """Average the values of an array where a mask of its shape is true."""
+        chosen = ops.cast(where, array.dtype)
+        return ops.sum(chosen * array) / ops.sum(chosen)
 
-
-def head_percentiles(image, low, high, region=None):
-    """Return the percentiles that become 0 and 100, for images without gaps.
-
-    What :func:`bids_brainseg.core.intensity.normalize` computes, in steps of fixed shape: everything is read
-    off the sorted intensities.
-
-    Parameters
-    ----------
-    image : tensor
-        All finite.
-    low, high : float tensor
-        Per cent.
-    region : bool tensor, optional
-        As for rules with a region; left out of account if it is everywhere, or nothing in it is brighter
-        than the darkest voxel.
-
-    Returns
-    -------
-    pair of float tensors
-    """
-    values = _ordered(image)
-    first = _count(values, _otsu(values))
-    bounds = _quantile(values, low / 100, first), _quantile(values, high / 100, first)
-    if region is None:
-        return bounds
-    dark = values[0]
-    within = _ordered(ops.where(region, image, dark))  # what is outside comes first
-    ceiling = _quantile(within, 0.995, within.shape[0] - ops.sum(ops.cast(region, 'float32')))
-    first = _count(within, _otsu(ops.minimum(values, ceiling)))
-    found = _quantile(values, low / 100), _quantile(within, high / 100, first)
-    everywhere = ops.all(region) | (ceiling <= dark)
-    return tuple(ops.where(everywhere, *pair) for pair in zip(bounds, found, strict=True))
-
-
-def _ordered(image):
-    return ops.sort(ops.reshape(image, (-1,)))
-
-
-def _quantile(values, share, first=0):
-    """Interpolate between sorted values; those before `first` do not count."""
-    last = values.shape[0] - 1
-    first = ops.minimum(ops.cast(first, 'float32'), float(last))
-    place = first + share * (last - first)
-    below = ops.floor(place)
-    pair = ops.take(values, ops.cast(ops.stack([below, ops.ceil(place)]), 'int32'))
-    return pair[0] + (place - below) * (pair[1] - pair[0])
-
-
-def _count(values, threshold):
-    """Return how many of the sorted values do not exceed a threshold."""
-    return ops.cast(ops.searchsorted(values, ops.reshape(threshold, (1,)), side='right')[0], 'float32')
-
-
-def _otsu(values):
-    """Return Otsu's threshold of sorted values, damped by one half."""
-    darkest, brightest = _quantile(values, 0.001), _quantile(values, 0.995)
-    width = ops.maximum(brightest - darkest, 1e-6)
-    edges = darkest + width * ops.arange(257, dtype='float32') / 256
-    below = ops.cast(ops.searchsorted(values, edges), 'float32')
-    share = (below[1:] - below[:-1]) / values.shape[0]
-    centers = (ops.arange(256, dtype='float32') + 0.5) / 256
-    weight, mass = ops.cumsum(share), ops.cumsum(share * centers)
-    other = weight[-1] - weight
-    gap = mass / ops.maximum(weight, 1e-9) - (mass[-1] - mass) / ops.maximum(other, 1e-9)
-    between = ops.where(other > 1e-6, weight * other * gap**2, 0.0)
-    best = ops.cast(between >= ops.max(between) * (1 - 1e-6), 'float32')
-    return darkest + 0.5 * width * ops.sum(best * centers) / ops.sum(best)
+    @staticmethod
+    def require(condition, message):
+        """Do nothing: a compiled step cannot raise."""
 
 
 class DeviceSource:
@@ -256,7 +258,7 @@ def fixed_shapes(scene: SceneParameters, fine_shape: Sequence[int]) -> dict:
         shape = [basis.shape[0] for basis in scene.basis_labels]
         fixed['shown'] = np.ones(shape[0], bool), np.ones(shape[1:], bool)
     if scene.region is None:
-        fixed['region'] = np.ones([basis.shape[0] for basis in scene.basis_labels], bool)
+        fixed['region'] = np.zeros([basis.shape[0] for basis in scene.basis_labels], bool)
     for name in ('background', 'noise_level', 'gamma', 'low', 'high'):
         fixed[name] = np.float32(fixed[name])
     return fixed

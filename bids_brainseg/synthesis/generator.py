@@ -204,8 +204,8 @@ class Synthesizer:
             shift = rng.normal(0, 5, 2)
         return {
             'gamma': np.float32(gamma),
-            'low': rule['low'] + shift[0],
-            'high': rule['high'] + shift[1],
+            'low': float(rule['low'] + shift[0]),
+            'high': float(rule['high'] + shift[1]),
             'percentile': rule['type'] == 'percentile',
         }
 

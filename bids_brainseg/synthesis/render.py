@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a drawn scene to a scan and its labels: the arithmetic of the generative model, written once.
 
-It needs few functions of an array library: those of :class:`NumpyOps` (NumPy), or of
-:class:`bids_brainseg.synthesis.device.KerasOps` (``keras.ops``), where the network computes. All fields are
-separable in space, so that each step is a product of small matrices along the three axes.
+It needs few functions of an array library: those of :class:`bids_brainseg.core.arrays.NumpyOps`, or of
+:class:`bids_brainseg.synthesis.device.KerasOps`, where the network computes. All fields are separable in space,
+so that each step is a product of small matrices along the three axes.
 """
 
 from __future__ import annotations
@@ -13,34 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bids_brainseg.core.intensity import brain_mask, normalize
-
-
-class NumpyOps:
-    """NumPy under the names that rendering uses."""
-
-    arange, exp, matmul, maximum, reshape = np.arange, np.exp, np.matmul, np.maximum, np.reshape
-    clip, round, sqrt, take, tensordot = np.clip, np.round, np.sqrt, np.take, np.tensordot
-    transpose, where = np.transpose, np.where
-
-    @staticmethod
-    def cast(array, dtype: str):
-        """Convert to another type of number."""
-        return np.asarray(array).astype(dtype)
-
-    @staticmethod
-    def choose(flag, yes, no):
-        """Call one of two functions."""
-        return yes() if flag else no()
-
-    @staticmethod
-    def normalize(image, low, high, percentile, region):
-        """Map to [0, 100] as inference does."""
-        rule = {'type': 'percentile' if percentile else 'window', 'low': low, 'high': high}
-        # a cropped window may show nothing of the region
-        if percentile and region is not None and brain_mask(image, region).any():
-            return normalize(image, rule | {'region': 'cavity'}, region)
-        return normalize(image, rule)
+from bids_brainseg.core.arrays import NumpyOps
+from bids_brainseg.core.intensity import percentile_limits, rescale
 
 
 class Placement(NamedTuple):
@@ -235,7 +209,14 @@ def render_image(scene: SceneParameters, codes, noise: Sequence, xp=NumpyOps):
         shown = xp.reshape(scene.shown[0], (-1, 1, 1)) & scene.shown[1]
         image = xp.where(shown, image, scene.background)
     image = xp.choose(scene.hounsfield, lambda: image, lambda: xp.maximum(image, 0.0) ** scene.gamma)
-    return xp.normalize(image, scene.low, scene.high, scene.percentile, scene.region)
+    image = xp.cast(image, 'float32')
+    lower, upper = xp.choose(
+        scene.percentile,
+        # a cropped window may show nothing of the region
+        lambda: percentile_limits(image, scene.low, scene.high, scene.region, strict=False, xp=xp),
+        lambda: (scene.low, scene.high),
+    )
+    return xp.cast(rescale(image, lower, upper, xp), 'float32')
 
 
 def acquire(scene: SceneParameters, image, noise: Sequence, xp=NumpyOps):

@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.intensity import head_mask, normalize
+from bids_brainseg.core.arrays import Intensities
+from bids_brainseg.core.intensity import head_threshold, normalize, percentile_limits
 
 PERCENTILE = {'type': 'percentile', 'low': 0, 'high': 100}
 
@@ -73,9 +74,14 @@ def test_what_is_not_finite_becomes_zero(head):
     assert out[0, 0, 0] == out[7, 7, 7] == out[8, 8, 8] == 0
 
 
-def test_head_mask_is_the_head(head):
+def test_a_region_without_signal_is_left_out_of_account_if_asked(head):
+    nothing = np.zeros(head.shape, bool)
+    assert percentile_limits(head, 1, 99, nothing, strict=False) == percentile_limits(head, 1, 99)
+
+
+def test_the_threshold_separates_the_head_from_air(head):
     noisy = head + np.abs(np.random.default_rng(0).normal(0, 10, head.shape)).astype(np.float32)
-    np.testing.assert_array_equal(head_mask(noisy), head > 0)
+    np.testing.assert_array_equal(noisy > head_threshold(Intensities.of(noisy)), head > 0)
 
 
 @pytest.mark.parametrize('image', [np.zeros((4, 4, 4)), np.full((4, 4, 4), np.nan), np.ones((4, 4, 4))])
@@ -87,5 +93,5 @@ def test_nothing_to_normalize_by(image):
 def test_rules_are_checked(head):
     with pytest.raises(ValueError, match='Received instead'):
         normalize(head, {'type': 'zscore'})
-    with pytest.raises(ValueError, match='span nothing'):
+    with pytest.raises(ValueError, match='is empty: from 80 to 80'):
         normalize(head, {'type': 'window', 'low': 80, 'high': 80})

@@ -14,7 +14,7 @@ import pytest
 from keras import ops, tree
 from tiny import make_label_map
 
-from bids_brainseg.core.intensity import brain_mask, head_mask
+from bids_brainseg.core.intensity import percentile_limits
 from bids_brainseg.errors import ModelError
 from bids_brainseg.network.losses import DiceCrossEntropy
 from bids_brainseg.network.unet import build_unet
@@ -23,7 +23,6 @@ from bids_brainseg.synthesis.device import (
     KerasOps,
     draw_batch,
     fixed_shapes,
-    head_percentiles,
     sampled_on,
 )
 from bids_brainseg.synthesis.generator import AugmentationRanges
@@ -79,25 +78,32 @@ def test_the_same_scene_gives_the_same_scan(drawable, window):
     assert len(seen) == 8  # each of both heads, CT or not, lesions or not, cropped or not
 
 
-def test_percentiles_are_those_of_the_head():
+@pytest.mark.parametrize('offset', [0.0, 300.0])
+def test_limits_are_those_of_the_host(offset):
     rng = np.random.default_rng(0)
     image = np.abs(rng.normal(0, 1, (24, 24, 24))).astype(np.float32)
     image[4:20, 4:20, 4:20] += rng.uniform(20, 60, (16, 16, 16)).astype(np.float32)
-    low, high = (ops.cast(x, 'float32') for x in (0.5, 99.5))
-    tensor = ops.convert_to_tensor(image)
-    found = head_percentiles(tensor, low, high)
-    expected = np.percentile(image[head_mask(image)], [0.5, 99.5])
-    np.testing.assert_allclose([float(x) for x in found], expected, rtol=1e-4)
+    image += np.float32(offset)
     region = np.zeros(image.shape, bool)
     region[2:9] = True
-    within = np.percentile(image, 0.5), np.percentile(image[brain_mask(image, region)], 99.5)
-    found = head_percentiles(tensor, low, high, ops.convert_to_tensor(region))
-    np.testing.assert_allclose([float(x) for x in found], within, rtol=1e-4)
-    assert abs(np.subtract(within, expected)).min() > 0.01
-    nothing = ops.convert_to_tensor(image < 0)  # a region without signal is left out of account
-    np.testing.assert_allclose(
-        [float(x) for x in head_percentiles(tensor, low, high, nothing)], expected, rtol=1e-4
-    )
+    low, high = (ops.cast(x, 'float32') for x in (0.5, 99.5))
+    tensor = ops.convert_to_tensor(image)
+    of_head = percentile_limits(image, 0.5, 99.5)
+    of_brain = percentile_limits(image, 0.5, 99.5, region)
+    assert abs(np.subtract(of_brain, of_head)).min() > 0.01
+    nothing = np.zeros(image.shape, bool)  # a region without signal is left out of account
+    for where, expected in ((None, of_head), (region, of_brain), (nothing, of_head)):
+        where = where if where is None else ops.convert_to_tensor(where)
+        limits = percentile_limits(tensor, low, high, where, strict=False, xp=KerasOps)
+        np.testing.assert_allclose([float(x) for x in limits], expected, rtol=1e-4)
+
+
+def test_an_image_of_two_values_has_limits_on_the_device_too():
+    image = np.zeros((20, 20, 20), np.float32)
+    image[10, 10, 10:13] = 7.0  # fewer than the percentiles of the histogram leave out
+    low, high = (ops.cast(x, 'float32') for x in (0.0, 100.0))
+    limits = percentile_limits(ops.convert_to_tensor(image), low, high, xp=KerasOps)
+    assert [float(x) for x in limits] == list(percentile_limits(image, 0.0, 100.0)) == [7.0, 7.0]
 
 
 def test_a_pair_depends_on_seed_and_number_alone(drawable):
