@@ -2,8 +2,8 @@
 """NumPy as an array namespace: the few functions that code for the host and for a device has in common.
 
 Code that takes a namespace `xp` runs on NumPy with :class:`NumpyOps`, or with another namespace of the same
-functions on other arrays (:class:`bids_brainseg.synthesis.device.KerasOps`, in a compiled step, where shapes are
-fixed and nothing can be raised).
+functions on other arrays (:class:`bids_brainseg.synthesis.device.KerasOps`, in a compiled step, where shapes
+are fixed and nothing can be raised).
 """
 
 from __future__ import annotations

@@ -56,9 +56,7 @@ def dice_plot(structures) -> str:
             centers = np.arange(len(labels)) + (place - (len(names) - 1) / 2) * width
             color = modalities()[modality].color
             _boxes(axes, values, centers, 0.8 * width, color)
-            axes.plot(
-                [], [], color=color, lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)'
-            )
+            axes.plot([], [], color=color, lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)')
         axes.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1.005), ylabel='Dice')
         axes.set_xticks(
             range(len(labels)), [label.name.replace('-', ' ') for label in labels], rotation=45, ha='right'

@@ -2,8 +2,8 @@
 """From a drawn scene to a scan and its labels: the arithmetic of the generative model, written once.
 
 It needs few functions of an array library: those of :class:`bids_brainseg.core.arrays.NumpyOps`, or of
-:class:`bids_brainseg.synthesis.device.KerasOps`, where the network computes. All fields are separable in space,
-so that each step is a product of small matrices along the three axes.
+:class:`bids_brainseg.synthesis.device.KerasOps`, where the network computes. All fields are separable in
+space, so that each step is a product of small matrices along the three axes.
 """
 
 from __future__ import annotations

@@ -81,9 +81,7 @@ def _write_references(heads, folder) -> None:
     shape = tuple(rules['reference']['shape'])
     affine = grid_affine(shape, rules['reference']['spacing'], rules['reference']['center'])
     for modality, entry in modalities().items():
-        image, cavity = average_head(
-            heads, entry.contrast, priors()['layers'], shape, affine
-        )
+        image, cavity = average_head(heads, entry.contrast, priors()['layers'], shape, affine)
         name = f'reference_{modality}.nii.gz'
         scaled = np.rint(image * entry.reference_scale)
         save_like(scaled, image_on_grid(scaled, affine), folder / name, np.int16)
