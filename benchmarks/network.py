@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.network.bundle import MASK, REFERENCE, WEIGHTS, find_bundle, load_bundle, write_bundle
+from bids_brainseg.network.bundle import find_bundle, load_bundle, write_bundle
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.network.weights import save_weights
+from bids_brainseg.records import MASK, REFERENCE, WEIGHTS
 
 
 def random_bundle(folder: Path, filters: int):

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import output_path
 from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.records import record_from_path
 from bids_brainseg.synthesis.generator import Synthesizer
 from bids_brainseg.synthesis.label_map import LabelMap
 from bids_brainseg.training.build import HELD_OUT, grid_affine

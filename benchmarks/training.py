@@ -81,9 +81,9 @@ def measure(args, filters: int) -> dict:
     import keras
     import numpy as np
 
-    from bids_brainseg.network.bundle import MASK
     from bids_brainseg.network.losses import DiceCrossEntropy
     from bids_brainseg.network.unet import build_unet
+    from bids_brainseg.records import MASK
     from bids_brainseg.synthesis.device import DeviceSource, sampled_on
     from bids_brainseg.synthesis.generator import AugmentationRanges
     from bids_brainseg.training.build import load_heads, synthesizer

@@ -174,9 +174,9 @@ def _train(args) -> None:
     import keras
     import numpy as np
 
-    from .network.bundle import MASK
     from .network.unet import build_unet
     from .network.weights import load_weights, save_weights
+    from .records import MASK
     from .synthesis.device import DeviceSource, sampled_on
     from .synthesis.generator import AugmentationRanges
     from .training.build import held_out_pairs, load_heads, synthesizer
@@ -241,9 +241,9 @@ def _pack(args) -> None:
 
     from bids_brainseg.data import label_table
 
-    from .network.bundle import MASK
     from .network.unet import build_unet
     from .network.weights import load_weights, save_weights
+    from .records import MASK
     from .training.build import defaults, held_out_pairs, load_heads, pack
     from .training.loop import score
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scan as the query found it."""
+"""The nouns of the program: what one room hands to another. Frozen, typed, of the standard library only."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .bids.names import relative_path, split_name
+#: Files of a model bundle.
+WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,202 @@ class ImageRecord:
         return re.sub(r'\W', '_', key, flags=re.ASCII)
 
 
-def record_from_path(path: Path, modality: str, **values) -> ImageRecord:
-    """Make a record from the name of an image."""
-    entities, suffix, _ = split_name(path.name)
-    return ImageRecord(
-        path=path,
-        modality=modality,
-        subject=entities['sub'],
-        session=entities.get('ses'),
-        entities=entities,
-        suffix=suffix,
-        **values,
-    )
+def relative_path(path: Path) -> Path:
+    """Return the path of a file below the root of its dataset (``sub-01/[ses-1/]anat/...``)."""
+    has_session = path.parent.parent.name.startswith('ses-')
+    return Path(*path.parts[-4 if has_session else -3 :])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a model bundle says of itself.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    name, version, modality, license : str
+        `modality` is a name of ``data/modalities``.
+    reference_name : str
+        Letters and digits; names the space of the reference.
+    grid_shape : tuple of int
+        Network grid; every side a multiple of ``2**depth``.
+    grid_affine : (4, 4) nested tuples
+        Its voxel indices to the reference's RAS mm.
+    intensity : mapping
+        Rule of :func:`bids_brainseg.core.intensity.normalize`.
+    architecture : mapping
+        Arguments of :func:`bids_brainseg.network.unet.build_unet`.
+    mc_samples : int
+        Default number of Monte-Carlo passes.
+    mirrored_passes : bool
+        Whether half of the Monte-Carlo passes see the scan mirrored left to right; only for networks that
+        were trained on mirrored heads as well.
+    cv_threshold : float
+        Mean coefficient of variation above which a scan is flagged, per cent.
+    icv_mm3 : float
+        Volume of the cranial cavity of the reference.
+    qc : mapping
+        Thresholds of :func:`bids_brainseg.core.quality.verdict`.
+    card : mapping
+        How it was trained, measured scores, limits.
+    sha256 : mapping of str to str
+        Of each file.
+    """
+
+    path: Path
+    name: str
+    version: str
+    modality: str
+    license: str
+    reference_name: str
+    grid_shape: tuple[int, int, int]
+    grid_affine: tuple[tuple[float, ...], ...]
+    intensity: Mapping
+    architecture: Mapping
+    mc_samples: int
+    cv_threshold: float
+    icv_mm3: float
+    mirrored_passes: bool = False
+    qc: Mapping = field(default_factory=dict)
+    card: Mapping = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def weights_path(self) -> Path:
+        """Weights of the network."""
+        return self.path / WEIGHTS
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash that identifies the weights."""
+        return self.sha256[WEIGHTS]
+
+    @property
+    def reference_path(self) -> Path:
+        """Image that scans are aligned to."""
+        return self.path / REFERENCE
+
+    @property
+    def reference_sha256(self) -> tuple[str, str]:
+        """Hashes that identify the reference and its cavity."""
+        return self.sha256[REFERENCE], self.sha256[MASK]
+
+    @property
+    def mask_path(self) -> Path:
+        """Cranial cavity of the reference."""
+        return self.path / MASK
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template and what it is aligned to.
+
+    Attributes
+    ----------
+    label : str
+        Its name in ``space-``, ``from-`` and ``to-``, the cohort appended (``MNIPediatricAsym+2``).
+    entities : dict of str
+        Those that an output in its space has: ``space``, ``res``.
+    path : Path
+        T1-weighted head.
+    aligned_to : Bundle
+        A model whose reference is a head in the same contrast.
+    """
+
+    label: str
+    entities: dict[str, str]
+    path: Path
+    aligned_to: Bundle
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """How label numbers become class indices.
+
+    Attributes
+    ----------
+    name : str
+        ``'freesurfer'``, ``'brainseg'``, or the file it was read from. FreeSurfer's rules are packaged, and
+        the other attributes are empty then.
+    mapping : mapping of int to int
+        Number to class index.
+    split : mapping of int to (int, int)
+        Numbers of unpaired structures to their class on the left and on the right.
+    default : int, optional
+        Class of any other number; None makes another number an error.
+    """
+
+    name: str
+    mapping: Mapping[int, int] = field(default_factory=dict)
+    split: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    default: int | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceLabels:
+    """The labels that a scan is compared with.
+
+    Attributes
+    ----------
+    path : Path
+        The image.
+    uri : str
+        Its name in sidecars; ``labels`` is linked in the description of the derivatives.
+    table : ClassTable
+        What its numbers mean.
+    """
+
+    path: Path
+    uri: str
+    table: ClassTable
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A scan with the labels to learn from.
+
+    Attributes
+    ----------
+    record : ImageRecord
+        The scan.
+    labels : Path, optional
+        FreeSurfer's segmentation.
+    t1w : Path, optional
+        The T1w that the labels lie on by their scanner coordinates; None if it is the scan itself.
+    skip : str, optional
+        Why the case cannot be used.
+    """
+
+    record: ImageRecord
+    labels: Path | None = None
+    t1w: Path | None = None
+    skip: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan: ``done``, ``failed`` or ``skipped``, and why."""
+
+    record: ImageRecord
+    status: str
+    reason: str = ''
+    crashfile: Path | None = None
+
+    def as_failure(self) -> dict:
+        """Spell it for the report."""
+        return {
+            'scan': str(self.record.relative_path),
+            'status': self.status,
+            'reason': self.reason,
+            'crashfile': self.crashfile,
+        }
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run says of a scan: ``done``, ``failed`` or ``skipped``, why, and in which run."""
+
+    status: str
+    reason: str
+    run: str

@@ -35,7 +35,7 @@ TABLE = {
     '__main__': room(rooms='cli'),
     'errors': room(),
     'settings': room(rooms='errors data'),
-    'records': room(rooms='bids.names errors'),
+    'records': room(),
     'files': room(rooms='errors'),
     'data': room(rooms='errors'),
     'core': room('numpy scipy', 'records'),

@@ -34,7 +34,7 @@ def init_training_wf(
     ----------
     settings : Settings
         Of the run.
-    cases : sequence of Case
+    cases : sequence of TrainingCase
         Scans with labels, those of a subject one after the other.
     origins : mapping
         From the path of a scan to what its pair is made from.
@@ -88,7 +88,7 @@ def init_case_wf(
 
     Parameters
     ----------
-    case : Case
+    case : TrainingCase
         The scan, its labels, and the T1w that they lie on if that is another scan.
     base : Bundle
         Whose reference, grid and intensity rule are used.

@@ -4,39 +4,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data import label_table
 from ..errors import InputError
+from ..records import ClassTable
 from .names import split_name
 
 FREESURFER, BRAINSEG, AUTO = 'freesurfer', 'brainseg', 'auto'
 ANY_OTHER = '*'
-
-
-@dataclass(frozen=True)
-class ClassTable:
-    """How label numbers become class indices.
-
-    Attributes
-    ----------
-    name : str
-        ``'freesurfer'``, ``'brainseg'``, or the file it was read from. FreeSurfer's rules are packaged, and
-        the other attributes are empty then.
-    mapping : mapping of int to int
-        Number to class index.
-    split : mapping of int to (int, int)
-        Numbers of unpaired structures to their class on the left and on the right.
-    default : int, optional
-        Class of any other number; None makes another number an error.
-    """
-
-    name: str
-    mapping: Mapping[int, int] = field(default_factory=dict)
-    split: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    default: int | None = None
 
 
 def brainseg_table() -> ClassTable:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .names import relative_path, split_name
+from ..records import relative_path
+from .names import split_name
 
 
 class Sidecars:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import anatomical_modality, modalities
 from ..errors import InputError
-from ..records import ImageRecord
-from .class_tables import AUTO, ClassTable, class_table
+from ..records import ImageRecord, ReferenceLabels
+from .class_tables import AUTO, class_table
 from .names import EXTENSIONS, split_name
 from .paths import scan_label
 from .sidecars import output_rules
@@ -18,25 +17,6 @@ from .training_cases import find_segmentation
 
 #: Values of ``space`` that name the scanner's own space.
 OWN_SPACES = ('orig', 'individual', 'scanner', 'native')
-
-
-@dataclass(frozen=True)
-class ReferenceLabels:
-    """The labels that a scan is compared with.
-
-    Attributes
-    ----------
-    path : Path
-        The image.
-    uri : str
-        Its name in sidecars; ``labels`` is linked in the description of the derivatives.
-    table : ClassTable
-        What its numbers mean.
-    """
-
-    path: Path
-    uri: str
-    table: ClassTable
 
 
 def find_labels(

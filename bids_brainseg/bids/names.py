@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..records import ImageRecord
+
 EXTENSIONS = ('.nii.gz', '.nii')
 
 # The words of pybids and the NiPreps for the keys that appear in names, so a filter file may use either.
@@ -78,7 +80,15 @@ def sort_key(label: str | None) -> tuple:
     return (1, int(label), label) if label.isdigit() else (2, 0, label)
 
 
-def relative_path(path: Path) -> Path:
-    """Return the path of a file below the root of its dataset (``sub-01/[ses-1/]anat/...``)."""
-    has_session = path.parent.parent.name.startswith('ses-')
-    return Path(*path.parts[-4 if has_session else -3 :])
+def record_from_path(path: Path, modality: str, **values) -> ImageRecord:
+    """Make a record from the name of an image."""
+    entities, suffix, _ = split_name(path.name)
+    return ImageRecord(
+        path=path,
+        modality=modality,
+        subject=entities['sub'],
+        session=entities.get('ses'),
+        entities=entities,
+        suffix=suffix,
+        **values,
+    )

@@ -12,12 +12,12 @@ from pathlib import Path
 from ..data import Modality
 from ..data import modalities as modality_rules
 from ..errors import BidsError
-from ..records import ImageRecord, record_from_path
+from ..records import ImageRecord
 from .diffusion import has_word, prefer_traces, with_volumes
 from .filters import load_filters, matches, unknown_filters
 from .inheritance import Sidecars
 from .layout import check_dataset, find_niftis
-from .names import sort_key, split_name, strip_prefix
+from .names import record_from_path, sort_key, split_name, strip_prefix
 
 LOGGER = logging.getLogger('bids_brainseg')
 # Labels in which people write what an image is, beside its suffix.

@@ -6,34 +6,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from ..errors import BidsError
+from ..records import Bundle, Template
 from .names import split_name
 
 HOME_VARIABLE = 'TEMPLATEFLOW_HOME'
 SPECIFICATION = re.compile(r'^(?P<name>[A-Za-z0-9]+)(?P<rest>(:(res|cohort)-[A-Za-z0-9]+)*)$')
-
-
-class Template(NamedTuple):
-    """A template and what it is aligned to.
-
-    Attributes
-    ----------
-    label : str
-        Its name in ``space-``, ``from-`` and ``to-``, the cohort appended (``MNIPediatricAsym+2``).
-    entities : dict of str
-        Those that an output in its space has: ``space``, ``res``.
-    path : Path
-        T1-weighted head.
-    aligned_to : Bundle
-        A model whose reference is a head in the same contrast.
-    """
-
-    label: str
-    entities: dict[str, str]
-    path: Path
-    aligned_to: object
 
 
 def parse_space(text: str) -> tuple[str, dict[str, str]]:
@@ -55,7 +34,7 @@ def parse_space(text: str) -> tuple[str, dict[str, str]]:
     return match['name'], dict(part.split('-') for part in match['rest'].split(':')[1:])
 
 
-def find_template(text: str, aligned_to) -> Template:
+def find_template(text: str, aligned_to: Bundle) -> Template:
     """Find a template in the folder of TemplateFlow.
 
     Parameters

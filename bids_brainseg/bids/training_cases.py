@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..data import anatomical_modality
 from ..errors import BidsError, InputError
 from ..files import write_json, write_tsv
-from ..records import ImageRecord
+from ..records import ImageRecord, TrainingCase
 from .names import sort_key, split_name, strip_prefix
 from .paths import figure_path, output_path, scan_label
 
@@ -50,31 +50,9 @@ CASE_COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """A scan with the labels that are to be carried to it.
-
-    Attributes
-    ----------
-    record : ImageRecord
-        The scan.
-    labels : Path, optional
-        FreeSurfer's segmentation.
-    t1w : Path, optional
-        The T1w that the labels lie on by their scanner coordinates; None if it is the scan itself.
-    skip : str, optional
-        Why the case cannot be used.
-    """
-
-    record: ImageRecord
-    labels: Path | None = None
-    t1w: Path | None = None
-    skip: str | None = None
-
-
 def find_cases(
     records: Sequence[ImageRecord], freesurfer: Path, modality: str, excluded: Sequence[Mapping] = ()
-) -> list[Case]:
+) -> list[TrainingCase]:
     """Match the scans of one modality with FreeSurfer's labels.
 
     Parameters
@@ -90,7 +68,7 @@ def find_cases(
 
     Returns
     -------
-    list of Case
+    list of TrainingCase
         One for each scan; those that cannot be used say why.
 
     Raises
@@ -105,8 +83,8 @@ def find_cases(
     return [_case(record, freesurfer, anchors, excluded) for record in records if record.modality == modality]
 
 
-def _case(record, freesurfer, anchors, excluded) -> Case:
-    case = Case(record)
+def _case(record, freesurfer, anchors, excluded) -> TrainingCase:
+    case = TrainingCase(record)
     if record.skip is not None:
         return replace(case, skip=record.skip)
     for row in excluded:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ..bids.templates import Template, find_template
+from ..bids.templates import find_template
 from ..data import anatomical_modality, modalities
 from ..data.quality import qc_rules
 from ..errors import ModelError
-from ..network.bundle import Bundle, find_bundle, load_bundle
+from ..network.bundle import find_bundle, load_bundle
+from ..records import Bundle, Template
 from ..settings import Settings
 
 

@@ -98,7 +98,7 @@ def find_plans(settings: Settings, records: Sequence, root: Path) -> tuple[dict,
         Scans without labels.
     """
     from ..bids.labels import find_labels
-    from .outcome import Outcome
+    from ..records import Outcome
 
     plans, outcomes = {}, []
     for record in records:
@@ -161,7 +161,7 @@ def run_plans(settings: Settings, records: list, bundles: Mapping, plans: Mappin
 def remembered(records: Sequence, output_dir: Path) -> list:
     """Say which scans were compared by an earlier run."""
     from ..bids.paths import output_path
-    from .outcome import Outcome
+    from ..records import Outcome
 
     outcomes = []
     for record in records:

@@ -6,31 +6,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from .. import __version__
-from ..records import ImageRecord
+from ..records import ImageRecord, Outcome
 from ..results.outcomes import reason_of, write_outcomes
 from ..settings import Settings
 from ..workflows.base import scan_wf_name, subject_wf_name
-
-
-class Outcome(NamedTuple):
-    """What became of one scan: ``done``, ``failed`` or ``skipped``, and why."""
-
-    record: ImageRecord
-    status: str
-    reason: str = ''
-    crashfile: Path | None = None
-
-    def as_failure(self) -> dict:
-        """Spell it for the report."""
-        return {
-            'scan': str(self.record.relative_path),
-            'status': self.status,
-            'reason': self.reason,
-            'crashfile': self.crashfile,
-        }
 
 
 def judge(

@@ -102,8 +102,8 @@ def segment(settings: Settings, records: list) -> int:
 
 def select_runnable(settings: Settings, records: list) -> tuple[list, list, dict]:
     """Tell scans that can run from those that cannot; also load a bundle for each modality that is left."""
+    from ..records import Outcome
     from .bundles import choose_bundles
-    from .outcome import Outcome
 
     usable = [record for record in records if record.skip is None]
     bundles, missing = choose_bundles(settings, dict.fromkeys(record.modality for record in usable))
@@ -120,7 +120,8 @@ def select_runnable(settings: Settings, records: list) -> tuple[list, list, dict
 
 def remember(record, settings: Settings):
     """Say what became of a scan in the last run."""
-    from .outcome import Outcome, judge
+    from ..records import Outcome
+    from .outcome import judge
 
     if record.skip is not None:
         return Outcome(record, 'failed' if record.broken else 'skipped', record.skip)

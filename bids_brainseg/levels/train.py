@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bids.training_cases import (
-    Case,
     find_cases,
     find_label_maps,
     pair_paths,
@@ -25,7 +24,8 @@ from ..bids.training_cases import (
 )
 from ..data import anatomical_modality, label_table_hash, modalities, training_defaults
 from ..errors import BidsError, InputError, ModelError, explain
-from ..network.bundle import Bundle, file_sha256, find_bundle, load_bundle, on_grid
+from ..network.bundle import file_sha256, find_bundle, load_bundle, on_grid
+from ..records import Bundle, TrainingCase
 from ..settings import Settings
 
 LOGGER = logging.getLogger('bids_brainseg')
@@ -86,7 +86,7 @@ def choose_base(asked) -> Bundle:
     return on_grid(base, asked['grid_spacing']) if 'grid_spacing' in asked else base
 
 
-def check_request(asked, base: Bundle, cases: Sequence[Case], maps: Sequence[Path]) -> None:
+def check_request(asked, base: Bundle, cases: Sequence[TrainingCase], maps: Sequence[Path]) -> None:
     """Refuse what cannot end well before any scan is touched.
 
     Raises
@@ -119,7 +119,7 @@ def check_request(asked, base: Bundle, cases: Sequence[Case], maps: Sequence[Pat
         )
 
 
-def query(settings: Settings) -> list[Case]:
+def query(settings: Settings) -> list[TrainingCase]:
     """Find the scans to train on, and why others are left out."""
     from ..bids.query import find_images
 
@@ -141,7 +141,7 @@ def query(settings: Settings) -> list[Case]:
     return find_cases(records, settings.derivatives['freesurfer'], asked['modality'], excluded)
 
 
-def dry_run(cases: Sequence[Case], maps: Sequence[Path]) -> int:
+def dry_run(cases: Sequence[TrainingCase], maps: Sequence[Path]) -> int:
     """List what would be trained on."""
     for case in cases:
         how = 'carried from the T1w' if case.t1w else 'by scanner coordinates'
@@ -161,7 +161,7 @@ def describe_dataset(settings: Settings) -> None:
 # === Pairs ===
 
 
-def prepare(settings: Settings, cases: Sequence[Case], base: Bundle) -> list[dict]:
+def prepare(settings: Settings, cases: Sequence[TrainingCase], base: Bundle) -> list[dict]:
     """Prepare the pairs that are not there yet, and return a row for each case with what became of it."""
     origins = {case.record.path: origin(case, base) for case in cases if case.skip is None}
     paths = {
@@ -187,7 +187,7 @@ def prepare(settings: Settings, cases: Sequence[Case], base: Bundle) -> list[dic
     return rows
 
 
-def origin(case: Case, base: Bundle) -> dict:
+def origin(case: TrainingCase, base: Bundle) -> dict:
     """Say what a pair is made from, so that a later run knows whether it still holds."""
     return {
         'scan': content(case.record.path),
@@ -221,7 +221,7 @@ def is_prepared(files: dict[str, Path], made_from: dict) -> bool:
         return False
 
 
-def run_graph(settings: Settings, cases: Sequence[Case], origins: dict, base: Bundle) -> str | None:
+def run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, base: Bundle) -> str | None:
     """Prepare pairs; return what nipype complained of."""
     from ..workflows.training import init_training_wf
     from .execution import configure, run_workflow, write_graph
@@ -240,7 +240,7 @@ def run_graph(settings: Settings, cases: Sequence[Case], origins: dict, base: Bu
     return complaint and reason_of(complaint)
 
 
-def outcome(case: Case, settings: Settings, files: dict, complaint: str | None) -> tuple[str, str]:
+def outcome(case: TrainingCase, settings: Settings, files: dict, complaint: str | None) -> tuple[str, str]:
     """Say what became of a case that was to be prepared."""
     from .outcome import judge
 
@@ -248,7 +248,7 @@ def outcome(case: Case, settings: Settings, files: dict, complaint: str | None) 
     return ('kept', '') if found.status == 'done' else ('failed', found.reason)
 
 
-def judged(case: Case, files: dict, status: str, reason: str | None, limit: float) -> dict:
+def judged(case: TrainingCase, files: dict, status: str, reason: str | None, limit: float) -> dict:
     """Make the row of a case; labels that fit too badly are rejected here."""
     agreement = None
     if status == 'kept':

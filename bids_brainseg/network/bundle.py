@@ -14,98 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bids_brainseg.core.geometry import regrid
 from bids_brainseg.data import label_table_hash, modalities, resource
 from bids_brainseg.errors import ModelError
 from bids_brainseg.files import write_text
+from bids_brainseg.records import MASK, REFERENCE, WEIGHTS, Bundle
 
 FORMAT = 1
-WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """What a model bundle says of itself.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    name, version, modality, license : str
-        `modality` is a name of ``data/modalities``.
-    reference_name : str
-        Letters and digits; names the space of the reference.
-    grid_shape : tuple of int
-        Network grid; every side a multiple of ``2**depth``.
-    grid_affine : (4, 4) nested tuples
-        Its voxel indices to the reference's RAS mm.
-    intensity : mapping
-        Rule of :func:`bids_brainseg.core.intensity.normalize`.
-    architecture : mapping
-        Arguments of :func:`bids_brainseg.network.unet.build_unet`.
-    mc_samples : int
-        Default number of Monte-Carlo passes.
-    mirrored_passes : bool
-        Whether half of the Monte-Carlo passes see the scan mirrored left to right; only for networks that
-        were trained on mirrored heads as well.
-    cv_threshold : float
-        Mean coefficient of variation above which a scan is flagged, per cent.
-    icv_mm3 : float
-        Volume of the cranial cavity of the reference.
-    qc : mapping
-        Thresholds of :func:`bids_brainseg.core.quality.verdict`.
-    card : mapping
-        How it was trained, measured scores, limits.
-    sha256 : mapping of str to str
-        Of each file.
-    """
-
-    path: Path
-    name: str
-    version: str
-    modality: str
-    license: str
-    reference_name: str
-    grid_shape: tuple[int, int, int]
-    grid_affine: tuple[tuple[float, ...], ...]
-    intensity: Mapping
-    architecture: Mapping
-    mc_samples: int
-    cv_threshold: float
-    icv_mm3: float
-    mirrored_passes: bool = False
-    qc: Mapping = field(default_factory=dict)
-    card: Mapping = field(default_factory=dict)
-    sha256: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def weights_path(self) -> Path:
-        """Weights of the network."""
-        return self.path / WEIGHTS
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hash that identifies the weights."""
-        return self.sha256[WEIGHTS]
-
-    @property
-    def reference_path(self) -> Path:
-        """Image that scans are aligned to."""
-        return self.path / REFERENCE
-
-    @property
-    def reference_sha256(self) -> tuple[str, str]:
-        """Hashes that identify the reference and its cavity."""
-        return self.sha256[REFERENCE], self.sha256[MASK]
-
-    @property
-    def mask_path(self) -> Path:
-        """Cranial cavity of the reference."""
-        return self.path / MASK
 
 
 def find_bundle(modality: str) -> Path:

@@ -13,7 +13,7 @@ from keras import ops
 from bids_brainseg.core.posterior import LabelOverlapAccumulator
 from bids_brainseg.data import mirrored_classes
 
-from .bundle import Bundle
+from ..records import Bundle
 from .layers import MonteCarloDropout, PosteriorAccumulator
 from .unet import build_unet, split_first_block
 from .weights import load_weights

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bids.names import sort_key, split_name
+from ..bids.names import record_from_path, sort_key, split_name
 from ..bids.paths import scan_label
 from ..bids.sidecars import output_rules
 from ..data import label_table, modalities
 from ..files import read_rows
-from ..records import record_from_path
 from .outcomes import RunOutcome, read_outcomes
 from .scans import ScanOutputs, list_outputs
 

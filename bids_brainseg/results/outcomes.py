@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from ..bids.names import strip_prefix
 from ..files import write_json
+from ..records import RunOutcome
 
 FILE_NAME = 'outcomes.json'
 STATUSES = ('done', 'failed', 'skipped')
@@ -21,14 +21,6 @@ LAST_ERROR = re.compile(
     r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$'
 )
 NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
-
-
-class RunOutcome(NamedTuple):
-    """What a run says of a scan: ``done``, ``failed`` or ``skipped``, why, and in which run."""
-
-    status: str
-    reason: str
-    run: str
 
 
 def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, Mapping]) -> Path:

@@ -18,7 +18,8 @@ from bids_brainseg.errors import InputError
 from bids_brainseg.files import write_whole
 from bids_brainseg.imaging import image_on_grid, load_image, load_mask, save_like
 
-from ..network.bundle import MASK, REFERENCE, WEIGHTS, Bundle, write_bundle
+from ..network.bundle import write_bundle
+from ..records import MASK, REFERENCE, WEIGHTS, Bundle
 from ..synthesis.common_space import MNI_CENTERS, average_head, common_space, fit_affine, structure_centers
 from ..synthesis.generator import AugmentationRanges, Synthesizer
 from ..synthesis.label_map import FIRST_HEAD_TISSUE, LabelMap, priors

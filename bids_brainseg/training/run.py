@@ -21,10 +21,11 @@ from bids_brainseg.core.volumes import mc_statistics, mean_cv
 from bids_brainseg.data import label_table, training_defaults
 from bids_brainseg.errors import ModelError
 
-from ..network.bundle import Bundle, load_bundle, on_grid
+from ..network.bundle import load_bundle, on_grid
 from ..network.predict import predict_samples
 from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
+from ..records import Bundle
 from ..synthesis.device import DeviceSource, sampled_on
 from ..synthesis.generator import AugmentationRanges
 from .build import align_head, bundle_like, held_out_pairs, synthesizer

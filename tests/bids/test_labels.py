@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bids_brainseg.bids.labels import find_labels
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.errors import InputError
-from bids_brainseg.records import record_from_path
 
 
 def scan(name: str = 'sub-01_T1w', folder: str = 'sub-01/anat', modality: str = 'T1w'):

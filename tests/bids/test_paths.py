@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import figure_path, output_path, scan_label, write_dataset_files, xfm_path
 from bids_brainseg.bids.query import find_images
 from bids_brainseg.bids.sidecars import (
@@ -26,7 +27,6 @@ from bids_brainseg.bids.sidecars import (
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import BidsError
 from bids_brainseg.files import write_json, write_text, write_tsv
-from bids_brainseg.records import record_from_path
 from bids_brainseg.results.scans import list_outputs
 
 PROVENANCE = Provenance(

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_brainseg.bids.class_tables import ClassTable, brainseg_table
+from bids_brainseg.bids.class_tables import brainseg_table
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
 from bids_brainseg.interfaces.agreement import CompareSegmentations, ComparisonFigure, ResampleReferenceLabels
 from bids_brainseg.interfaces.corrupt import Corrupt
-from bids_brainseg.records import record_from_path
+from bids_brainseg.records import ClassTable
 
 RECORD = record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w')
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.data.quality import population, qc_numbers
 from bids_brainseg.interfaces.measures import ComputeMeasures
-from bids_brainseg.records import record_from_path
 
 SCALE = np.diag(
     [1.1, 1.0, 0.8, 1.0]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.interfaces.outputs import DerivativeSink, FigureSink, TransformSink
-from bids_brainseg.records import record_from_path
 
 RECORD = record_from_path(Path('/d/sub-01/ses-b/ct/sub-01_ses-b_acq-thin_run-02_ct.nii.gz'), 'ct')
 

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.training_cases import pair_paths
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
@@ -20,7 +21,6 @@ from bids_brainseg.interfaces.training import (
     RegisterT1w,
     ResampleTrainingLabels,
 )
-from bids_brainseg.records import record_from_path
 from bids_brainseg.registration import Registration
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from tiny import GRID, SPACING, head, make_label_map
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.cli.run import main
 from bids_brainseg.data import modalities
 from bids_brainseg.levels.evaluate import corrupted_copies
-from bids_brainseg.records import record_from_path
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)

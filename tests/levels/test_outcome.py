@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainseg.levels.outcome import Outcome, judge, keep, summary
-from bids_brainseg.records import record_from_path
-from bids_brainseg.results.outcomes import RunOutcome, read_outcomes, reason_of
+from bids_brainseg.bids.names import record_from_path
+from bids_brainseg.levels.outcome import judge, keep, summary
+from bids_brainseg.records import Outcome, RunOutcome
+from bids_brainseg.results.outcomes import read_outcomes, reason_of
 from bids_brainseg.settings import Settings
 
 NESTED = """Node: brainseg_wf.sub_01_wf.T1w_wf.check

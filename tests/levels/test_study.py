@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.errors import BidsError, ModelError
 from bids_brainseg.levels import study
-from bids_brainseg.records import record_from_path
 from bids_brainseg.settings import Settings
 
 MATERIAL = {'T1w': list('abcdefghij'), 'FLAIR': list('abcdef')}

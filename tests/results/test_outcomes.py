@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainseg.results.outcomes import RunOutcome, read_outcomes, write_outcomes
+from bids_brainseg.records import RunOutcome
+from bids_brainseg.results.outcomes import read_outcomes, write_outcomes
 
 T1W, DWI = 'sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/dwi/sub-01_dwi.nii.gz'
 CRASH = (

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import output_path
 from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.files import write_json, write_tsv
-from bids_brainseg.records import record_from_path
 from bids_brainseg.results.reference_pairs import (
     agreement_document,
     agreement_table,

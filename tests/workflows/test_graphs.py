@@ -52,8 +52,16 @@ def settings(tmp_path, monkeypatch):
 
 
 def scan(name: str, subject: str = '01', session: str | None = None):
-    key = f'ses_{session}_{name}' if session else name
-    return example_record(subject=subject, session=session, suffix=name, key=key, **SCANS[name])
+    session_entity = {} if session is None else {'ses': session}
+    folder = f'/data/sub-{subject}' + (f'/ses-{session}' if session else '')
+    return example_record(
+        path=Path(folder, 'anat', f'{folder[6:].replace("/", "_")}_{name}.nii.gz'),
+        subject=subject,
+        session=session,
+        entities={'sub': subject} | session_entity,
+        suffix=name,
+        **SCANS[name],
+    )
 
 
 def expanded(settings, records, **more) -> dict:
