@@ -123,7 +123,7 @@ def sidecar(
                 '.lta': 'FreeSurfer LTA; RAS, points of From to points of To',
             },
         }
-    if modalities()[record.modality].volumes == 'trace':
+    if modalities()[record.modality].diffusion is not None:
         content['VolumesAveraged'] = 'n/a' if record.volumes is None else list(record.volumes)
         content['BValue'] = 'n/a' if record.b_value is None else record.b_value  # s/mm2
     if provenance is not None:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from ..errors import BrainsegError
 
-#: Words that a modality may use, and the keys of its ``contrast`` and ``acquisition``.
-VOLUMES, UNITS = ('single', 'trace'), ('arbitrary', 'HU')
+#: Units of intensities; keys of ``contrast``, ``acquisition`` and ``diffusion`` of a modality.
+UNITS = ('arbitrary', 'HU')
 CONTRAST_KEYS = {'unit', 'background', 'texture', 'variation', 'rim', 'jitter', 'means'}
+DIFFUSION_KEYS = {'b_range', 'b0_below', 'trace_words', 'b0_words'}
 ACQUISITION_KEYS = {'slab', 'thickness', 'in_plane', 'noise', 'bias', 'strip'}
 
 
@@ -169,10 +170,9 @@ class Modality:
         value; lower case.
     bidsignore : tuple of str
         Patterns that keep the BIDS validator from folders that are not part of BIDS.
-    volumes : {'single', 'trace'}
-        One volume, or a diffusion series whose volumes are chosen and averaged.
     diffusion : mapping, optional
-        For ``'trace'`` only: how :func:`bids_brainseg.bids.diffusion.choose_volumes` chooses.
+        Scans are diffusion series, of which :func:`bids_brainseg.bids.diffusion.choose_volumes` takes volumes
+        by these rules.
     units : {'arbitrary', 'HU'}
         Of the intensities: magnitudes, or Hounsfield units.
     anatomical : bool
@@ -202,7 +202,6 @@ class Modality:
     bundle: str
     datatypes: tuple[str, ...]
     suffixes: tuple[str, ...]
-    volumes: str
     units: str
     intensity: Mapping
     cv_threshold: float
@@ -273,16 +272,14 @@ def _read_modality(path: Path) -> Modality:
         raise BrainsegError(f'{path} is not JSON: {error}; correct it') from error
     kinds = {item.name: item for item in fields(Modality) if item.name != 'name'}
     required = {name for name, item in kinds.items() if item.default is MISSING}
-    if content.get('volumes') == 'trace':
-        required.add('diffusion')
     _check_keys(path, content, required, set(kinds))
-    for name, keys in (('contrast', CONTRAST_KEYS), ('acquisition', ACQUISITION_KEYS)):
-        _check_keys(f'{path}: {name}', content[name], keys, keys)
+    parts = {'contrast': CONTRAST_KEYS, 'acquisition': ACQUISITION_KEYS, 'diffusion': DIFFUSION_KEYS}
+    for name in parts.keys() & content.keys():
+        _check_keys(f'{path}: {name}', content[name], parts[name], parts[name])
     tissues = set(json.loads(resource('synthesis.json').read_text())['tissues'])
     _check_keys(f'{path}: means', content['contrast']['means'], tissues, tissues)
-    for name, words in (('volumes', VOLUMES), ('units', UNITS)):
-        if content[name] not in words:
-            raise BrainsegError(f'{path}: {name} is {content[name]!r}; it must be one of {", ".join(words)}')
+    if content['units'] not in UNITS:
+        raise BrainsegError(f'{path}: units is {content["units"]!r}; it must be one of {", ".join(UNITS)}')
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
     return Modality(name=path.stem, **values)
 
