@@ -12,7 +12,7 @@ from . import geometry
 from .corruption import add_bias, add_ghosts, add_noise, blank_slices, crop_field_of_view, rotate_motion
 
 #: Hounsfield units of noise at severity 1, and of air.
-CT_NOISE, AIR_HU = 60.0, -1000.0
+NOISE_HU, AIR_HU = 60.0, -1000.0
 
 
 def corrupt(
@@ -36,7 +36,7 @@ def corrupt(
     seed : int
         Of what is random: the noise, the field, which slices, which side.
     hounsfield : bool
-        Of a CT.
+        The intensities are Hounsfield units.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def corrupt(
     Raises
     ------
     ValueError
-        If the kind is unknown or makes no sense for a CT, or the severity is outside [0, 1].
+        If the kind is unknown or makes no sense for Hounsfield units, or the severity is outside [0, 1].
     """
     if kind not in kinds(hounsfield):
         raise ValueError(f'unknown kind {kind!r}; known: {", ".join(kinds(hounsfield))}')
@@ -61,13 +61,13 @@ def corrupt(
 
 
 def kinds(hounsfield: bool = False) -> tuple[str, ...]:
-    """Name the ways to corrupt an MR scan, or a CT."""
-    return CT_KINDS if hounsfield else (*KINDS, 'crop')
+    """Name the ways to corrupt magnitudes, or Hounsfield units."""
+    return HOUNSFIELD_KINDS if hounsfield else (*KINDS, 'crop')
 
 
 def _noise(image, affine, severity, rng, hounsfield):
     if hounsfield:
-        return add_noise(image, CT_NOISE * severity, rng)
+        return add_noise(image, NOISE_HU * severity, rng)
     low, high = np.percentile(image, (1, 99))
     return add_noise(np.maximum(image, 0), 0.4 * severity * float(high - low), rng, magnitude=True)
 
@@ -116,4 +116,5 @@ KINDS: dict[str, Callable] = {
     'slices': _slices,
     'contrast': _contrast,
 }
-CT_KINDS = ('noise', 'slices', 'crop')
+#: Kinds that make sense for Hounsfield units; the file of a modality says which are used.
+HOUNSFIELD_KINDS = ('noise', 'slices', 'crop')
