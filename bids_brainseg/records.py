@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -267,8 +267,103 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run says of a scan: ``done``, ``failed`` or ``skipped``, why, and in which run."""
+    """What an earlier run left about a scan.
+
+    Attributes
+    ----------
+    status : str
+        ``'done'``, ``'failed'`` or ``'skipped'``.
+    reason : str
+        Why it is not done.
+    run : str
+        Identifier of the run; it begins with date and time.
+    crashfile : Path, optional
+        Relative to the root of the derivatives if it lies there.
+    """
 
     status: str
     reason: str
     run: str
+    crashfile: Path | None = None
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Everything that the derivatives say of one scan.
+
+    Attributes
+    ----------
+    name : str
+        Entities and label: ``sub-01_ses-1_T1w``.
+    label : str
+        What ``desc`` of the derivatives says: ``T1w``.
+    modality : str
+        A name of ``data/modalities``.
+    subject, session : str
+        Labels without prefix; the session may be None.
+    entities : mapping of str
+        Those of the scan: ``{'sub': '01', 'ses': '1'}``.
+    source : str
+        Path of the scan below the root of its dataset; empty if the derivatives do not say.
+    status : str
+        ``'done'``; ``'outdated'``: there is a result, but the last run of this scan did not end well;
+        ``'failed'``, ``'skipped'``: there is none; ``'broken'``: there is one that cannot be read.
+    reason : str
+        Why it is not ``'done'``; names the file that cannot be read.
+    qc : mapping
+        The quality document; empty if there is none, or none that can be read.
+    rows : sequence of mapping
+        The table of volumes: 27 structures, then the totals; measures are numbers (nan for ``n/a``), other
+        cells text. Empty if there is none, or none that can be read.
+    agreement : sequence of mapping
+        The table of agreement with reference labels, of the same form; empty without labels.
+    averages : mapping of float
+        Averages over that table.
+    files : mapping of Path
+        ``'dseg'``, ``'probseg'``, ``'uncertainty'``, ``'morph'``, ``'qc'``, ``'agreement'``: those that
+        exist, in the space of the scan.
+    figures : mapping of Path
+        Kind (``'alignment'``) to figure.
+    transforms : mapping of Path
+        ``(from, to)`` to the affine that ITK reads: ``('T1w', 'BrainsegAdult')``.
+    outcome : RunOutcome, optional
+        What the last run that processed the scan said.
+    """
+
+    name: str
+    label: str
+    modality: str
+    subject: str
+    session: str | None
+    entities: Mapping[str, str]
+    source: str = ''
+    status: str = 'done'
+    reason: str = ''
+    qc: Mapping = field(default_factory=dict)
+    rows: Sequence[Mapping] = ()
+    agreement: Sequence[Mapping] = ()
+    averages: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    transforms: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    outcome: RunOutcome | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are volumes."""
+        return bool(self.rows)
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a result that cannot be read; the reason says what is wrong."""
+        return self.status == 'broken'
+
+    @property
+    def title(self) -> str:
+        """What tells the scans of one subject apart: ``ses-1 T1w``."""
+        return ' '.join([*(f'{k}-{v}' for k, v in self.entities.items() if k != 'sub'), self.label])
+
+    def number(self, name: str) -> float | None:
+        """Return a quality number; None if it does not exist or is not a number."""
+        value = self.qc.get('numbers', {}).get(name)
+        return float(value) if isinstance(value, (int, float)) else None

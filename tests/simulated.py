@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_brainseg.data import label_table
-from bids_brainseg.results.group_scans import TOTALS
+from bids_brainseg.results.scans import TOTALS
 
 #: mm3 of a head of average size, about those of adults.
 TYPICAL = {

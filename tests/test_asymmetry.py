@@ -11,8 +11,8 @@ import pytest
 from bids_brainseg.data import label_table
 from bids_brainseg.figures import charts
 from bids_brainseg.pages.fragments import volumes_html
+from bids_brainseg.records import ScanResult
 from bids_brainseg.results.group_measures import NAMES, measure_group, pairs
-from bids_brainseg.results.group_scans import GroupScan
 
 VOLUMES = {'Left-Caudate': 1100.0, 'Right-Caudate': 900.0, 'Left-Putamen': 900.0, 'Right-Putamen': 1100.0}
 PERCENT = {'Caudate': 20.0, 'Putamen': -20.0}
@@ -28,7 +28,7 @@ def rows():
 def in_group(rows):
     by_name = {row['name']: row for row in rows}
     volumes = [{'volume_mm3': by_name.get(name, {'volume_mm3': 1.5e6})['volume_mm3']} for name in NAMES]
-    scan = GroupScan('sub-1_T1w', 'T1w', 'T1w', '1', None, {}, qc={'verdict': 'pass'}, rows=volumes)
+    scan = ScanResult('sub-1_T1w', 'T1w', 'T1w', '1', None, {}, qc={'verdict': 'pass'}, rows=volumes)
     measures = measure_group([scan])
     return {name: measures.asymmetry[0, left] for name, (left, _) in pairs().items()}
 

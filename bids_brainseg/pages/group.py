@@ -23,9 +23,9 @@ from .. import __version__
 from ..core.group import LIMIT, MINIMUM
 from ..data import modalities, resource
 from ..files import plain, write_text
+from ..records import ScanResult
 from ..results.group import Group
 from ..results.group_measures import NAMES, Measures, scan_pairs
-from ..results.group_scans import GroupScan
 from ..results.group_tables import Table, covariate_columns, scanners_of
 
 MEASURES = {
@@ -177,12 +177,12 @@ def number_or_none(text, digits: int | None = None) -> float | None:
     return short(number) if digits is None or not math.isfinite(number) else round(number, digits)
 
 
-def page_of(scan: GroupScan, group: Group) -> str:
+def page_of(scan: ScanResult, group: Group) -> str:
     """Return the participant's page, empty if there is none."""
     return f'sub-{scan.subject}.html' if scan.subject in group.pages else ''
 
 
-def levels_of(group: Group, scans: Sequence[GroupScan]) -> dict[str, dict]:
+def levels_of(group: Group, scans: Sequence[ScanResult]) -> dict[str, dict]:
     """Return what may color the points: name -> its levels, and the level of each scan (-1: unknown)."""
     known = [group.covariates.of(scan.subject, scan.session) for scan in scans]
     scanners = scanners_of(group)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bids.inheritance import Sidecars
@@ -13,7 +13,9 @@ from ..bids.participants import Covariates, read_covariates
 from ..bids.paths import refuse_other_dataset
 from ..bids.sidecars import scanner
 from ..errors import BidsError
-from .group_scans import GroupScan, scans_of, source_of
+from ..records import ScanResult
+from .outcomes import read_outcomes
+from .scans import read_scans
 
 UNFINISHED = 'run {} began and left no result: it was stopped, or is not done yet'
 
@@ -24,7 +26,7 @@ class Group:
 
     Attributes
     ----------
-    scans : list of GroupScan
+    scans : list of ScanResult
         By participant, session, modality and name.
     participants : dict of str
         Label of everyone -> why there is nothing of them at all, empty where there is something.
@@ -36,7 +38,7 @@ class Group:
         What the reader of the tables should know.
     """
 
-    scans: list[GroupScan]
+    scans: list[ScanResult]
     participants: dict[str, str]
     covariates: Covariates
     pages: set[str]
@@ -83,9 +85,11 @@ def collect_group(
     sidecars = Sidecars()
     scans, participants = [], {}
     for subject in everyone:
-        found, unfinished = scans_of(output_dir, subject)
+        found = read_scans(output_dir, subject)
         # Someone of whom there is something, even if none of it was asked for, is not missing.
-        participants[subject] = '' if found else _absence(subject, there, in_bids, listed, unfinished)
+        participants[subject] = (
+            '' if found else _absence(subject, there, in_bids, listed, read_outcomes(output_dir, subject)[1])
+        )
         scans += [
             _with_scanner(scan, folders[0] if len(folders) > 1 else None, sidecars)
             for scan in found
@@ -99,11 +103,11 @@ def collect_group(
             18,
         )
     pages = {subject for subject in everyone if (output_dir / f'sub-{subject}.html').is_file()}
-    return Group(sorted(scans, key=lambda scan: scan.order), participants, covariates, pages,
+    return Group(scans, participants, covariates, pages,
                  [*notes, *_mixtures(scans), *covariates.notes])  # fmt: skip
 
 
-def _mixtures(scans: Sequence[GroupScan]) -> list[str]:
+def _mixtures(scans: Sequence[ScanResult]) -> list[str]:
     """Say where volumes were not all made in the same way."""
     ways: dict[str, dict[str, set]] = {}
     for scan in scans:
@@ -138,10 +142,9 @@ def _absence(subject: str, there: set, in_bids: set, listed: set, unfinished: st
     return 'is neither in the dataset nor in the outputs'
 
 
-def _with_scanner(scan: GroupScan, bids_dir: Path | None, sidecars: Sidecars) -> GroupScan:
+def _with_scanner(scan: ScanResult, bids_dir: Path | None, sidecars: Sidecars) -> ScanResult:
     """Ask the sidecars of the source where the output does not say which scanner it was."""
-    source = source_of(scan.qc)
-    if source and 'Scanner' not in scan.qc and bids_dir is not None:
-        metadata, _ = sidecars.metadata(bids_dir / source)
-        scan.qc['Scanner'] = scanner(metadata)
-    return scan
+    if not scan.source or not scan.qc or 'Scanner' in scan.qc or bids_dir is None:
+        return scan
+    metadata, _ = sidecars.metadata(bids_dir / scan.source)
+    return replace(scan, qc={**scan.qc, 'Scanner': scanner(metadata)})

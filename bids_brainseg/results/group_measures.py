@@ -12,7 +12,8 @@ import numpy as np
 from ..core.group import LIMIT, agreement, residuals, robust_scores, share
 from ..core.volumes import asymmetry
 from ..data import label_table, modalities
-from .group_scans import TOTALS, GroupScan
+from ..records import ScanResult
+from .scans import TOTALS
 
 LABELS = label_table()[1:]
 NAMES = (*(label.name for label in LABELS), *TOTALS)
@@ -43,7 +44,7 @@ class Measures:
 
     Attributes
     ----------
-    scans : list of GroupScan
+    scans : list of ScanResult
         The N scans.
     reference : (N,) bool
         Scans that tell what is usual.
@@ -57,7 +58,7 @@ class Measures:
         The same keys -> (N, 30) object: why the score makes an outlier, in words; empty if it does not.
     """
 
-    scans: list[GroupScan]
+    scans: list[ScanResult]
     reference: np.ndarray
     volume: np.ndarray
     percent: np.ndarray
@@ -77,7 +78,7 @@ class Measures:
         return np.array(joined, object).reshape(self.volume.shape)
 
 
-def measure_group(scans: Sequence[GroupScan]) -> Measures:
+def measure_group(scans: Sequence[ScanResult]) -> Measures:
     """Compare every scan with the others of its modality."""
     scans = [scan for scan in scans if scan.usable]
     volume = np.array([[row['volume_mm3'] for row in scan.rows] for scan in scans], float)
@@ -110,7 +111,7 @@ def measure_group(scans: Sequence[GroupScan]) -> Measures:
     return Measures(scans, reference, volume, percent, left, lopsided, z, count, why)
 
 
-def choose_reference(scans: Sequence[GroupScan]) -> np.ndarray:
+def choose_reference(scans: Sequence[ScanResult]) -> np.ndarray:
     """Choose the scans that tell what is usual: one of each participant and modality.
 
     It is the first of those with the best verdict. Several scans of one person are not several people, and a
@@ -150,7 +151,7 @@ def _why(kind: str, value: float, score: float, median: float) -> str:
     return f'{name} {value}, {abs(score):.1f} robust SD {side} the median of {median}'
 
 
-def scan_pairs(scans: Sequence[GroupScan]) -> dict[tuple[str, str], list[tuple[int, int]]]:
+def scan_pairs(scans: Sequence[ScanResult]) -> dict[tuple[str, str], list[tuple[int, int]]]:
     """Pair the scans of one participant: (modality, modality) -> places in `scans`.
 
     Scans of two modalities are of the same session, the first of each; scans of one modality are the first

@@ -18,10 +18,11 @@ from ..core.group import LIMIT, MINIMUM
 from ..data import resource
 from ..data.quality import qc_numbers
 from ..files import write_json, write_tsv
+from ..records import ScanResult
 from .group import Group
 from .group_measures import LABELS, NAMES, Measures, compare_pairs, pairs
-from .group_scans import MEASURES, GroupScan
 from .scanners import scanner_names
+from .scans import MEASURES
 
 ALWAYS = ('acq', 'rec', 'run')
 SCANNER = {
@@ -71,7 +72,7 @@ def write_tables(tables: Mapping[str, Table], output_dir: Path) -> list[Path]:
     return written
 
 
-def identity(scan: GroupScan, entities: list[str]) -> dict:
+def identity(scan: ScanResult, entities: list[str]) -> dict:
     """Say which scan a row is of."""
     return {
         'participant_id': f'sub-{scan.subject}',
@@ -100,7 +101,7 @@ def covariate_columns(group: Group) -> dict[str, str]:
     }
 
 
-def scanner_of(scan: GroupScan) -> dict:
+def scanner_of(scan: ScanResult) -> dict:
     """Return which scanner a scan comes from, as its sidecar spells it."""
     told = scan.qc.get('Scanner', {})
     return {column: one_line(str(told.get(key, ''))) for column, key in SCANNER.items()}
@@ -112,7 +113,7 @@ def scanners_of(group: Group) -> dict[str, str]:
     return {scan.name: name for scan, name in zip(group.scans, names, strict=True)}
 
 
-def _frame(group: Group, scans: list[GroupScan], extra) -> pd.DataFrame:
+def _frame(group: Group, scans: list[ScanResult], extra) -> pd.DataFrame:
     """One row per scan: who, then `extra(place, scan)`, then scanner and covariates."""
     entities, names, scanners = entity_columns(group), covariate_columns(group), scanners_of(group)
     rows = []
@@ -202,7 +203,7 @@ def quality(group: Group, measures: Measures) -> pd.DataFrame:
 
 def participants(group: Group) -> pd.DataFrame:
     """One row per person: what there is, and why it is not all."""
-    own: dict[str, list[GroupScan]] = {}
+    own: dict[str, list[ScanResult]] = {}
     for scan in group.scans:
         own.setdefault(scan.subject, []).append(scan)
     rows, names = [], covariate_columns(group)

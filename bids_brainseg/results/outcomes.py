@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each scan, as runs leave it on disk: ``sub-01/[ses-1/]log/<run>/outcomes.json``.
+"""Outcomes of runs on disk, scan by scan: ``sub-01/[ses-1/]log/<run>/outcomes.json``.
 
-Every run has a folder of its own, so jobs that share an output folder, even a subject, never meet.
+Each run has a folder of its own, so that jobs may share an output folder and even a subject.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
 
 
 def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, Mapping]) -> Path:
-    """Leave a record of a run.
+    """Write the outcomes of a run.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, 
 
 
 def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome], str | None]:
-    """Find what became of the scans of a subject.
+    """Read the outcomes of the scans of a subject.
 
     Parameters
     ----------
@@ -50,49 +50,56 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome]
 
     Returns
     -------
-    scans : dict of Told
-        By the path of the scan below the root of its dataset. The latest run that tells of a scan counts.
-        Where a run left only crash files, the scan goes by its name without folder and extension.
+    outcomes : dict of RunOutcome
+        By the path of the scan below the root of its dataset; of each scan that of its latest run. Where a
+        run left only crash files, the key is the name of the scan without folder and extension.
     unfinished : str or None
-        The latest run, if it left neither a record nor a crash file: it was killed, or still goes on.
+        The latest run, if it left neither outcomes nor a crash file: it was killed, or still goes on.
     """
-    top = Path(output_dir) / f'sub-{strip_prefix(subject, "sub")}'
-    found: dict[str, RunOutcome] = {}
+    output_dir = Path(output_dir)
+    top = output_dir / f'sub-{strip_prefix(subject, "sub")}'
+    outcomes: dict[str, RunOutcome] = {}
     unfinished = None
     folders = [folder for folder in (*top.glob('log/*'), *top.glob('ses-*/log/*')) if folder.is_dir()]
     for folder in sorted(folders, key=lambda path: path.name):  # names begin with date and time
-        told = _from_record(folder)
-        if told is None:
-            told = _from_crashes(folder)
-            unfinished = folder.name if not told else None
+        of_run = _from_file(folder)
+        if of_run is None:
+            of_run = _from_crashes(folder, output_dir)
+            unfinished = None if of_run else folder.name
         else:
             unfinished = None
-        found.update(told)
-    return found, unfinished
+        outcomes.update(of_run)
+    return outcomes, unfinished
 
 
-def _from_record(folder: Path) -> dict[str, RunOutcome] | None:
+def _from_file(folder: Path) -> dict[str, RunOutcome] | None:
     try:
         scans = json.loads((folder / FILE_NAME).read_text(encoding='utf-8'))['Scans']
         return {
-            str(scan): RunOutcome(str(told['status']), str(told.get('reason') or ''), folder.name)
-            for scan, told in scans.items()
-            if told['status'] in STATUSES
+            str(scan): RunOutcome(
+                entry['status'],
+                str(entry.get('reason') or ''),
+                folder.name,
+                Path(entry['crashfile']) if entry.get('crashfile') else None,
+            )
+            for scan, entry in scans.items()
+            if entry['status'] in STATUSES
         }
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or not whole
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or damaged
         return None
 
 
-def _from_crashes(folder: Path) -> dict[str, RunOutcome]:
+def _from_crashes(folder: Path, output_dir: Path) -> dict[str, RunOutcome]:
     """Read what the crash files say; the first one of a scan is the cause of the others."""
-    found: dict[str, RunOutcome] = {}
+    outcomes: dict[str, RunOutcome] = {}
     subject = next(part for part in reversed(folder.parts) if part.startswith('sub-'))
     for path in sorted(folder.glob('crash-*.txt'), key=lambda path: path.stat().st_mtime):
         text = path.read_text(encoding='utf-8', errors='replace')
         if match := NODE.match(text):
             name = f'{subject}_{_unkey(match["key"])}'
-            found.setdefault(name, RunOutcome('failed', reason_of(text), folder.name))
-    return found
+            outcome = RunOutcome('failed', reason_of(text), folder.name, path.relative_to(output_dir))
+            outcomes.setdefault(name, outcome)
+    return outcomes
 
 
 def _unkey(key: str) -> str:

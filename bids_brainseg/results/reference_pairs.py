@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..bids.paths import output_path
 from ..bids.sidecars import Provenance, output_rules, sidecar
 from ..data import label_table
+from ..errors import InputError
 from ..files import write_json, write_tsv
 from ..records import ImageRecord
+from .scans import as_float, read_scans, result_name
 
 #: Quality numbers that may foretell D_A, and whether high values are bad.
 PREDICTORS = {
@@ -100,13 +100,15 @@ def gather(records: Sequence[ImageRecord], output_dir: Path, corrupted: Mapping 
     import pandas as pd
 
     tables, rows, units = [], [], {}
+    subjects = dict.fromkeys(record.subject for record in records)
+    results = {scan.name: scan for subject in subjects for scan in read_scans(output_dir, subject)}
     for record in records:
-        table = pd.read_csv(
-            _path(record, output_dir, '.tsv'), sep='\t', na_values=['n/a'], keep_default_na=False
-        )
-        document = json.loads(_path(record, output_dir, '.json').read_text())
-        quality = json.loads(output_path(record, output_dir, suffix='qc', extension='.json').read_text())
-        units |= quality.get('Units') or {}
+        scan = results.get(result_name(record))
+        if scan is None or scan.broken or not scan.agreement:
+            why = scan.reason if scan is not None and scan.broken else 'it was not compared with labels'
+            raise InputError(f'{record.relative_path} has no agreement to read: {why}; run it again')
+        table = pd.DataFrame(scan.agreement).replace('n/a', None).astype({'index': int})
+        units |= scan.qc.get('Units', {})
         what = (corrupted or {}).get((record.subject, record.key), {})
         about = {
             'scan': record.bids_name,
@@ -117,8 +119,13 @@ def gather(records: Sequence[ImageRecord], output_dir: Path, corrupted: Mapping 
             'severity': what.get('severity'),
         }
         tables.append(table.assign(**about)[[*about, *table.columns]])
-        numbers = {**document['Averages'], **quality['numbers']}
-        rows.append({**about, **{name: _number(value) for name, value in numbers.items()}})
+        rows.append(
+            {
+                **about,
+                **scan.averages,
+                **{name: as_float(value) for name, value in scan.qc['numbers'].items()},
+            }
+        )
     return pd.concat(tables, ignore_index=True), pd.DataFrame(rows), units
 
 
@@ -202,14 +209,3 @@ def write_study_table(
     }
     path = Path(output_dir) / 'evaluation_study.tsv'
     return [write_tsv(table, path), write_json(content, path.with_suffix('.json'))]
-
-
-def _path(record: ImageRecord, output_dir: Path, extension: str) -> Path:
-    return output_path(record, output_dir, suffix='agreement', extension=extension)
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):  # n/a
-        return float('nan')

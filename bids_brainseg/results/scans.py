@@ -1,112 +1,307 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written already: the scans of a subject from its outputs alone, without the raw data."""
+"""Read what runs left of each scan: the only reader of the derivatives.
+
+Pages, group tables, evaluation and reruns take what it returns and open no derivative themselves. A file that
+is damaged, cut short, of another version, or not fetched never ends the reading: the scan is ``broken`` then,
+and its reason names the file.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..bids.names import sort_key, split_name, strip_prefix
+from ..bids.names import record_from_path, sort_key, split_name, strip_prefix
+from ..bids.paths import scan_label
 from ..bids.sidecars import output_rules
-from ..data import datatypes
+from ..data import datatypes, label_table, modalities
+from ..files import read_rows
+from ..records import ImageRecord, RunOutcome, ScanResult
+from .outcomes import read_outcomes
 
-OWN = 'orig'  # the space of the scan itself; the same scan in a template's space is another matter
-
-
-@dataclass(frozen=True)
-class ScanOutputs:
-    """The outputs of one scan that are on disk.
-
-    Attributes
-    ----------
-    name : str
-        The scan's entities and its label: ``sub-01_ses-1_T1w``.
-    label : str
-        ``desc`` of the outputs: ``T1w``.
-    subject, session : str
-        Labels without prefix; the session may be None.
-    datatype : str
-        Folder of the modality: ``'anat'``, ``'dwi'`` ...
-    entities : dict of str
-        Those of the scan.
-    files : dict of Path
-        ``'dseg'``, ``'probseg'``, ``'uncertainty'``, ``'morph'``, ``'qc'``, ``'xfm'`` (scan to reference),
-        ``'xfm_inverse'``; only what exists.
-    figures : dict of Path
-        Kind (``'alignment'``) to figure.
-    """
-
-    name: str
-    label: str
-    subject: str
-    session: str | None
-    datatype: str
-    entities: dict[str, str]
-    files: dict[str, Path] = field(default_factory=dict)
-    figures: dict[str, Path] = field(default_factory=dict)
+#: Rows of the table of volumes below the structures.
+TOTALS = ('Brain', 'Ventricles', 'eTIV')
+#: Its columns that hold numbers and must be there.
+MEASURES = ('volume_mm3', 'volume_soft_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc')
+#: Value of ``space`` in the names of derivatives on the grid of the scan.
+OWN_SPACE = 'orig'
+#: How sidecars name the dataset of the scans.
+RAW = 'bids:raw:'
+#: What stands in the place of a file whose content was not fetched (git-annex, Git LFS).
+POINTERS = ('/annex/objects/', 'version https://git-lfs')
+#: What an entry of the quality document must be, where it is there.
+QC_ENTRIES = {
+    'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict, 'Meaning': dict,
+    'Model': dict, 'Versions': dict, 'Scanner': dict, 'header': dict, 'Rules': dict, 'Thresholds': dict,
+    'Seconds': dict, 'MonteCarloSamples': int,
+}  # fmt: skip
+#: What each value in an entry must be.
+QC_VALUES = {'Meaning': dict, 'Rules': dict, 'Thresholds': (int, float), 'Seconds': (int, float)}
 
 
-def list_outputs(output_dir: Path, subject: str) -> list[ScanOutputs]:
-    """Find the scans of a subject that have outputs, by session, data type and name.
+def read_scans(output_dir: Path, subject: str | None = None) -> list[ScanResult]:
+    """Read all scans of which there are derivatives, or of which a run left an outcome.
 
     Parameters
     ----------
     output_dir : Path
         Root of the derivatives.
-    subject : str
-        Label, with or without ``sub-``.
+    subject : str, optional
+        Label, with or without ``sub-``; all subjects if None.
+
+    Returns
+    -------
+    list of ScanResult
+        By subject, session, modality and name.
     """
-    top = Path(output_dir) / f'sub-{strip_prefix(subject, "sub")}'
-    found: dict[tuple, ScanOutputs] = {}
+    output_dir = Path(output_dir)
+    if subject is None:
+        labels = [path.name.removeprefix('sub-') for path in output_dir.glob('sub-*') if path.is_dir()]
+    else:
+        labels = [strip_prefix(subject, 'sub')]
+    scans = [scan for label in labels for scan in _scans_of(output_dir, label)]
+    return sorted(scans, key=_order)
+
+
+def result_name(record: ImageRecord) -> str:
+    """Return the name of a scan in the derivatives: its entities, then its label.
+
+    >>> result_name(record_from_path(Path('sub-01_acq-2D_desc-defaced_T1w.nii.gz'), 'T1w'))
+    'sub-01_acq-2D_defacedT1w'
+    """
+    return _name(_source_entities(record.entities), scan_label(record))
+
+
+@dataclass
+class _Derivatives:
+    """Paths of the derivatives of one scan, while they are collected."""
+
+    entities: dict[str, str]
+    label: str
+    files: dict[str, Path] = field(default_factory=dict)
+    figures: dict[str, Path] = field(default_factory=dict)
+    transforms: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+
+def _scans_of(output_dir: Path, subject: str) -> Iterable[ScanResult]:
+    outcomes, _ = read_outcomes(output_dir, subject)
+    scans = {}
+    for derivatives in _list_derivatives(output_dir / f'sub-{subject}'):
+        scan = _read(derivatives)
+        outcome = outcomes.get(scan.source) or outcomes.get(scan.name)
+        scans[scan.name] = _with_outcome(scan, outcome)
+    for path, outcome in outcomes.items():
+        scan = _without_derivatives(Path(path))
+        if scan is not None and scan.name not in scans:
+            scans[scan.name] = _with_outcome(scan, outcome)
+    return scans.values()
+
+
+def _list_derivatives(top: Path) -> list[_Derivatives]:
+    """Collect the derivatives below the folder of a subject that belong to a scan with a result."""
+    extensions, figure_extensions = output_rules()['extensions'], output_rules()['figures']
+    found: dict[tuple, _Derivatives] = {}
     transforms = []
     for path in sorted([*top.glob('*/*'), *top.glob('ses-*/*/*')]):
         entities, suffix, extension = split_name(path.name)
-        if path.name.startswith('.') or path.parent.name not in datatypes() or not path.is_file():
+        if path.name.startswith('.') or path.parent.name not in datatypes() or path.is_dir():
             continue
-        if suffix == 'xfm' and extension == '.txt':
-            transforms.append((path, entities))
-        elif (
-            _main(suffix) == extension
-            and {'sub', 'desc'} <= set(entities)
-            and entities.get('space', OWN) == OWN
-        ):
-            scan = _scan(found, path, entities)
+        if extensions.get(suffix) != extension or 'sub' not in entities:
+            continue
+        source = _source_entities(entities)
+        if suffix == 'xfm':
+            transforms.append((path, source, (entities.get('from', ''), entities.get('to', ''))))
+        elif 'desc' in entities and entities.get('space', OWN_SPACE) == OWN_SPACE:
+            key = _name(source, entities['desc'])
+            scan = found.setdefault(key, _Derivatives(source, entities['desc']))
             scan.files[suffix] = path
-    for path, entities in transforms:
-        for (_, source, label), scan in found.items():
-            if scan.datatype == path.parent.name and source == _source(entities):
-                if entities.get('from') == label:
-                    scan.files['xfm'] = path
-                elif entities.get('to') == label:
-                    scan.files['xfm_inverse'] = path
-    for path in sorted(top.glob('figures/*')):
-        entities, suffix, _ = split_name(path.name)
-        for (_, source, label), scan in found.items():
-            if suffix == label and source == _source(entities) and 'desc' in entities:
-                scan.figures[entities['desc']] = path
-    return sorted(found.values(), key=lambda scan: (sort_key(scan.session), scan.datatype, scan.name))
+    for path, source, ends in transforms:
+        for scan in found.values():
+            if scan.entities == source and scan.label in ends:
+                scan.transforms[ends] = path
+    for path in sorted(top.glob('figures/*_desc-*')):
+        entities, label, extension = split_name(path.name)
+        scan = found.get(_name(_source_entities(entities), label))
+        if scan and figure_extensions.get(entities['desc']) == extension and path.is_file():
+            scan.figures[entities['desc']] = path
+    return [scan for scan in found.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
 
 
-def _main(suffix: str) -> str | None:
-    return {
-        'dseg': '.nii.gz', 'probseg': '.nii.gz', 'uncertainty': '.nii.gz', 'morph': '.tsv', 'qc': '.json'
-    }.get(suffix)  # fmt: skip
+def _source_entities(entities: Mapping[str, str]) -> dict[str, str]:
+    """Drop the entities that derivatives need for themselves."""
+    return {key: value for key, value in entities.items() if key not in output_rules()['folded_into_desc']}
 
 
-def _source(entities: dict[str, str]) -> tuple:
-    return tuple((k, v) for k, v in entities.items() if k not in output_rules()['folded_into_desc'])
+def _name(entities: Mapping[str, str], label: str) -> str:
+    return '_'.join([*(f'{key}-{value}' for key, value in entities.items()), label])
 
 
-def _scan(found: dict[tuple, ScanOutputs], path: Path, entities: dict[str, str]) -> ScanOutputs:
-    source, label = _source(entities), entities['desc']
-    key = (path.parent, source, label)
-    if key not in found:
-        found[key] = ScanOutputs(
-            name='_'.join([*(f'{k}-{v}' for k, v in source), label]),
-            label=label,
-            subject=entities['sub'],
-            session=entities.get('ses'),
-            datatype=path.parent.name,
-            entities=dict(source),
+def _read(derivatives: _Derivatives) -> ScanResult:
+    """Read the files of one scan; the first one that cannot be read makes it broken."""
+    files, entities = derivatives.files, derivatives.entities
+    content, reason = {}, ''
+    readers = {'qc': _read_qc, 'morph': _read_volumes, 'agreement': _read_agreement}
+    try:
+        for kind, read in readers.items():
+            if kind in files:
+                content[kind] = read(files[kind])
+            elif kind != 'agreement':  # only a scan with reference labels has one
+                raise ValueError(f'there is no {kind} file beside the other derivatives')
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        reason = _explain(files.get(kind), error)
+    qc = content.get('qc', {})
+    agreement, averages = content.get('agreement', ((), {}))
+    modality = str(qc.get('modality'))
+    return ScanResult(
+        name=_name(entities, derivatives.label),
+        label=derivatives.label,
+        modality=modality if modality in modalities() else _modality_of(derivatives.label),
+        subject=entities['sub'],
+        session=entities.get('ses'),
+        entities=entities,
+        source=_source(qc),
+        status='broken' if reason else 'done',
+        reason=reason,
+        qc=qc,
+        rows=content.get('morph', ()),
+        agreement=agreement,
+        averages=averages,
+        files=files,
+        figures=derivatives.figures,
+        transforms=derivatives.transforms,
+    )
+
+
+def _explain(path: Path | None, error: Exception) -> str:
+    """Say in one sentence why a file cannot be read."""
+    if isinstance(error, OSError) and error.filename:
+        path = Path(error.filename)
+        if path.is_symlink() and not path.exists():
+            return f'{path.name} is a link to a file that is not on this disk; fetch its content first'
+        return f'{path.name} cannot be read: {error.strerror}'
+    text = str(error)
+    return text if path is None or path.name in text else f'{path.name} cannot be read: {text}'
+
+
+def _read_json(path: Path) -> dict:
+    text = path.read_text(encoding='utf-8')
+    _check_fetched(path, text)
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f'{path.name} cannot be read as JSON: {error}') from error
+    return content if isinstance(content, dict) else {}
+
+
+def _check_fetched(path: Path, text: str) -> None:
+    if text.startswith(POINTERS):
+        raise ValueError(f'{path.name} stands for a file that is not on this disk; fetch its content first')
+
+
+def _read_qc(path: Path) -> dict:
+    content = {key: value for key, value in _read_json(path).items() if value is not None}
+    if 'numbers' not in content:
+        raise ValueError(f'{path.name} holds no numbers')
+    for key, kind in QC_ENTRIES.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise ValueError(f'{path.name}: {key} is not of type {kind.__name__}')
+    for key, kind in QC_VALUES.items():
+        for name, value in content.get(key, {}).items():
+            if not isinstance(value, kind):
+                raise ValueError(f'{path.name}: {name} in {key} is {value!r}')
+    return content
+
+
+def _read_volumes(path: Path) -> list[dict]:
+    wanted = [label.name for label in label_table()[1:]] + list(TOTALS)
+    return _read_table(path, wanted, MEASURES, ('index', 'hemisphere', 'flag'))
+
+
+def _read_agreement(path: Path) -> tuple[list[dict], dict[str, float]]:
+    columns = [
+        name for name in output_rules()['agreement_columns'] if name not in ('index', 'name', 'hemisphere')
+    ]
+    names = [label.name for label in label_table()[1:]]
+    averages = _read_json(path.with_suffix('.json')).get('Averages')
+    if not isinstance(averages, dict):
+        raise ValueError(f'{path.with_suffix(".json").name} holds no averages')
+    rows = _read_table(path, names, columns, ('index', 'hemisphere'))
+    return rows, {name: as_float(value) for name, value in averages.items()}
+
+
+def _read_table(path: Path, names: list[str], numeric: Iterable[str], text: Iterable[str]) -> list[dict]:
+    """Read the wanted rows of a table of structures in their order; numbers become float."""
+    with path.open('rb') as stream:
+        _check_fetched(path, stream.read(32).decode('utf-8', 'replace'))
+    rows_by_name = {str(row.get('name')): row for row in read_rows(path)}
+    if missing := [name for name in names if name not in rows_by_name]:
+        raise ValueError(
+            f'{path.name} lacks {len(missing)} of {len(names)} rows, {missing[0]} first: it was cut short, '
+            'or made with other structures'
         )
-    return found[key]
+    rows = []
+    for name in names:
+        row = rows_by_name[name]
+        if any(row.get(column) is None for column in (*numeric, *text)):
+            raise ValueError(f'{path.name} lacks cells in the row of {name}: it was cut short')
+        try:
+            numbers = {key: float('nan') if row[key] == 'n/a' else float(row[key]) for key in numeric}
+        except ValueError as error:
+            raise ValueError(f'{path.name}, {name}: {error}') from error
+        rows.append({**row, **numbers})
+    return rows
+
+
+def as_float(value: object) -> float:
+    """Return a number of a JSON file as float, nan for anything else (``"n/a"``)."""
+    return float(value) if isinstance(value, (int, float)) else float('nan')
+
+
+def _source(qc: Mapping) -> str:
+    """Return the path of the scan below the root of its dataset; empty if the derivatives do not say."""
+    uri = str(next(iter(qc.get('Sources', ())), ''))
+    return uri.removeprefix(RAW) if uri.startswith(RAW) else ''
+
+
+def _without_derivatives(path: Path) -> ScanResult | None:
+    """Describe a scan that has no derivatives from its path or name; None if it is no name of a scan."""
+    entities, suffix, _ = split_name(path.name)
+    if not entities.get('sub'):
+        return None
+    record = record_from_path(path, _modality_of(suffix))
+    source = str(path) if len(path.parts) > 1 else ''
+    return ScanResult(
+        result_name(record), scan_label(record), record.modality, record.subject, record.session,
+        _source_entities(entities), source,
+    )  # fmt: skip
+
+
+def _with_outcome(scan: ScanResult, outcome: RunOutcome | None) -> ScanResult:
+    """Set what the last run said of a scan against what is there."""
+    status, reason = scan.status, scan.reason
+    if outcome is not None and status != 'broken':
+        if scan.usable and outcome.status != 'done':
+            status = 'outdated'
+            reason = f'the result is of an earlier run; the last one {outcome.status}: {outcome.reason}'
+        elif not scan.usable and outcome.status == 'done':
+            status, reason = 'broken', f'done in run {outcome.run}, but its files are no longer there'
+        elif not scan.usable:
+            status, reason = outcome.status, outcome.reason
+    return replace(scan, status=status, reason=reason, outcome=outcome)
+
+
+def _modality_of(label: str) -> str:
+    """Tell the modality from a suffix, or from the label of derivatives, which ends in one."""
+    for name, rule in modalities().items():
+        if any(label.endswith(suffix) for suffix in rule.suffixes):
+            return name
+    return label
+
+
+def _order(scan: ScanResult) -> tuple:
+    names = list(modalities())
+    position = names.index(scan.modality) if scan.modality in names else len(names)
+    return sort_key(scan.subject), sort_key(scan.session), position, scan.name

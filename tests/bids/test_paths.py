@@ -27,7 +27,6 @@ from bids_brainseg.bids.sidecars import (
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import BidsError
 from bids_brainseg.files import write_json, write_text, write_tsv
-from bids_brainseg.results.scans import list_outputs
 
 PROVENANCE = Provenance(
     model='t1w',
@@ -351,25 +350,6 @@ def test_every_column_has_a_unit():
         'flag',
     ]
     assert all(dictionary[column]['Description'] and dictionary[column]['Units'] for column in columns)
-
-
-def test_list_outputs(dataset, tmp_path):
-    out = tmp_path / 'out'
-    write_everything(dataset, out)
-    first = list_outputs(out, 'sub-01')
-    assert [scan.name for scan in first] == [
-        'sub-01_ses-1_T1w', 'sub-01_ses-1_acq-2D_run-1_FLAIR', 'sub-01_ses-2_dwi'
-    ]  # fmt: skip
-    second = list_outputs(out, '02')
-    assert [(scan.name, scan.datatype) for scan in second] == [
-        ('sub-02_T1w', 'anat'), ('sub-02_defacedT1w', 'anat'), ('sub-02_ct', 'ct')
-    ]  # fmt: skip
-    for scan, source in zip([*first, *second], ['1', '1', '2', None, None, None], strict=True):
-        assert scan.session == source
-        assert set(scan.files) == {'dseg', 'probseg', 'uncertainty', 'morph', 'qc', 'xfm', 'xfm_inverse'}
-        assert set(scan.figures) == {'alignment'}
-    assert second[1].files['xfm'].name == 'sub-02_from-defacedT1w_to-BrainsegAdult_mode-image_xfm.txt'
-    assert list_outputs(out, '99') == []
 
 
 def test_importing_loads_neither_pybids_nor_pandas():

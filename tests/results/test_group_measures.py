@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.core.group import MAD_TO_SD, MINIMUM
+from bids_brainseg.records import ScanResult
 from bids_brainseg.results.group_measures import (
     NAMES,
     choose_reference,
@@ -13,7 +14,6 @@ from bids_brainseg.results.group_measures import (
     pairs,
     scan_pairs,
 )
-from bids_brainseg.results.group_scans import GroupScan
 
 
 def scan(
@@ -22,7 +22,7 @@ def scan(
     rows = [{'volume_mm3': named.get(name.replace('-', '_'), volume)} for name in NAMES[:-1]]
     rows.append({'volume_mm3': etiv})
     name = f'sub-{subject}_ses-{session}_run-{run}_{modality}'
-    return GroupScan(name, modality, modality, subject, session, {}, qc={'verdict': verdict}, rows=rows)
+    return ScanResult(name, modality, modality, subject, session, {}, qc={'verdict': verdict}, rows=rows)
 
 
 def test_every_pair_has_a_left_and_a_right():

@@ -58,9 +58,10 @@ def test_crash_files_stand_in_where_no_record_was_left(tmp_path):
     crash(folder, 'b', 'ses_1_run_02_T1w', 'cut short', 1000)
     crash(folder, 'c', 'dwi', 'no b-value', 3000)
     found, unfinished = read_outcomes(tmp_path, '01')
+    log = Path('sub-01/log/1')
     assert found == {
-        'sub-01_ses-1_run-02_T1w': RunOutcome('failed', 'cut short', '1'),
-        'sub-01_dwi': RunOutcome('failed', 'no b-value', '1'),
+        'sub-01_ses-1_run-02_T1w': RunOutcome('failed', 'cut short', '1', log / 'crash-b.txt'),
+        'sub-01_dwi': RunOutcome('failed', 'no b-value', '1', log / 'crash-c.txt'),
     }
     assert unfinished is None
 

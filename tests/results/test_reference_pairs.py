@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simulated import write_scan
 
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import output_path
@@ -36,7 +37,12 @@ def outputs(record, tmp_path):
     averages = {'D_A': 0.5, 'D_V': 0.6, 'ASSD_mm': 1.5, 'structures_missed': 1}
     document = agreement_document(record, averages=averages, labels='bids:labels:x', provenance=provenance)
     table = agreement_table(dice, distance, np.arange(28) * 10.0, np.arange(28) * 20.0)
-    qc = {'numbers': {'cv_mean': 'n/a', 'alignment': 0.6}, 'Units': {'cv_mean': '%', 'alignment': 'share'}}
+    qc = {
+        'Sources': ['bids:raw:sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz'],
+        'numbers': {'cv_mean': 'n/a', 'alignment': 0.6},
+        'Units': {'cv_mean': '%', 'alignment': 'share'},
+    }
+    write_scan(tmp_path, '01', '2', 'T1w', [1.0] * 27, 1.5e6)
     for suffix, extension, write, content in (
         ('agreement', '.tsv', write_tsv, table),
         ('agreement', '.json', write_json, document),
