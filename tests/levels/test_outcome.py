@@ -110,7 +110,9 @@ def test_what_was_told_can_be_read_again(settings):
     )
     found, unfinished = read_outcomes(settings.output_dir, '01')
     assert found == {
-        'sub-01/anat/sub-01_T1w.nii.gz': RunOutcome('failed', 'too small', 'now'),
+        'sub-01/anat/sub-01_T1w.nii.gz': RunOutcome(
+            'failed', 'too small', 'now', Path('sub-01/log/now/crash-1.txt')
+        ),
         'sub-01/anat/sub-01_run-2_T1w.nii.gz': RunOutcome('skipped', 'b = 0 only', 'now'),
         'sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz': RunOutcome('done', '', 'now'),
     }
