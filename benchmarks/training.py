@@ -85,7 +85,7 @@ def measure(args, filters: int) -> dict:
     from bids_brainseg.network.unet import build_unet
     from bids_brainseg.records import MASK
     from bids_brainseg.synthesis.device import DeviceSource, sampled_on
-    from bids_brainseg.synthesis.generator import AugmentationRanges
+    from bids_brainseg.synthesis.ranges import AugmentationRanges
     from bids_brainseg.training.build import load_heads, synthesizer
     from bids_brainseg.training.loop import Recipe, set_precision, stream
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training pairs drawn where the network computes, in the same compiled step.
+"""Training pairs that are made where the network computes, in the same compiled step.
 
-The host draws the parameters of a scene (:class:`~bids_brainseg.synthesis.render.SceneParameters`, small
-arrays) and sends them; label maps stay on the device. Noise is drawn there, so pair number n differs from the
-one that the host draws, with the same distribution.
+The host samples the parameters of a scene (:class:`~bids_brainseg.synthesis.scene.SceneParameters`, small
+arrays) and sends them; label maps stay on the device. Noise is sampled there, so pair number n differs from
+that of the host, with the same distribution.
 """
 
 from __future__ import annotations
@@ -16,18 +16,9 @@ from keras import ops, tree
 
 from bids_brainseg.errors import ModelError
 
-from .generator import (
-    MOST_BIAS_CONTROLS,
-    MOST_CONTROLS,
-    MOST_LESION_CONTROLS,
-    MOST_VARIATION_CONTROLS,
-    Synthesizer,
-    fine_grid,
-)
-from .render import SceneParameters, render_image, render_labels
-
-#: Rows of the tables by code; the last is that of lesions.
-CODES = 256
+from .generator import Synthesizer
+from .render import render_image, render_labels
+from .scene import EFFECTS, SceneParameters, fixed_shapes
 
 
 class SortedIntensities:
@@ -128,7 +119,7 @@ class KerasOps:
 
 
 class DeviceSource:
-    """Source of pairs that are drawn on the device; see :func:`bids_brainseg.training.loop.fit`.
+    """Source of pairs that are made on the device; see :func:`bids_brainseg.training.loop.fit`.
 
     Parameters
     ----------
@@ -138,8 +129,8 @@ class DeviceSource:
 
     def __init__(self, synthesizer: Synthesizer):
         self.synthesizer = synthesizer
-        self.fine_shape = fine_grid(synthesizer.window or synthesizer.shape, synthesizer.affine)[0]
-        volumes = [head.codes for head in synthesizer.heads]
+        self.grids = synthesizer.grids
+        volumes = [label_map.codes for label_map in synthesizer.label_maps]
         largest = np.max([codes.shape for codes in volumes], axis=0)
         self.codes = [ops.convert_to_tensor(_padded(codes, largest)) for codes in volumes]
         self.key_type = keras.backend.standardize_dtype(keras.random.SeedGenerator(0).state.dtype)
@@ -147,33 +138,33 @@ class DeviceSource:
     def pair(self, number: int) -> dict:
         """Return what pair `number` is made of; depends on the seed of the synthesizer and `number` alone."""
         rng = np.random.default_rng([self.synthesizer.seed, number])
-        scene, _ = self.synthesizer.draw(rng, noisy=False)
+        scene, _ = self.synthesizer.sample(rng, noisy=False)
         key = rng.integers(2**31 - 1, size=2).astype(self.key_type)
-        return fixed_shapes(scene, self.fine_shape) | {'key': key}
+        return fixed_shapes(scene, self.grids)._asdict() | {'key': key}
 
-    def collate(self, drawn: Sequence[dict]) -> tuple[dict]:
+    def collate(self, scenes: Sequence[dict]) -> tuple[dict]:
         """Return the batch that the learner trains on."""
-        codes = ops.stack([self.codes[x['head']] for x in drawn])
-        return ({**tree.map_structure(lambda *x: np.stack(x), *drawn), 'codes': codes},)
+        codes = ops.stack([self.codes[scene['label_map']] for scene in scenes])
+        return ({**tree.map_structure(lambda *x: np.stack(x), *scenes), 'codes': codes},)
 
     def learner(self, network: keras.Model, loss: keras.losses.Loss) -> keras.Model:
-        """Return the model to train: it draws, then runs `network`, whose optimizer it shares."""
-        model = _DrawingModel(network, loss)
+        """Return the model to train: it renders, then runs `network`, whose optimizer it shares."""
+        model = _RenderingModel(network, loss)
         model.compile(optimizer=network.optimizer)
         return model
 
 
-class _DrawingModel(keras.Model):
+class _RenderingModel(keras.Model):
     """Parameters of scenes to labels and probabilities."""
 
     def __init__(self, network, loss):
-        super().__init__(dtype='float32', name='drawing')  # the scans are drawn in full precision
+        super().__init__(dtype='float32', name='rendering')  # the scans are made in full precision
         self.network, self.measure = network, loss
         self.built = True
 
-    def call(self, drawn, training=None):
-        """Draw and predict."""
-        images, labels = draw_batch(drawn)
+    def call(self, scenes, training=None):
+        """Render and predict."""
+        images, labels = render_batch(scenes)
         return labels, self.network(images[..., None], training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -181,12 +172,12 @@ class _DrawingModel(keras.Model):
         return self.measure(*y_pred)
 
 
-def draw_batch(drawn: dict):
+def render_batch(scenes: dict):
     """Return scans and labels.
 
     Parameters
     ----------
-    drawn : dict
+    scenes : dict
         From :meth:`DeviceSource.collate`.
 
     Returns
@@ -194,16 +185,27 @@ def draw_batch(drawn: dict):
     images : (batch, I, J, K) float32 tensor in [0, 100]
     labels : (batch, I, J, K) uint8 tensor
     """
-    drawn = dict(drawn)
-    codes, keys = drawn.pop('codes'), drawn.pop('key')
+    scenes = dict(scenes)
+    codes, keys = scenes.pop('codes'), scenes.pop('key')
     images, labels = [], []
     for number in range(codes.shape[0]):
-        scene = SceneParameters(**tree.map_structure(lambda x, n=number: x[n], drawn))
+        scene = SceneParameters(**tree.map_structure(lambda x, n=number: x[n], scenes))
         shape = [basis.shape[0] for basis in scene.basis_image]
-        noise = keras.random.normal((3, *shape), dtype='float32', seed=_Key(keys[number]))
+        noise = _noise(scene.effects, shape, keys[number])
         images.append(render_image(scene, codes[number], noise, KerasOps))
         labels.append(render_labels(scene, codes[number], KerasOps))
     return ops.stack(images), ops.stack(labels)
+
+
+def _noise(names, shape, key) -> dict:
+    """Return the standard normal fields of some effects, on as many slices as there may be."""
+    counts = {name: effect.noise_fields for name, effect in EFFECTS.items() if name in names}
+    fields = keras.random.normal((sum(counts.values()), *shape), dtype='float32', seed=_Key(key))
+    noise, first = {}, 0
+    for name, count in counts.items():
+        noise[name] = fields[first : first + count]
+        first += count
+    return noise
 
 
 class _Key(keras.random.SeedGenerator):
@@ -217,66 +219,18 @@ class _Key(keras.random.SeedGenerator):
         return self.key
 
 
-def fixed_shapes(scene: SceneParameters, fine_shape: Sequence[int]) -> dict:
-    """Return the fields of a scene as arrays whose shapes are those of every other scene.
-
-    Lattices of control points and slices are filled up with some of no weight, tables with unused rows; what
-    a scene lacks (lesions, cropping, a region) becomes something without effect.
-
-    Parameters
-    ----------
-    scene : SceneParameters
-    fine_shape : tuple of int
-        Of the fine grid: the most slices that are acquired.
-
-    Returns
-    -------
-    dict of str to array or tuple of arrays
-    """
-    fixed = scene._asdict()
-    if scene.lesion_control is None:
-        nothing = [np.zeros((n, 1), np.float32) for n in fine_shape]
-        fixed |= {'lesion_control': np.zeros((1, 1, 1), np.float32), 'lesion_basis': nothing}
-        fixed['lesion_threshold'] = np.float32(np.inf)
-    for name, most in (('control', MOST_CONTROLS), ('lesion_control', MOST_LESION_CONTROLS),
-                       ('bias_control', MOST_BIAS_CONTROLS),
-                       ('variation_control', MOST_VARIATION_CONTROLS)):  # fmt: skip
-        fixed[name] = _padded(fixed[name], (most,) * 3)
-    widths = {'basis_labels': (MOST_CONTROLS,) * 3, 'basis_image': (MOST_CONTROLS,) * 3, 'back': fine_shape,
-              'lesion_basis': (MOST_LESION_CONTROLS,) * 3,
-              'variation_basis': (MOST_VARIATION_CONTROLS,) * 3}  # fmt: skip
-    for name, width in widths.items():
-        fixed[name] = tuple(_padded(m, (m.shape[0], n)) for m, n in zip(fixed[name], width, strict=True))
-    planes = zip(scene.gather, scene.bias_basis, fine_shape, strict=True)
-    gather, bias = zip(*((_padded(g, (n, n)), _padded(b, (n, MOST_BIAS_CONTROLS))) for g, b, n in planes),
-                       strict=True)  # fmt: skip
-    fixed |= {'gather': gather, 'bias_basis': bias, 'classes': _padded(scene.classes, (CODES,))}
-    for name in ('mean', 'spread', 'variation', 'white'):
-        table = getattr(scene, name)
-        fixed[name] = np.append(_padded(table[:-1], (CODES - 1,)), table[-1])
-    if scene.shown is None:
-        shape = [basis.shape[0] for basis in scene.basis_labels]
-        fixed['shown'] = np.ones(shape[0], bool), np.ones(shape[1:], bool)
-    if scene.region is None:
-        fixed['region'] = np.zeros([basis.shape[0] for basis in scene.basis_labels], bool)
-    for name in ('background', 'noise_level', 'gamma', 'low', 'high'):
-        fixed[name] = np.float32(fixed[name])
-    return fixed
-
-
 def _padded(array, shape):
-    """Fill the last axes up with zeros."""
-    missing = np.subtract(shape, array.shape[-len(shape) :])
-    return np.pad(array, [(0, 0)] * (array.ndim - len(shape)) + [(0, n) for n in missing])
+    """Fill an array up with zeros at the end of its axes."""
+    return np.pad(array, [(0, n) for n in np.subtract(shape, array.shape)])
 
 
 def sampled_on(wanted: str, device: str, source):
-    """Return a source that draws where it is asked to.
+    """Return a source that makes its pairs where it is asked to.
 
     Parameters
     ----------
     wanted : {'auto', 'host', 'device'}
-        'auto': on the device if that is a GPU and all pairs are drawn ones.
+        'auto': on the device if that is a GPU and all pairs are synthetic.
     device : {'cpu', 'gpu'}
         What the network runs on.
     source : Synthesizer, ScanPairs or Mixture
@@ -284,12 +238,12 @@ def sampled_on(wanted: str, device: str, source):
     Raises
     ------
     ModelError
-        If real scans were to be drawn on the device.
+        If real scans were to be sampled on the device.
     """
     able = isinstance(source, Synthesizer)
     if wanted == 'device' and not able:
         raise ModelError(
-            'pairs of real scans cannot be drawn on the device (--sample-on device); '
+            'pairs of real scans cannot be made on the device (--sample-on device); '
             'use --sample-on host, or train on label maps alone'
         )
     asked = wanted == 'device' or (wanted == 'auto' and device == 'gpu')

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from bids_brainseg.data import freesurfer_to_index, resource
 
-from .render import Placement, bspline_matrix, sample_codes
+from .fields import Placement, bspline_matrix, sample_codes
 
 FIRST_HEAD_TISSUE = 500
 

@@ -21,8 +21,9 @@ from bids_brainseg.imaging import image_on_grid, load_image, load_mask, save_lik
 from ..network.bundle import write_bundle
 from ..records import MASK, REFERENCE, WEIGHTS, Bundle
 from ..synthesis.common_space import MNI_CENTERS, average_head, common_space, fit_affine, structure_centers
-from ..synthesis.generator import AugmentationRanges, Synthesizer
+from ..synthesis.generator import Synthesizer
 from ..synthesis.label_map import FIRST_HEAD_TISSUE, LabelMap, priors
+from ..synthesis.ranges import AugmentationRanges
 
 #: White-matter lesions, left and right.
 LESIONS = (25, 57)
@@ -231,7 +232,9 @@ def synthesizer(
 
 
 #: Held-out pairs, unlike training pairs: heads as they align, whole, healthy, in their own contrast.
-HELD_OUT = AugmentationRanges(rotation=3, displacement=1.5, scale=0.03, free=0, crop=0, deface=0, lesions=0)
+HELD_OUT = AugmentationRanges(
+    rotation=3, displacement=1.5, scale=0.03, random_contrast=0, crop=0, deface=0, lesions=0
+)
 
 
 def held_out_pairs(heads, contrasts: Sequence[str], *, count: int, **grid) -> dict:

@@ -27,7 +27,7 @@ from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
 from ..records import Bundle
 from ..synthesis.device import DeviceSource, sampled_on
-from ..synthesis.generator import AugmentationRanges
+from ..synthesis.ranges import AugmentationRanges
 from .build import align_head, bundle_like, held_out_pairs, synthesizer
 from .loop import BEST, Progress, Recipe, fit, set_precision
 from .sources import Mixture, PreprocessedScan, ScanPairs
@@ -126,7 +126,7 @@ def _mirrors(plan) -> bool:
     """Say whether every kind of pair was mirrored at random."""
     moved = [plan['augmentation'] or {'flip': False}] if plan['scans']['train'] else []
     drawn = [plan['ranges']] if plan['label_maps']['train'] else []
-    return all(AugmentationRanges(**ranges).flip for ranges in (*moved, *drawn))
+    return all(AugmentationRanges.from_mapping(ranges).flip for ranges in (*moved, *drawn))
 
 
 def _data(plan, base, work_dir):
@@ -144,12 +144,17 @@ def _data(plan, base, work_dir):
     }
     real = drawn = None
     if scans['train']:
-        moved = None if plan['augmentation'] is None else AugmentationRanges(**plan['augmentation'])
+        asked = plan['augmentation']
+        moved = None if asked is None else AugmentationRanges.from_mapping(asked)
         real = ScanPairs(scans['train'], shape, affine, moved, **common)
     grid = {'shape': shape, 'affine': affine, 'mask': base.mask_path, 'rules': {modality: base.intensity}}
     if heads['train']:
         drawn = synthesizer(
-            heads['train'], [modality], **grid, ranges=AugmentationRanges(**plan['ranges']), **common
+            heads['train'],
+            [modality],
+            **grid,
+            **common,
+            ranges=AugmentationRanges.from_mapping(plan['ranges']),
         )
     source = Mixture(real, drawn, plan['share'], recipe['seed']) if real and drawn else real or drawn
     if scans['validate'] or not heads['validate']:

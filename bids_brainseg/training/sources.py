@@ -15,9 +15,12 @@ from bids_brainseg.data import mirrored_classes
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import load_image
 
-from ..synthesis.generator import AugmentationRanges, Synthesizer, draw_crop, draw_deformation
+from ..synthesis.fields import points
+from ..synthesis.generator import Synthesizer
 from ..synthesis.label_map import place
-from ..synthesis.render import points
+from ..synthesis.ranges import AugmentationRanges
+from ..synthesis.scene import sample_deformation
+from ..synthesis.view import sample_crop
 
 
 class PreprocessedScan(NamedTuple):
@@ -108,7 +111,7 @@ class ScanPairs:
 
     def _moved(self, rng, image, labels, start, size):
         mirror = self.ranges.flip and rng.random() < 0.5
-        deformation = draw_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
+        deformation = sample_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
         grid = self.affine.copy()
         grid[:3, 3] += self.affine[:3, :3] @ start
         where = np.stack(list(points(place(np.linalg.inv(self.affine), size, grid, deformation), size)))
@@ -116,7 +119,7 @@ class ScanPairs:
         moved = ndimage.map_coordinates(image, where, order=1, mode='grid-constant')
         classes = ndimage.map_coordinates(labels, where, order=0, mode='grid-constant')
         if rng.random() < self.ranges.crop:
-            x, y, z = draw_crop(rng, size)
+            x, y, z = sample_crop(rng, size)
             moved[~(x[:, None, None] & y[:, None] & z)] = 0
         return moved, np.array(mirrored_classes(), np.uint8)[classes] if mirror else classes
 

@@ -21,12 +21,12 @@ from bids_brainseg.network.unet import build_unet
 from bids_brainseg.synthesis.device import (
     DeviceSource,
     KerasOps,
-    draw_batch,
-    fixed_shapes,
+    render_batch,
     sampled_on,
 )
-from bids_brainseg.synthesis.generator import AugmentationRanges
-from bids_brainseg.synthesis.render import SceneParameters, render_image, render_labels
+from bids_brainseg.synthesis.ranges import AugmentationRanges
+from bids_brainseg.synthesis.render import render_image, render_labels
+from bids_brainseg.synthesis.scene import fixed_shapes
 from bids_brainseg.training.build import load_heads, prepare, synthesizer
 from bids_brainseg.training.loop import CHECKPOINT, Recipe, fit, set_precision
 from bids_brainseg.training.sources import ScanPairs
@@ -58,18 +58,25 @@ def test_the_same_scene_gives_the_same_scan(drawable, window):
     device = DeviceSource(source)
     seen = set()
     for number in range(12):
-        scene, noise = source.draw(np.random.default_rng(number), noisy=True)
-        facts = (scene.head, scene.hounsfield, scene.lesion_control is None, scene.shown is None)
-        seen |= set(enumerate(facts))
-        codes = source.heads[scene.head].codes
-        fixed = SceneParameters(
-            **tree.map_structure(ops.convert_to_tensor, fixed_shapes(scene, device.fine_shape))
+        scene, noise = source.sample(np.random.default_rng(number), noisy=True)
+        facts = (
+            scene.label_map,
+            scene.hounsfield,
+            scene.effects['lesions'] is None,
+            scene.effects['crop'] is None,
         )
-        full = np.zeros((3, *device.fine_shape), np.float32)
-        for place, part in zip(full, noise, strict=False):
-            place[tuple(map(slice, part.shape))] = part
-        found = render_image(fixed, device.codes[scene.head], ops.convert_to_tensor(full), KerasOps)
-        labels = ops.convert_to_numpy(render_labels(fixed, device.codes[scene.head], KerasOps))
+        seen |= set(enumerate(facts))
+        codes = source.label_maps[scene.label_map].codes
+        fixed = tree.map_structure(ops.convert_to_tensor, fixed_shapes(scene, device.grids))
+        full = {}
+        for name, fields in noise.items():
+            full[name] = np.zeros((2, *device.grids.fine_shape), np.float32)
+            for place, part in zip(full[name], fields, strict=False):
+                place[tuple(map(slice, part.shape))] = part
+        found = render_image(
+            fixed, device.codes[scene.label_map], tree.map_structure(ops.convert_to_tensor, full), KerasOps
+        )
+        labels = ops.convert_to_numpy(render_labels(fixed, device.codes[scene.label_map], KerasOps))
         # intensities go up to 100; a voxel between two labels may round to either
         difference = np.abs(ops.convert_to_numpy(found) - render_image(scene, codes, noise))
         assert np.quantile(difference, 0.999) < 0.01
@@ -109,11 +116,11 @@ def test_an_image_of_two_values_has_limits_on_the_device_too():
 def test_a_pair_depends_on_seed_and_number_alone(drawable):
     one, two = DeviceSource(drawn_from(drawable)), DeviceSource(drawn_from(drawable))
     (both,) = one.collate([one.pair(4), one.pair(9)])
-    images, labels = (ops.convert_to_numpy(x) for x in draw_batch(both))
+    images, labels = (ops.convert_to_numpy(x) for x in render_batch(both))
     assert images.shape == labels.shape == (2, 32, 32, 32) and labels.dtype == np.uint8
     assert images.min() >= 0 and images.max() <= 100
     for row, number in enumerate((4, 9)):
-        alone = [ops.convert_to_numpy(x)[0] for x in draw_batch(*two.collate([two.pair(number)]))]
+        alone = [ops.convert_to_numpy(x)[0] for x in render_batch(*two.collate([two.pair(number)]))]
         np.testing.assert_allclose(alone[0], images[row], atol=1e-3)
         np.testing.assert_array_equal(alone[1], labels[row])
     assert not np.array_equal(labels[0], labels[1])
@@ -126,12 +133,12 @@ def test_noise_is_as_strong_as_on_the_host(drawable):
     spread = []
     for number in range(6):
         rng = np.random.default_rng([source.seed, number])
-        scene, noise = source.draw(rng, noisy=True)
+        scene, noise = source.sample(rng, noisy=True)
         part = (slice(13, 19),) * 3  # fluid and the edges of a few balls
-        host = render_image(scene, source.heads[scene.head].codes, noise)[part][fluid[part]]
+        host = render_image(scene, source.label_maps[scene.label_map].codes, noise)[part][fluid[part]]
         key = np.array([number, 1], device.key_type)
-        (drawn,) = device.collate([fixed_shapes(scene, device.fine_shape) | {'key': key}])
-        there = ops.convert_to_numpy(draw_batch(drawn)[0])[0][part][fluid[part]]
+        (drawn,) = device.collate([fixed_shapes(scene, device.grids)._asdict() | {'key': key}])
+        there = ops.convert_to_numpy(render_batch(drawn)[0])[0][part][fluid[part]]
         assert not np.array_equal(host, there)
         spread.append([host.std(), there.std()])
     host, there = np.sum(spread, 0)
@@ -149,7 +156,7 @@ def test_the_step_is_the_loss_of_what_was_drawn(drawable):
     network = build_unet(filters=1, depth=1, stochastic=False)
     network.compile(optimizer=recipe().build_optimizer(), loss=loss)
     (batch,) = source.collate([source.pair(0), source.pair(1)])
-    images, labels = draw_batch(batch)
+    images, labels = render_batch(batch)
     expected = float(loss(labels, network(images[..., None])))
     before = network.get_weights()[0]
     assert float(source.learner(network, loss).train_on_batch(batch)) == pytest.approx(expected, abs=1e-4)

@@ -5,17 +5,14 @@ import numpy as np
 import pytest
 
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes, modalities
-from bids_brainseg.synthesis.generator import (
-    AugmentationRanges,
-    Synthesizer,
-    draw_contrast,
-    draw_crop,
-    draw_deformation,
-    draw_variation,
-    fine_grid,
-)
+from bids_brainseg.synthesis.anatomy import Variation, sample_contrast
+from bids_brainseg.synthesis.effect import Context, Grids
+from bids_brainseg.synthesis.fields import along_axes
+from bids_brainseg.synthesis.generator import Synthesizer
 from bids_brainseg.synthesis.label_map import Deformation, LabelMap, priors, split_layers, tissue_names
-from bids_brainseg.synthesis.render import along_axes
+from bids_brainseg.synthesis.ranges import AugmentationRanges
+from bids_brainseg.synthesis.scene import sample_deformation
+from bids_brainseg.synthesis.view import sample_crop
 
 STILL = AugmentationRanges(
     rotation=0,
@@ -26,7 +23,7 @@ STILL = AugmentationRanges(
     crop=0,
     deface=0,
     lesions=0,
-    free=0,
+    random_contrast=0,
     flip=False,
 )
 
@@ -154,12 +151,18 @@ def test_contrasts_follow_the_modality():
     names = tissue_names()
     rng = np.random.default_rng(0)
     draws = np.array(
-        [draw_contrast(rng, modalities()['T1w'].contrast, names, free=False)['mean'] for _ in range(50)]
+        [
+            sample_contrast(rng, modalities()['T1w'].contrast, names, random_contrast=False)['mean']
+            for _ in range(50)
+        ]
     )
     white, gray, fluid = (draws[:, names.index(n)].mean() for n in ('wm', 'gm', 'ventricle'))
     assert white > gray > fluid
     free = np.array(
-        [draw_contrast(rng, modalities()['T1w'].contrast, names, free=True)['mean'] for _ in range(50)]
+        [
+            sample_contrast(rng, modalities()['T1w'].contrast, names, random_contrast=True)['mean']
+            for _ in range(50)
+        ]
     )
     assert 0.2 < (free[:, names.index('wm')] > free[:, names.index('gm')]).mean() < 0.8
 
@@ -181,7 +184,9 @@ def test_a_layer_lies_between_its_neighbors():
     contrast, names = modalities()['T1w'].contrast, tissue_names()
     shares = []
     for seed in range(20):
-        mean = draw_contrast(np.random.default_rng(seed), contrast, names, free=seed % 2 == 0)['mean']
+        mean = sample_contrast(np.random.default_rng(seed), contrast, names, random_contrast=seed % 2 == 0)[
+            'mean'
+        ]
         white, outer, middle, gray = (mean[names.index(n)] for n in ('wm', 'wm_outer', 'wm_middle', 'gm'))
         shares.append((outer - white) / (gray - white))
         assert middle - white == pytest.approx(0.4 * (outer - white), abs=1e-5)
@@ -189,10 +194,13 @@ def test_a_layer_lies_between_its_neighbors():
 
 
 def test_tissues_vary_from_place_to_place_by_what_was_drawn():
-    rng, deviations = np.random.default_rng(0), []
+    names, rng, deviations = tissue_names(), np.random.default_rng(0), []
+    air = LabelMap.from_labels(np.zeros((2, 2, 2)), np.eye(4), np.eye(4))
+    grids, tables = Grids.around((29, 29, 29), np.eye(4)), {'variation': np.ones(len(names), np.float32)}
+    context = Context(air, modalities()['T1w'], False, np.float32(0), STILL, grids, tables)
     for _ in range(40):
-        field = draw_variation(rng, (40, 40, 40))
-        smooth = along_axes(field['variation_control'], field['variation_basis'])
+        field = Variation().sample(rng, context)
+        smooth = along_axes(field.control, field.basis)
         deviations.append(np.mean(smooth**2))
         assert np.abs(np.diff(smooth, axis=0)).max() < np.abs(smooth).max() / 2
     assert np.sqrt(np.mean(deviations)) == pytest.approx(1, rel=0.1)
@@ -200,7 +208,7 @@ def test_tissues_vary_from_place_to_place_by_what_was_drawn():
 
 def test_fine_grid_covers_the_same_field_of_view(grid):
     shape, affine = grid
-    fine_shape, fine = fine_grid(shape, affine)
+    _, _, fine_shape, fine = Grids.around(shape, affine)
     for axis in range(3):
         low = affine[axis, 3] - affine[axis, axis] / 2
         assert fine[axis, 3] - fine[axis, axis] / 2 == pytest.approx(low)
@@ -209,8 +217,10 @@ def test_fine_grid_covers_the_same_field_of_view(grid):
 
 def test_a_mirrored_deformation_reverses_orientation(grid):
     rng = np.random.default_rng(0)
-    assert np.linalg.det(draw_deformation(rng, AugmentationRanges(), *grid, mirror=True).affine[:3, :3]) < 0
-    assert np.linalg.det(draw_deformation(rng, AugmentationRanges(), *grid, mirror=False).affine[:3, :3]) > 0
+    assert np.linalg.det(sample_deformation(rng, AugmentationRanges(), *grid, mirror=True).affine[:3, :3]) < 0
+    assert (
+        np.linalg.det(sample_deformation(rng, AugmentationRanges(), *grid, mirror=False).affine[:3, :3]) > 0
+    )
 
 
 def test_freesurfer_numbers_of_cortex_parcels():
@@ -235,9 +245,29 @@ def test_a_window_is_a_part_of_the_grid(head, grid):
 
 
 def test_cropping_takes_less_than_a_quarter_from_a_side():
-    drawn = [draw_crop(np.random.default_rng(n), (40, 48, 44)) for n in range(40)]
+    drawn = [sample_crop(np.random.default_rng(n), (40, 48, 44)) for n in range(40)]
     assert [len(shown) for shown in drawn[0]] == [40, 48, 44]
     lost = [(~shown).mean() for axes in drawn for shown in axes]
     assert 0 < np.mean(lost) < 0.15 and max(lost) <= 0.5
     for shown in (shown for axes in drawn for shown in axes):
         assert np.count_nonzero(np.diff(np.flatnonzero(shown)) != 1) == 0  # from the sides alone
+
+
+@pytest.mark.parametrize(
+    ('contrast', 'expected'),
+    [
+        ('T1w', [(15.737, 30.559, 46072), (27.439, 37.182, 50216), (9.693, 24.92, 27472)]),
+        ('FLAIR', [(18.418, 33.592, 46072), (27.439, 37.182, 50216), (10.597, 26.462, 27472)]),
+        ('dwi', [(18.637, 34.245, 46072), (27.439, 37.182, 50216), (11.276, 27.678, 27472)]),
+        ('ct', [(36.212, 42.77, 46072), (43.699, 43.66, 50216), (22.423, 37.88, 27472)]),
+    ],
+)
+def test_the_same_seed_gives_the_pairs_that_it_always_gave(head, grid, contrast, expected):
+    """An effect that is added must not change the pairs of trainings that were begun without it."""
+    rule = {'type': 'percentile', 'low': 0.5, 'high': 98}
+    if contrast == 'ct':
+        rule = {'type': 'window', 'low': 0, 'high': 80}
+    often = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.9)
+    pairs = [Synthesizer([head], *grid, {contrast: rule}, ranges=often, seed=11).pair(n) for n in range(3)]
+    found = [(float(image.mean()), float(image.std()), int(labels.sum())) for image, labels in pairs]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -23,7 +23,7 @@ from bids_brainseg.errors import InputError, ModelError
 from bids_brainseg.network.bundle import load_bundle
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.network.weights import load_weights
-from bids_brainseg.synthesis.generator import AugmentationRanges
+from bids_brainseg.synthesis.ranges import AugmentationRanges
 from bids_brainseg.training.build import (
     defaults,
     grid_affine,
@@ -297,7 +297,7 @@ def test_the_commands_end_with_a_bundle(prepared, tmp_path):
     card.write_text(json.dumps({'training': 'a test', 'limits': 'good for nothing'}))
     run('train', '--prepared', prepared, '--out-dir', tmp_path / 'run',
         '--shape', 32, 32, 32, '--spacing', 6, '--steps', 2, '--check-every', 1,
-        '--filters', 1, '--contrasts', 'ct', '--range', 'free=0', 'rotation=1')  # fmt: skip
+        '--filters', 1, '--contrasts', 'ct', '--range', 'random_contrast=0', 'rotation=1')  # fmt: skip
     run('pack', '--prepared', prepared, '--trained', tmp_path / 'run', '--modality', 'ct',
         '--model-version', '7', '--card', card, '--pairs', 1, '--out-dir', tmp_path / 'bundle')  # fmt: skip
     bundle = load_bundle(tmp_path / 'bundle')

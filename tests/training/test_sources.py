@@ -10,7 +10,7 @@ import pytest
 
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import image_on_grid, save_like
-from bids_brainseg.synthesis.generator import AugmentationRanges
+from bids_brainseg.synthesis.ranges import AugmentationRanges
 from bids_brainseg.training.sources import Mixture, PreprocessedScan, ScanPairs
 
 STILL = AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)

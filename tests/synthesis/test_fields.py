@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bids_brainseg.synthesis.render import (
+from bids_brainseg.synthesis.fields import (
     Placement,
     along_axes,
     bspline_matrix,

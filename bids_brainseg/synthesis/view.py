@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Effects on what is shown of a scan: face removed, field of view cropped, brightness curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .effect import Context, Effect, Grids
+
+
+class Deface(Effect):
+    """What lies in front of and below an oblique plane has the value of air."""
+
+    name = 'deface'
+
+    class Parameters(NamedTuple):
+        """What is kept, (J, K) bool array."""
+
+        kept: Any
+
+    def sample(self, rng, context: Context):
+        if not rng.random() < context.ranges.deface:
+            return None
+        return self.Parameters(~sample_face(rng, context.grids))
+
+    def shapes(self, grids):
+        return self.Parameters(tuple(grids.shape[1:]))
+
+    def absent(self, grids):
+        return self.Parameters(np.ones(grids.shape[1:], bool))
+
+    def on_grid(self, image, parameters, at):
+        return at.xp.where(parameters.kept, image, at.background)
+
+
+class Crop(Effect):
+    """Up to a quarter of the field of view is lost at random sides, and has the value of air."""
+
+    name = 'crop'
+
+    class Parameters(NamedTuple):
+        """What is kept along each axis, three bool arrays."""
+
+        kept: Any
+
+    def sample(self, rng, context: Context):
+        if not rng.random() < context.ranges.crop:
+            return None
+        return self.Parameters(tuple(sample_crop(rng, context.grids.shape)))
+
+    def shapes(self, grids):
+        return self.Parameters(tuple((n,) for n in grids.shape))
+
+    def absent(self, grids):
+        return self.Parameters(tuple(np.ones(n, bool) for n in grids.shape))
+
+    def on_grid(self, image, parameters, at):
+        x, y, z = parameters.kept
+        kept = at.xp.reshape(x, (-1, 1, 1)) & at.xp.reshape(y, (-1, 1)) & z
+        return at.xp.where(kept, image, at.background)
+
+
+class Gamma(Effect):
+    """A power of the intensities of MR; those of CT have a meaning and stay."""
+
+    name = 'gamma'
+
+    class Parameters(NamedTuple):
+        """The exponent."""
+
+        exponent: Any
+
+    def sample(self, rng, context: Context):
+        return self.Parameters(
+            np.float32(1.0 if context.modality.hounsfield else np.exp(rng.normal(0, 0.15)))
+        )
+
+    def shapes(self, grids):
+        return self.Parameters(())
+
+    def on_grid(self, image, parameters, at):
+        def power():
+            return at.xp.maximum(image, 0.0) ** parameters.exponent
+
+        return at.xp.choose(at.hounsfield, lambda: image, power)
+
+
+#: In the order in which they are sampled and rendered.
+EFFECTS = (Deface(), Crop(), Gamma())
+
+
+def sample_face(rng: np.random.Generator, grids: Grids) -> np.ndarray:
+    """Sample an oblique plane, and tell what lies in front of and below it, as (J, K) bool array."""
+    axes = [grids.affine[a, a] * np.arange(n) + grids.affine[a, 3] for a, n in enumerate(grids.shape)]
+    offset, slope = rng.uniform(20, 60), rng.uniform(0.5, 1.5)
+    return (axes[1] - offset)[:, None] - slope * (axes[2] + rng.uniform(20, 50))[None] > 0
+
+
+def sample_crop(rng: np.random.Generator, shape: Sequence[int]) -> list[np.ndarray]:
+    """Sample what is left of the field of view: up to a quarter is lost at random sides; bool, per axis."""
+    kept = [np.ones(n, bool) for n in shape]
+    for left in kept:
+        for side in range(2):
+            if rng.random() < 0.3:
+                n = int(len(left) * rng.uniform(0, 0.25))
+                left[slice(0, n) if side == 0 else slice(len(left) - n, None)] = False
+    return kept
