@@ -65,7 +65,7 @@ TABLE = {
         'nipype yaml',
         'settings workflows bids results figures pages network.bundle core records files data errors',
     ),
-    'cli': room('yaml', 'settings levels bids data errors'),
+    'cli': room('yaml', 'settings levels core.quality bids data errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }
 

@@ -7,10 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..data import label_table, label_table_hash, modalities, resource
 from ..records import ImageRecord
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
 
@@ -52,6 +56,36 @@ class Provenance:
     label_resampling: str = 'posterior'
     thresholds: Mapping = field(default_factory=dict)
     versions: Mapping = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, model: Mapping, samples: Mapping, label_resampling: str) -> Provenance:
+        """Gather how the outputs of a scan were made.
+
+        Parameters
+        ----------
+        model : mapping
+            ``name``, ``weights_sha256``, ``reference_name`` and ``cv_threshold`` of the bundle.
+        samples : mapping
+            What the network's process wrote beside its output.
+        label_resampling : str
+
+        Returns
+        -------
+        Provenance
+        """
+        return cls(
+            model=model['name'],
+            model_sha256=model['weights_sha256'],
+            reference=model['reference_name'],
+            mc_samples=samples['mc_samples'],
+            mirrored=samples['mirrored'],
+            seed=samples['seed'],
+            device=samples['device'],
+            backend=samples['backend'],
+            label_resampling=label_resampling,
+            thresholds={'cv_percent': model['cv_threshold']},
+            versions=samples['versions'],
+        )
 
     def to_json(self) -> dict:
         """Return the keys of a sidecar."""
@@ -155,61 +189,53 @@ def morph_dictionary(record: ImageRecord, *, provenance: Provenance | None = Non
 
 
 def morph_table(
+    columns: Mapping[str, Sequence[float]],
     *,
-    volumes: Sequence[float],
-    soft_volumes: Sequence[float],
-    mc_mean: Sequence[float],
-    mc_std: Sequence[float],
-    cv: Sequence[float],
-    more: Mapping[str, Sequence[float]] | None = None,
-    flags: Mapping[int | str, str] | None = None,
-    totals: Mapping[str, Mapping[str, float] | float] | None = None,
-):
+    flags: Mapping[int, str] | None = None,
+    totals: Mapping[str, float] | None = None,
+) -> DataFrame:
     """Make the table of volumes of one scan.
 
     Parameters
     ----------
-    volumes, soft_volumes, mc_mean, mc_std : sequence of 28 float
-        By class index, background first (it is left out), mm3.
-    cv : sequence of 28 float
-        Per cent; nan for a structure that is absent from every pass.
-    more : mapping of sequences of 28 float, optional
-        The further columns of ``morph_columns``, by name.
-    flags : mapping, optional
-        Class index, or name of a total, to why it deserves a look.
-    totals : mapping, optional
-        Name to its volume in mm3, or to several columns of its row: ``{'eTIV': {'volume_mm3': 1.5e6}}``.
+    columns : mapping of str to sequence of 28 float
+        By class index, background first (it is left out): ``volume_mm3`` and further ones of
+        ``morph_columns`` in ``outputs.json``.
+    flags : mapping of int to str, optional
+        Class index to the reason why it should be reviewed.
+    totals : mapping of str to float, optional
+        Name to volume, mm3.
 
     Returns
     -------
     pandas.DataFrame
-        27 structures, then the totals, with the columns of ``morph_columns`` in ``outputs.json``.
+        27 structures, then the totals, with the columns of ``morph_columns``.
 
     Raises
     ------
     ValueError
-        If a sequence has another length than the class table.
+        If a column has another length than the class table.
     """
     import pandas as pd  # slow, and --help does not need it
 
-    labels = label_table()
-    measured = {
-        'volume_mm3': volumes, 'volume_soft_mm3': soft_volumes,
-        'mc_mean_mm3': mc_mean, 'mc_std_mm3': mc_std, 'cv_mc': cv, **(more or {}),
-    }  # fmt: skip
-    for column, values in measured.items():
+    labels, flags = label_table(), flags or {}
+    for column, values in columns.items():
         if len(values) != len(labels):
             raise ValueError(f'{column} has {len(values)} values; expected {len(labels)}, background first')
-    flags = flags or {}
-    rows = []
-    for label in labels[1:]:
-        row = {column: float(values[label.index]) for column, values in measured.items()}
-        names = {'index': str(label.index), 'name': label.name, 'hemisphere': label.hemisphere}
-        rows.append({**names, **row, 'flag': flags.get(label.index) or 'n/a'})
-    for name, values in (totals or {}).items():
-        row = dict(values) if isinstance(values, Mapping) else {'volume_mm3': values}
-        names = {'index': 'n/a', 'name': name, 'hemisphere': 'n/a'}
-        rows.append({**names, **row, 'flag': flags.get(name) or 'n/a'})
+    rows = [
+        {
+            'index': str(label.index),
+            'name': label.name,
+            'hemisphere': label.hemisphere,
+            **{column: float(values[label.index]) for column, values in columns.items()},
+            'flag': flags.get(label.index, 'n/a'),
+        }
+        for label in labels[1:]
+    ]
+    rows += [
+        {'index': 'n/a', 'name': name, 'hemisphere': 'n/a', 'volume_mm3': volume, 'flag': 'n/a'}
+        for name, volume in (totals or {}).items()
+    ]
     return pd.DataFrame(rows, columns=list(output_rules()['morph_columns']))
 
 
@@ -222,14 +248,35 @@ def scanner(metadata: Mapping) -> dict:
     return {key: metadata[key] for key in output_rules()['scanner_keys'] if metadata.get(key) is not None}
 
 
+def slice_facts(metadata: Mapping) -> dict[str, float]:
+    """Return what the sidecars of a scan say about its slices: thickness and distance in mm, where they do.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Of the JSON sidecars.
+
+    Returns
+    -------
+    dict of str to float
+
+    Examples
+    --------
+    >>> slice_facts({'SliceThickness': 5, 'SpacingBetweenSlices': 'unknown'})
+    {'slice_thickness_mm': 5}
+    """
+    keys = {'SliceThickness': 'slice_thickness_mm', 'SpacingBetweenSlices': 'slice_spacing_mm'}
+    values = {name: metadata.get(key) for key, name in keys.items()}
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
 def qc_document(
     record: ImageRecord,
     *,
     verdict: str,
     reasons: Sequence[str],
     numbers: Mapping[str, object],
-    units: Mapping[str, str] | None = None,
-    dictionary: Mapping[str, Mapping] | None = None,
+    dictionary: Mapping[str, Mapping],
     header: Mapping[str, object] | None = None,
     provenance: Provenance | None = None,
     **extra: object,
@@ -245,13 +292,21 @@ def qc_document(
     reasons : sequence of str
         Why it is not ``'pass'``.
     numbers : mapping
-        Name to number.
-    units : mapping of str, optional
-        Name to unit; by default those of the dictionary.
-    dictionary : mapping of mappings, optional
-        Name to ``unit``, ``range`` (lowest and highest value, None without limit) and ``description``.
+        Name to number, for every name of the dictionary.
+    dictionary : mapping of mappings
+        Name to ``unit``, ``range`` (lowest and highest value, None without limit) and ``description``; its
+        order is that of the document.
     header : mapping, optional
         Orientation, voxel size, codes: what the header says.
+    provenance : Provenance, optional
+        How the outputs were made.
+    **extra : object
+        Further keys, which win.
+
+    Returns
+    -------
+    dict
+        For :func:`bids_brainseg.files.write_json`.
     """
     content = sidecar(record, suffix='qc')
     content |= {
@@ -259,10 +314,10 @@ def qc_document(
         'reasons': list(reasons),
         'warnings': list(record.warnings),
         'modality': record.modality,
-        'numbers': dict(numbers),
-        'Units': dict(units or {name: _unit(entry) for name, entry in (dictionary or {}).items()}),
-        'Meaning': meanings(dictionary or {}),
-        'header': dict(header or {}),
+        'numbers': {name: numbers[name] for name in dictionary},
+        'Units': {name: _unit(entry) for name, entry in dictionary.items()},
+        'Meaning': meanings(dictionary),
+        'header': {**(header or {}), **slice_facts(record.metadata)},
         'Scanner': scanner(record.metadata),
     }
     if provenance is not None:

@@ -10,7 +10,6 @@ import uuid
 from pathlib import Path
 
 from ..data import modalities, training_defaults
-from ..errors import BrainsegError
 from ..settings import Settings
 from .parser import LEVELS, get_parser
 
@@ -111,15 +110,19 @@ def _filters(parser, path: Path | None) -> dict:
 
 
 def _thresholds(parser, path: Path | None) -> dict:
-    from ..data.quality import check_rules
+    from ..core.quality import check_rules
+    from ..data import modalities
+    from ..data.quality import qc_numbers
 
     if path is None:
         return {}
     try:
-        return check_rules(json.loads(path.read_text()))
+        content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         parser.error(f'--qc-thresholds {path} cannot be read as JSON: {error}')
-    except BrainsegError as error:
+    try:
+        return check_rules(content, modalities(), qc_numbers())
+    except ValueError as error:
         parser.error(f'--qc-thresholds {path}: {error}')
 
 

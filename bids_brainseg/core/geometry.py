@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from bids_brainseg.core.threads import each
+from bids_brainseg.core.threads import map_threads
 
 #: Two standard deviations per voxel of FWHM, squared-root form: FWHM = 2.3548 sigma.
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
@@ -277,7 +277,7 @@ def voxel_to_voxel(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLik
     return np.round(composed, 10)
 
 
-def occupied_box(array: ArrayLike) -> tuple[slice, ...]:
+def bounding_box(array: ArrayLike) -> tuple[slice, ...]:
     """Find the smallest box that holds all that is not 0.
 
     Parameters
@@ -292,7 +292,7 @@ def occupied_box(array: ArrayLike) -> tuple[slice, ...]:
 
     Examples
     --------
-    >>> occupied_box(np.pad(np.ones((1, 2, 3), bool), ((2, 0), (0, 1), (1, 1))))
+    >>> bounding_box(np.pad(np.ones((1, 2, 3), bool), ((2, 0), (0, 1), (1, 1))))
     (slice(2, 3, None), slice(0, 2, None), slice(1, 4, None))
     """
     array = np.asarray(array)
@@ -305,7 +305,7 @@ def occupied_box(array: ArrayLike) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def regrid(
+def grid_with_spacing(
     shape: Sequence[int], affine: ArrayLike, spacing: float, multiple: int = 1
 ) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
     """Cover the field of view of a grid with voxels of another size, about the same center.
@@ -333,7 +333,7 @@ def regrid(
 
     Examples
     --------
-    >>> shape, affine = regrid((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 2.8, 16)
+    >>> shape, affine = grid_with_spacing((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 2.8, 16)
     >>> shape, affine[0, 0].item()
     ((64, 80, 64), 2.8)
     """
@@ -428,7 +428,7 @@ def sample_box(
             prefilter=False,
         )
 
-    each(fill, range(len(out)), threads)
+    map_threads(fill, range(len(out)), threads)
     return out
 
 
@@ -519,14 +519,14 @@ def resample(
 def _c_order(image: NDArray, threads: int) -> NDArray[np.float32]:
     """Copy a volume plane by plane, which for one in Fortran order takes a quarter of the time."""
     copy = np.empty(image.shape, np.float32)
-    each(lambda row: np.copyto(copy[:, row], image[:, row], 'unsafe'), range(image.shape[1]), threads)
+    map_threads(lambda row: np.copyto(copy[:, row], image[:, row], 'unsafe'), range(image.shape[1]), threads)
     return copy
 
 
 def _along(filter1d: Callable, volume: NDArray, axis: int, threads: int, **options) -> None:
     """Filter the lines of a volume along one axis, in place, a slab of lines to a thread."""
     slabs = np.array_split(volume, threads, axis=1 if axis == 0 else 0)
-    each(lambda slab: filter1d(slab, axis=axis, output=slab, **options), slabs, threads)
+    map_threads(lambda slab: filter1d(slab, axis=axis, output=slab, **options), slabs, threads)
 
 
 def antialias_sigmas(mapping: NDArray) -> NDArray:

@@ -149,7 +149,7 @@ def residuals(
     return Residuals(left, intercept, slope, count)
 
 
-def share(values: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+def fraction_of(values: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     """Express volumes as shares of a whole.
 
     Parameters
@@ -165,7 +165,7 @@ def share(values: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> share([[1.0, 3.0], [2.0, 2.0]], [4.0, 0.0]).tolist()
+    >>> fraction_of([[1.0, 3.0], [2.0, 2.0]], [4.0, 0.0]).tolist()
     [[0.25, 0.75], [nan, nan]]
     """
     values, whole = np.asarray(values, np.float64), np.asarray(whole, np.float64)[:, None]

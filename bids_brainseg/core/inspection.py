@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from .geometry import occupied_box
+from .geometry import bounding_box
 from .volumes import N_CLASSES
 
-ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
+ANY_NEIGHBOR = np.ones((3, 3, 3), bool)
 
 
 class TissueSignal(NamedTuple):
@@ -24,7 +24,7 @@ class TissueSignal(NamedTuple):
     snr_white: float
 
 
-def largest_pieces(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
+def largest_component_fractions(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
     """Measure which share of each structure hangs together.
 
     Parameters
@@ -43,24 +43,24 @@ def largest_pieces(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]
     Examples
     --------
     >>> labels = np.array([[[1, 1, 1, 0, 1, 0, 2]]])
-    >>> largest_pieces(labels, n=3).tolist()
+    >>> largest_component_fractions(labels, n=3).tolist()
     [nan, 0.75, 1.0]
     """
     labels = np.asarray(labels)
-    labels = labels[occupied_box(labels)]
+    labels = labels[bounding_box(labels)]
     if labels.strides[0] < labels.strides[-1]:
         labels = labels.T  # SciPy walks along the last axis
     shares = np.full(n, np.nan)
     for index, box in enumerate(ndimage.find_objects(labels, n - 1), 1):
         if box is not None:
             mask = labels[box] == index
-            pieces, found = ndimage.label(mask, ANY_NEIGHBOUR)
+            pieces, found = ndimage.label(mask, ANY_NEIGHBOR)
             sizes = np.bincount(pieces[mask]) if found > 1 else np.ones(1)
             shares[index] = sizes.max() / sizes.sum()
     return shares
 
 
-def cut_share(mask: ArrayLike) -> float:
+def fov_truncation(mask: ArrayLike) -> float:
     """Measure how strongly the border of the field of view cuts something.
 
     Parameters
@@ -79,11 +79,11 @@ def cut_share(mask: ArrayLike) -> float:
     --------
     >>> mask = np.zeros((4, 4, 4))
     >>> mask[1:3, 1:3, 1:3] = 1
-    >>> cut_share(mask), cut_share(mask[:, :, 1:])
+    >>> fov_truncation(mask), fov_truncation(mask[:, :, 1:])
     (0.0, 1.0)
     """
     mask = np.asarray(mask)
-    box = occupied_box(mask)
+    box = bounding_box(mask)
     inside, shares = mask[box] != 0, [0.0]
     if not inside.any():
         return float('nan')
@@ -123,7 +123,7 @@ def tissue_signal(
     doi:10.1007/s10278-006-0264-x, without the noise of air, which CT and skull-stripped scans do not have.
     """
     image, labels = np.asarray(image), np.asarray(labels)
-    box = occupied_box(labels)
+    box = bounding_box(labels)
     image, labels = image[box], labels[box]
     (bright, spread), (other, other_spread) = (
         # three times as fast as numpy's isin
@@ -145,7 +145,7 @@ def _center_and_spread(values: NDArray) -> tuple[float, float]:
     return center, (high - low) / 2
 
 
-def saturated_share(image: ArrayLike, inside: ArrayLike) -> float:
+def saturation_fraction(image: ArrayLike, inside: ArrayLike) -> float:
     """Measure how much of the brain is as bright as the brightest voxel of the scan.
 
     Parameters
@@ -161,7 +161,7 @@ def saturated_share(image: ArrayLike, inside: ArrayLike) -> float:
         inside.
     """
     image, inside = np.asarray(image), np.asarray(inside)
-    box = occupied_box(inside)
+    box = bounding_box(inside)
     values = image[box][inside[box] != 0]
     return float(np.mean(values >= image.max())) if values.size else float('nan')
 

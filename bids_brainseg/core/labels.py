@@ -205,6 +205,7 @@ def to_classes(
     mapping: Mapping[int, int],
     *,
     split: Mapping[int, tuple[int, int]] | None = None,
+    midplane: tuple[int, int] | None = None,
     default: int | None = None,
 ) -> np.ndarray:
     """Turn a label map of another scheme into class indices.
@@ -218,8 +219,9 @@ def to_classes(
     mapping : mapping of int to int
         From label numbers to class indices below 100.
     split : mapping of int to (int, int), optional
-        Numbers of unpaired structures, with the class that they become on the left and on the right. The
-        midplane is that between the cerebral white matter of both sides (classes 1 and 3).
+        Numbers of unpaired structures, with the class that they become on the left and on the right.
+    midplane : (int, int), optional
+        Classes, left and right, between which the midplane lies; needed where something is to be split.
     default : int, optional
         Class of any other number. Without it another number is an error.
 
@@ -235,16 +237,20 @@ def to_classes(
     Examples
     --------
     >>> line = np.array([[[2]], [[251]], [[0]], [[251]], [[41]]])
-    >>> to_classes(line, np.eye(4), {0: 0, 2: 1, 41: 3}, split={251: (1, 3)}).ravel().tolist()
+    >>> mapping, split = {0: 0, 2: 1, 41: 3}, {251: (1, 3)}
+    >>> to_classes(line, np.eye(4), mapping, split=split, midplane=(1, 3)).ravel().tolist()
     [1, 1, 0, 3, 3]
     """
     split = split or {}
+    if split and midplane is None:
+        raise ValueError('labels are to be split and no midplane is given')
     sides = list(dict.fromkeys(split.values()))
     # For a while unpaired structures are classes of their own, one for each pair of sides.
     waiting = {number: 100 + sides.index(pair) for number, pair in split.items()}
     classes = remap(labels, {**mapping, **waiting}, default=default)
     for index, (left, right) in enumerate(sides):
+        left_of, right_of = ([index_of_side] for index_of_side in midplane)
         classes = split_midline(
-            classes, affine, split=[100 + index], left=left, right=right, left_of=[1], right_of=[3]
+            classes, affine, split=[100 + index], left=left, right=right, left_of=left_of, right_of=right_of
         )
     return classes

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answer the first question about a scan, whether its result can be trusted, from numbers and thresholds."""
+"""Judge a scan by its quality numbers: rules, how they are combined and checked, and the verdict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 LEVELS = ('pass', 'review', 'fail')
-#: Rules of a threshold: the level it leads to, and whether it guards the upper side.
-RULES = {
+#: Rules that hold a bound: the level that they lead to, and whether they guard the upper side.
+BOUNDS = {
     'fail_below': ('fail', False),
     'fail_above': ('fail', True),
     'review_below': ('review', False),
     'review_above': ('review', True),
 }
+#: The rule that holds the level of a number that could not be measured.
+REQUIRED = 'required'
+RULES = (*BOUNDS, REQUIRED)
+#: Section of a file of thresholds that applies to every modality.
+ALL = 'all'
 
 
 class Verdict(NamedTuple):
@@ -25,7 +30,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mapping]) -> Verdict:
-    """Judge a scan's numbers.
+    """Judge a scan by its numbers.
 
     Parameters
     ----------
@@ -44,23 +49,133 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
     Raises
     ------
     ValueError
-        If a threshold holds a rule that does not exist.
+        If a threshold holds an unknown rule.
 
     Examples
     --------
     >>> verdict({'cv': 3.0}, {'cv': {'review_above': 2.5, 'label': 'mean CV', 'unit': '%'}})
     Verdict(verdict='review', reasons=['mean CV is 3 %, above 2.5 %'])
     """
-    found = []
+    outcomes = []
     for name, rules in thresholds.items():
-        unknown = set(rules) - set(RULES) - {'label', 'unit', 'required'}
-        if unknown or rules.get('required', 'review') not in LEVELS[1:]:
-            raise ValueError(f'Threshold {name!r} holds a rule that does not exist: {dict(rules)}')
+        unknown = set(rules) - {*RULES, 'label', 'unit'}
+        if unknown or rules.get(REQUIRED, 'review') not in LEVELS[1:]:
+            raise ValueError(f'thresholds of {name!r} hold an unknown rule: {dict(rules)}')
         outcome = _judge(numbers.get(name), rules, rules.get('label', name))
         if outcome is not None:
-            found.append(outcome)
-    found.sort(key=lambda outcome: -LEVELS.index(outcome[0]))
-    return Verdict(found[0][0] if found else 'pass', [reason for _, reason in found])
+            outcomes.append(outcome)
+    outcomes.sort(key=lambda outcome: -LEVELS.index(outcome[0]))
+    return Verdict(outcomes[0][0] if outcomes else 'pass', [reason for _, reason in outcomes])
+
+
+def merge_rules(sources: Iterable[Mapping[str, Mapping | None]], numbers: Mapping[str, Mapping]) -> dict:
+    """Combine rules of several sources.
+
+    Parameters
+    ----------
+    sources : iterable of mapping
+        Number to rules; later sources win over earlier ones. None in the place of a number's rules takes them
+        all away, None in the place of a bound takes that bound away.
+    numbers : mapping of str to mapping
+        `label` and `unit` of each number.
+
+    Returns
+    -------
+    dict of str to dict
+        As :func:`verdict` takes them, label and unit included; without numbers that have no rule left.
+
+    Examples
+    --------
+    >>> packaged = {'cv': {'review_above': 2.5}, 'snr': {'fail_below': 1}}
+    >>> user = {'cv': {'fail_above': 9}, 'snr': None}
+    >>> merge_rules([packaged, user], {'cv': {'label': 'mean CV', 'unit': '%'}})
+    {'cv': {'label': 'mean CV', 'unit': '%', 'review_above': 2.5, 'fail_above': 9}}
+    """
+    merged: dict[str, dict] = {}
+    for source in sources:
+        for name, rules in source.items():
+            merged[name] = {} if rules is None else {**merged.get(name, {}), **rules}
+    result = {}
+    for name, rules in merged.items():
+        bounds = {rule: bound for rule, bound in rules.items() if bound is not None}
+        if any(rule in RULES for rule in bounds):
+            entry = numbers.get(name, {})
+            result[name] = {'label': entry.get('label', name), 'unit': entry.get('unit', ''), **bounds}
+    return result
+
+
+def with_default(rules: Mapping[str, Mapping], number: str, bounds: Mapping, entry: Mapping) -> dict:
+    """Give a number bounds that hold where its rules have none.
+
+    Parameters
+    ----------
+    rules : mapping of str to mapping
+        As :func:`verdict` takes them.
+    number : str
+    bounds : mapping
+        Rule to bound.
+    entry : mapping
+        `label` and `unit` of the number.
+
+    Returns
+    -------
+    dict of str to dict
+
+    Examples
+    --------
+    >>> entry = {'label': 'CV', 'unit': '%'}
+    >>> with_default({'cv': {'review_above': 9}}, 'cv', {'review_above': 2, 'fail_above': 20}, entry)
+    {'cv': {'review_above': 9, 'fail_above': 20, 'label': 'CV', 'unit': '%'}}
+    """
+    default = {**bounds, 'label': entry['label'], 'unit': entry['unit']}
+    return {**rules, number: {**default, **rules.get(number, {})}}
+
+
+def check_rules(content: Any, modalities: Iterable[str], numbers: Collection[str]) -> dict:
+    """Check thresholds that a user wrote.
+
+    Parameters
+    ----------
+    content : object
+        What the file holds: :data:`ALL` or a modality to number to rules.
+    modalities, numbers : iterable of str
+        Names that may stand there.
+
+    Returns
+    -------
+    dict
+        The same.
+
+    Raises
+    ------
+    ValueError
+        Names the unknown section, number or rule, and those that are known.
+
+    Examples
+    --------
+    >>> check_rules({'all': {'cv': {'above': 1}}}, ['T1w'], ['cv'])
+    Traceback (most recent call last):
+    ValueError: unknown rule 'above'; known: fail_below, fail_above, review_below, review_above, required
+    """
+    if not isinstance(content, dict) or not all(isinstance(rules, dict) for rules in content.values()):
+        raise ValueError('must hold {"all" or MODALITY: {NUMBER: {RULE: BOUND}}}')
+    for section, rules_of in content.items():
+        _require_known('section', section, (ALL, *modalities))
+        for number, rules in rules_of.items():
+            _require_known('number', number, numbers)
+            if rules is not None and not isinstance(rules, dict):
+                raise ValueError(f'{number} must hold {{RULE: BOUND}} or null, found {rules!r}')
+            for rule, bound in (rules or {}).items():
+                _require_known('rule', rule, RULES)
+                good = bound in LEVELS[1:] if rule == REQUIRED else isinstance(bound, int | float)
+                if bound is not None and not good:
+                    raise ValueError(f'{rule} of {number} cannot be {bound!r}')
+    return content
+
+
+def _require_known(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(f'unknown {what} {name!r}; known: {", ".join(known)}')
 
 
 def _judge(value: float | None, rules: Mapping, label: str) -> tuple[str, str] | None:
@@ -68,7 +183,7 @@ def _judge(value: float | None, rules: Mapping, label: str) -> tuple[str, str] |
     if value is None or math.isnan(value):
         return (rules['required'], f'{label} could not be measured') if 'required' in rules else None
     unit = f' {rules["unit"]}' if rules.get('unit') else ''
-    for rule, (level, above) in RULES.items():
+    for rule, (level, above) in BOUNDS.items():
         bound = rules.get(rule)
         if bound is not None and (value > bound if above else value < bound):
             side = 'above' if above else 'below'

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from bids_brainseg.core import geometry
-from bids_brainseg.core.threads import each
+from bids_brainseg.core.threads import map_threads
 
 #: Edge, in voxels of the target, of the cubes that are worked on together: what they read stays in the cache.
 CHUNK = 32
@@ -92,7 +92,7 @@ def resample_posterior(
         winner[undecided] = _decide(volumes, candidates[corner], corner, parts, shape)
         labels[box] = winner
 
-    each(fill, _chunks(mapping, labels.shape, shape), threads)
+    map_threads(fill, _chunks(mapping, labels.shape, shape), threads)
     return labels
 
 
@@ -180,7 +180,7 @@ def resample_labels_nearest(
         raise ValueError(f'Expected a label map of three dimensions, got shape {np.shape(labels)}')
     out = np.zeros([int(n) for n in target_shape], dtype=np.uint8)
     mapping = geometry.voxel_to_voxel(affine, target_affine, matrix)
-    found = geometry.occupied_box(labels)
+    found = geometry.bounding_box(labels)
     source, local = np.asarray(labels)[found], mapping.copy()
     local[:3, 3] -= [piece.start for piece in found]
     box = geometry.covering_box(geometry.invert(local), [-0.5] * 3, np.array(source.shape) - 0.5, out.shape)
@@ -233,7 +233,7 @@ def resample_map(
         if relevant[cells].any():
             out[box] = _interpolate(padded, *_corners(mapping, box, shape), shape)
 
-    each(fill, _chunks(mapping, out.shape, shape), threads)
+    map_threads(fill, _chunks(mapping, out.shape, shape), threads)
     return out
 
 
@@ -257,7 +257,7 @@ def _candidates(posterior: NDArray) -> NDArray[np.uint64]:
     for index, volume in enumerate(numbers):
         likely = volume >= least
         if index == 0 or likely.any():
-            box = geometry.occupied_box(likely) if index else (slice(None),) * 3
+            box = geometry.bounding_box(likely) if index else (slice(None),) * 3
             cells = tuple(slice(piece.start, piece.stop and piece.stop + 1) for piece in box)
             parts.append((index, volume[box], cells, one if index == 0 else 0))
     for _, volume, cells, outside in parts:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 
-def each(work: Callable, items: Iterable, threads: int = 1) -> None:
+def map_threads(work: Callable, items: Iterable, threads: int = 1) -> None:
     """Do the work for every item in some threads; the first error ends it.
 
     Parameters
@@ -22,7 +22,7 @@ def each(work: Callable, items: Iterable, threads: int = 1) -> None:
     Examples
     --------
     >>> found = []
-    >>> each(found.append, [1, 2], threads=1)
+    >>> map_threads(found.append, [1, 2], threads=1)
     >>> found
     [1, 2]
     """

@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from bids_brainseg.core import geometry
 
 N_CLASSES = 28
-#: Class indices of the lateral (left, right), third and fourth ventricles.
-VENTRICLES = (5, 12, 13, 18)
 #: Voxels that are counted at a time.
 PIECE = 1 << 20
 
@@ -60,7 +58,7 @@ def label_volumes(labels: NDArray, voxel_mm3: float, n: int = N_CLASSES) -> NDAr
     >>> label_volumes(np.array([[[0, 1, 1, 2]]]), 2.0, n=4).tolist()
     [2.0, 4.0, 2.0, 0.0]
     """
-    inside = np.asarray(labels)[geometry.occupied_box(labels)]
+    inside = np.asarray(labels)[geometry.bounding_box(labels)]
     flat = np.ravel(inside, order='K')
     counts = np.zeros(n, dtype=np.int64)
     counts[0] = np.size(labels) - flat.size
@@ -166,7 +164,7 @@ def mean_cv(cv: ArrayLike) -> float:
     return float(values.mean()) if values.size else float('nan')
 
 
-def brain_totals(volumes: ArrayLike, ventricles: Sequence[int] = VENTRICLES) -> BrainTotals:
+def brain_totals(volumes: ArrayLike, ventricles: Sequence[int]) -> BrainTotals:
     """Add up the brain (all structures but the ventricles) and the ventricles.
 
     Parameters

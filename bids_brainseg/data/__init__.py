@@ -74,6 +74,36 @@ def label_table_hash() -> str:
 
 
 @cache
+def structure_pair(name: str) -> tuple[int, int]:
+    """Return the class indices of a paired structure, left and right.
+
+    Parameters
+    ----------
+    name : str
+        Without its side.
+
+    Examples
+    --------
+    >>> structure_pair('Cerebral-Cortex')
+    (2, 4)
+    """
+    index = {label.name: label.index for label in label_table()}
+    return index[f'Left-{name}'], index[f'Right-{name}']
+
+
+@cache
+def ventricles() -> tuple[int, ...]:
+    """Return the class indices of the ventricles.
+
+    Examples
+    --------
+    >>> ventricles()
+    (5, 12, 13, 18)
+    """
+    return tuple(label.index for label in label_table() if label.name.endswith('Ventricle'))
+
+
+@cache
 def mirrored_classes() -> tuple[int, ...]:
     """Return for each class index the one of the other side; it is its own inverse.
 

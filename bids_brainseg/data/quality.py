@@ -10,11 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from ..errors import BrainsegError
 from . import label_table, modalities, resource
-
-RULES = ('review_below', 'review_above', 'fail_below', 'fail_above', 'required')
-ALL = 'all'
 
 
 class Population(NamedTuple):
@@ -59,81 +55,18 @@ def qc_numbers() -> dict[str, dict]:
         }
 
 
-def qc_rules(modality: str, bundle: Mapping | None = None, user: Mapping | None = None) -> dict[str, dict]:
-    """Return the thresholds that a scan is judged by.
+def packaged_rules(modality: str) -> tuple[Mapping, Mapping]:
+    """Return the thresholds of every modality (``qc_thresholds.json``) and those of one.
 
     Parameters
     ----------
     modality : str
         Name of ``data/modalities``.
-    bundle : mapping, optional
-        Number to rules, of a model bundle: they win over the packaged ones (``qc_thresholds.json``).
-    user : mapping, optional
-        ``all`` or a modality to such mappings: they win over everything. None in the place of a number's
-        rules takes them all away, None in the place of a bound takes that one away.
 
     Returns
     -------
-    dict of str to dict
-        As :func:`bids_brainseg.core.quality.verdict` takes them, label and unit included.
+    pair of mappings
+        Number to rules, for :func:`bids_brainseg.core.quality.merge_rules`.
     """
-    packaged = json.loads(resource('qc_thresholds.json').read_text(encoding='utf-8'))[ALL]
-    user = user or {}
-    sources = [
-        packaged,
-        modalities()[modality].qc_thresholds if modality in modalities() else {},
-        bundle or {},
-        user.get(ALL, {}),
-        user.get(modality, {}),
-    ]
-    merged: dict[str, dict] = {}
-    for rules_of in sources:
-        for name, rules in rules_of.items():
-            merged[name] = {} if rules is None else {**merged.get(name, {}), **rules}
-    result = {}
-    for name, rules in merged.items():
-        bounds = {rule: bound for rule, bound in rules.items() if bound is not None}
-        if any(rule in RULES for rule in bounds):
-            known = qc_numbers().get(name, {})
-            result[name] = {'label': known.get('label', name), 'unit': known.get('unit', ''), **bounds}
-    return result
-
-
-def check_rules(content: object) -> dict:
-    """Check thresholds that a user wrote.
-
-    Parameters
-    ----------
-    content : object
-        What the JSON file holds.
-
-    Returns
-    -------
-    dict
-        The same.
-
-    Raises
-    ------
-    BrainsegError
-        Names the section, number or rule that does not exist, and those that do.
-    """
-    sections = (ALL, *modalities())
-    if not isinstance(content, dict) or not all(isinstance(rules, dict) for rules in content.values()):
-        raise BrainsegError('must hold {"all" or MODALITY: {NUMBER: {RULE: BOUND}}}')
-    for section, numbers in content.items():
-        _known('section', section, sections)
-        for number, rules in numbers.items():
-            _known('number', number, qc_numbers())
-            if rules is not None and not isinstance(rules, dict):
-                raise BrainsegError(f'{number} must hold {{RULE: BOUND}} or null, found {rules!r}')
-            for rule, bound in (rules or {}).items():
-                _known('rule', rule, RULES)
-                good = bound in ('review', 'fail') if rule == 'required' else isinstance(bound, int | float)
-                if bound is not None and not good:
-                    raise BrainsegError(f'{rule} of {number} cannot be {bound!r}')
-    return content
-
-
-def _known(what: str, name: str, known) -> None:
-    if name not in known:
-        raise BrainsegError(f'there is no {what} {name!r}; known: {", ".join(known)}')
+    packaged = json.loads(resource('qc_thresholds.json').read_text(encoding='utf-8'))['all']
+    return packaged, modalities()[modality].qc_thresholds if modality in modalities() else {}

@@ -15,7 +15,7 @@ import contourpy
 import numpy as np
 from PIL import Image
 
-from ..core.geometry import occupied_box
+from ..core.geometry import bounding_box
 
 WIDTH = 1200.0  # user units, near CSS pixels on a page
 GAP = 6.0
@@ -89,15 +89,10 @@ def oriented(affine: np.ndarray, **arrays: np.ndarray) -> tuple[Canonical, list[
     return grid, [grid.view(np.asarray(array)) for array in arrays.values()]
 
 
-def bounding_box(labels: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """Return [start, stop) per axis around what is labeled, or the whole array where nothing is."""
-    return tuple((piece.start, piece.stop) for piece in occupied_box(labels))
-
-
-def choose_slices(labels: np.ndarray, axis: int, box, n: int) -> list[int]:
+def choose_slices(labels: np.ndarray, axis: int, box: tuple[slice, ...], n: int) -> list[int]:
     """Choose up to `n` slices: half by where the structures are, each counted alike, half evenly."""
-    start, stop = box[axis]
-    inside = labels[tuple(slice(*bounds) for bounds in box)]
+    start, stop = box[axis].start, box[axis].stop
+    inside = labels[box]
     steps = [max(1, size // 96) for size in inside.shape]
     steps[axis] = 1
     inside = np.moveaxis(inside[tuple(slice(None, None, step) for step in steps)], axis, 0)
@@ -124,8 +119,8 @@ def plan(
     box = bounding_box(labels)
     rows = [(axis, choose_slices(labels, axis, box, counts[axis])) for axis in (2, 1, 0)]
     grown = [
-        (start - round(margin / step), stop + round(margin / step))
-        for (start, stop), step in zip(box, grid.spacing, strict=True)
+        (side.start - round(margin / step), side.stop + round(margin / step))
+        for side, step in zip(box, grid.spacing, strict=True)
     ]
     extent = [(stop - start) * step for (start, stop), step in zip(grown, grid.spacing, strict=True)]
     spread = [len(chosen) * extent[AXES[axis][0]] for axis, chosen in rows]
@@ -139,7 +134,7 @@ def plan(
         half = width / scale / grid.spacing[across] / 2
         window = (round(middle - half), round(middle + half))
         for column, index in enumerate(chosen):
-            center = [sum(bounds) / 2 - 0.5 for bounds in box]
+            center = [(side.start + side.stop) / 2 - 0.5 for side in box]
             center[axis] = index
             position = (grid.affine @ [*center, 1])[axis]
             label = f'{name} {round(position):+d}'.replace('-', '\N{MINUS SIGN}')

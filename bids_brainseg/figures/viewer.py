@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..core.geometry import resample
+from ..core.geometry import bounding_box, resample
 from ..core.resampling import resample_labels_nearest
 from ..data import Label, label_table
 from ..files import write_text
@@ -91,10 +91,11 @@ def head_box(image: np.ndarray, labels: np.ndarray, window: tuple[float, float])
     """
     bright = image > window[0] + 0.1 * (window[1] - window[0])
     box = []
-    for axis, (start, stop) in enumerate(svg.bounding_box(labels)):
+    for axis, side in enumerate(bounding_box(labels)):
         share = bright.mean(axis=tuple(i for i in range(3) if i != axis))
         hit = np.flatnonzero(share > 0.01)
-        box.append((min(start, *hit[:1]), max(stop, *(hit[-1:] + 1))) if hit.size else (start, stop))
+        start, stop = (side.start, side.stop) if not hit.size else (*hit[:1], *(hit[-1:] + 1))
+        box.append((min(side.start, start), max(side.stop, stop)))
     return tuple(box)
 
 

@@ -13,7 +13,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from ..core.agreement import compare
 from ..core.labels import freesurfer_classes, to_classes
 from ..core.resampling import resample_labels_nearest
-from ..data import freesurfer_rules
+from ..data import freesurfer_rules, structure_pair
 from ..errors import InputError
 from ..figures.comparison import comparison_figure
 from ..files import write_json, write_tsv
@@ -51,7 +51,12 @@ class ResampleReferenceLabels(SimpleInterface):
                 classes = freesurfer_classes(numbers, labels.affine, **freesurfer_rules())
             else:
                 classes = to_classes(
-                    numbers, labels.affine, table.mapping, split=table.split, default=table.default
+                    numbers,
+                    labels.affine,
+                    table.mapping,
+                    split=table.split,
+                    midplane=structure_pair('Cerebral-White-Matter'),
+                    default=table.default,
                 )
         except ValueError as error:
             raise InputError(

@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 from ..core.geometry import invert, resample
 from ..core.intensity import normalize
 from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
-from ..core.threads import each
+from ..core.threads import map_threads
 from ..data import modalities
 from ..imaging import (
     check_hounsfield,
@@ -169,6 +169,6 @@ class ResampleToScan(SimpleInterface):
             entropy = resample_map(entropy, *place, negligible=ENTROPY_STEP / 2, threads=threads)
             self._results['uncertainty'] = str(Path(runtime.cwd) / 'uncertainty.nii')
             save_like(entropy, image, self._results['uncertainty'], np.uint8, slope=ENTROPY_STEP)
-        each(compress, self._results.values(), threads)
+        map_threads(compress, self._results.values(), threads)
         self._results |= {f'{name}_gz': f'{path}.gz' for name, path in self._results.items()}
         return runtime

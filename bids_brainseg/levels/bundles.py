@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..bids.templates import find_template
+from ..core.quality import ALL, merge_rules
 from ..data import anatomical_modality, modalities
-from ..data.quality import qc_rules
+from ..data.quality import packaged_rules, qc_numbers
 from ..errors import ModelError
 from ..network.bundle import find_bundle, load_bundle
 from ..records import Bundle, Template
@@ -51,9 +52,29 @@ def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
         'mc_samples': settings.mc_samples,
         'cv_threshold': settings.cv_threshold,
         'intensity': _window(settings) if modalities()[modality].hounsfield else None,
-        'qc': qc_rules(modality, bundle.qc, settings.qc_thresholds),
+        'qc': quality_rules(modality, bundle.qc, settings.qc_thresholds),
     }
     return replace(bundle, **{name: value for name, value in changes.items() if value is not None})
+
+
+def quality_rules(modality: str, bundle: Mapping, user: Mapping) -> dict[str, dict]:
+    """Combine the thresholds that a scan is judged by.
+
+    Parameters
+    ----------
+    modality : str
+    bundle : mapping
+        Number to rules, of a model bundle: they win over the packaged ones.
+    user : mapping
+        ``all`` or a modality to such mappings: they win over everything.
+
+    Returns
+    -------
+    dict of str to dict
+        As :func:`bids_brainseg.core.quality.verdict` takes them.
+    """
+    sources = (*packaged_rules(modality), bundle, user.get(ALL, {}), user.get(modality, {}))
+    return merge_rules(sources, qc_numbers())
 
 
 def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[str, list[Template]]:

@@ -17,7 +17,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from bids_brainseg.core.geometry import regrid
+from bids_brainseg.core.geometry import grid_with_spacing
 from bids_brainseg.data import label_table_hash, modalities, resource
 from bids_brainseg.errors import ModelError
 from bids_brainseg.files import write_text
@@ -103,7 +103,7 @@ def on_grid(bundle: Bundle, spacing: float) -> Bundle:
         Of the same folder; nothing is written.
     """
     multiple = 2 ** bundle.architecture['depth']
-    shape, affine = regrid(bundle.grid_shape, bundle.grid_affine, spacing, multiple)
+    shape, affine = grid_with_spacing(bundle.grid_shape, bundle.grid_affine, spacing, multiple)
     return replace(bundle, grid_shape=shape, grid_affine=tuple(map(tuple, affine.tolist())))
 
 

@@ -110,7 +110,7 @@ def dilate(mask, millimeters, affine):
     reach = np.ceil(millimeters / sizes).astype(int)
     box = tuple(
         slice(max(piece.start - margin, 0), piece.stop + margin)
-        for piece, margin in zip(geometry.occupied_box(mask), reach, strict=True)
+        for piece, margin in zip(geometry.bounding_box(mask), reach, strict=True)
     )
     grown = np.zeros_like(mask)
     grown[box] = ndimage.distance_transform_edt(~mask[box], sampling=sizes) <= millimeters

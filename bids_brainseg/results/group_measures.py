@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from ..core.group import LIMIT, agreement, residuals, robust_scores, share
+from ..core.group import LIMIT, agreement, fraction_of, residuals, robust_scores
 from ..core.volumes import asymmetry
 from ..data import label_table, modalities
 from ..records import ScanResult
@@ -84,7 +84,7 @@ def measure_group(scans: Sequence[ScanResult]) -> Measures:
     volume = np.array([[row['volume_mm3'] for row in scan.rows] for scan in scans], float)
     volume = volume.reshape(len(scans), len(NAMES))
     etiv = volume[:, NAMES.index('eTIV')]
-    percent = 100 * share(volume, etiv)
+    percent = 100 * fraction_of(volume, etiv)
     left_of, right_of = np.array(list(pairs().values())).T
     sides = asymmetry(volume[:, left_of], volume[:, right_of])
     lopsided = np.full(volume.shape, np.nan)

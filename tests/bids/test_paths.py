@@ -28,6 +28,7 @@ from bids_brainseg.data import label_table
 from bids_brainseg.errors import BidsError
 from bids_brainseg.files import write_json, write_text, write_tsv
 
+ENTRY = {'unit': '%', 'range': [0, None], 'description': 'A number.'}
 PROVENANCE = Provenance(
     model='t1w',
     model_sha256='0' * 64,
@@ -177,13 +178,13 @@ def write_everything(dataset: Path, out: Path):
             write_image(output_path(scan, out, suffix=suffix, extension='.nii.gz'), volumes)
             described = sidecar(scan, suffix=suffix, provenance=PROVENANCE)
             write_json(described, output_path(scan, out, suffix=suffix, extension='.json'))
-        table = morph_table(
-            volumes=range(n), soft_volumes=range(n), mc_mean=range(n), mc_std=[0.5] * n, cv=[math.nan] * n
-        )
+        table = morph_table({'volume_mm3': range(n), 'mc_std_mm3': [0.5] * n, 'cv_mc': [math.nan] * n})
         write_tsv(table, output_path(scan, out, suffix='morph', extension='.tsv'))
         dictionary = morph_dictionary(scan, provenance=PROVENANCE)
         write_json(dictionary, output_path(scan, out, suffix='morph', extension='.json'))
-        document = qc_document(scan, verdict='pass', reasons=[], numbers={'x': 1}, provenance=PROVENANCE)
+        document = qc_document(
+            scan, verdict='pass', reasons=[], numbers={'x': 1}, dictionary={'x': ENTRY}, provenance=PROVENANCE
+        )
         write_json(document, output_path(scan, out, suffix='qc', extension='.json'))
         for inverse in (False, True):
             path = write_text('#Insight\n', xfm_path(scan, out, reference='BrainsegAdult', inverse=inverse))
@@ -296,32 +297,37 @@ def test_sidecars():
 
 
 def test_qc_document_keeps_the_warnings_of_the_scan():
-    told = {'Manufacturer': 'GE', 'MagneticFieldStrength': 1.5, 'DeviceSerialNumber': '7', 'EchoTime': 0.01}
+    told = {
+        'Manufacturer': 'GE',
+        'MagneticFieldStrength': 1.5,
+        'DeviceSerialNumber': '7',
+        'SliceThickness': 5,
+    }
     scan = record('sub-01/anat/sub-01_T1w.nii.gz', warnings=('odd',), metadata=told)
     document = qc_document(
         scan,
         verdict='review',
         reasons=['cv'],
         numbers={'cv_mean': 3.0},
-        units={'cv_mean': '%'},
+        dictionary={'cv_mean': ENTRY},
+        header={'orientation': 'RAS'},
         provenance=PROVENANCE,
     )
     assert (document['verdict'], document['reasons'], document['warnings']) == ('review', ['cv'], ['odd'])
     assert (document['numbers'], document['Units']) == ({'cv_mean': 3.0}, {'cv_mean': '%'})
+    assert document['Meaning']['cv_mean']['Range'] == [0, None]
+    assert document['header'] == {'orientation': 'RAS', 'slice_thickness_mm': 5}
     assert document['Scanner'] == {'Manufacturer': 'GE', 'MagneticFieldStrength': 1.5}
 
 
 def test_morph_table():
     values = [float(i) for i in range(28)]
-    table = morph_table(
-        volumes=values,
-        soft_volumes=[v + 0.5 for v in values],
-        mc_mean=values,
-        mc_std=values,
-        cv=[math.nan] * 27 + [2.0],
-        flags={15: 'cv', 'eTIV': 'large'},
-        totals={'Brain': {'volume_mm3': 1e6, 'volume_soft_mm3': 2e6}, 'eTIV': 1.5e6},
-    )
+    columns = {
+        'volume_mm3': values,
+        'volume_soft_mm3': [v + 0.5 for v in values],
+        'cv_mc': [math.nan] * 27 + [2.0],
+    }
+    table = morph_table(columns, flags={15: 'cv'}, totals={'Brain': 1e6, 'eTIV': 1.5e6})
     assert (
         list(table.columns)
         == list(morph_dictionary(record('sub-1/anat/sub-1_T1w.nii')))[: len(table.columns)]
@@ -330,10 +336,10 @@ def test_morph_table():
     assert list(table['volume_mm3']) == [*values[1:], 1e6, 1.5e6]
     hippocampus = table[table['name'] == 'Left-Hippocampus'].iloc[0]
     assert (hippocampus['index'], hippocampus['volume_soft_mm3'], hippocampus['flag']) == ('15', 15.5, 'cv')
-    assert table.iloc[-1]['flag'] == 'large'
+    assert table.iloc[-1]['flag'] == 'n/a'
     assert math.isnan(table.iloc[0]['cv_mc'])
     with pytest.raises(ValueError, match='27 values; expected 28'):
-        morph_table(volumes=values[1:], soft_volumes=values, mc_mean=values, mc_std=values, cv=values)
+        morph_table({'volume_mm3': values[1:]})
 
 
 def test_every_column_has_a_unit():

@@ -212,7 +212,7 @@ def test_the_angle_of_a_turn_does_not_depend_on_scale_and_place(degrees):
 def test_a_coarser_grid_covers_the_same_box_about_the_same_center():
     affine = rotation(30, 2) @ np.diag([1.4, 1.4, 2.0, 1.0])
     affine[:3, 3] = 5, -7, 9
-    shape, found = geometry.regrid((112, 144, 90), affine, 2.8, 16)
+    shape, found = geometry.grid_with_spacing((112, 144, 90), affine, 2.8, 16)
     assert shape == (64, 80, 80)  # 56, 72 and 64.3, each up to the next multiple of 16
     np.testing.assert_allclose(geometry.voxel_sizes(found), 2.8)
     middle, center = (
@@ -221,9 +221,9 @@ def test_a_coarser_grid_covers_the_same_box_about_the_same_center():
     )
     np.testing.assert_allclose(center, middle)
     np.testing.assert_allclose(found[:3, :3] / 2.8, affine[:3, :3] / [1.4, 1.4, 2.0], atol=1e-12)
-    same, unchanged = geometry.regrid((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 1.4, 16)
+    same, unchanged = geometry.grid_with_spacing((112, 144, 128), np.diag([1.4, 1.4, 1.4, 1.0]), 1.4, 16)
     assert same == (112, 144, 128)
     np.testing.assert_allclose(unchanged, np.diag([1.4, 1.4, 1.4, 1.0]), atol=1e-12)
     for wrong in (0, -1, np.nan):
         with pytest.raises(ValueError, match='must be positive'):
-            geometry.regrid((8, 8, 8), np.eye(4), wrong)
+            geometry.grid_with_spacing((8, 8, 8), np.eye(4), wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.group import MAD_TO_SD, agreement, residuals, robust_scores, share
+from bids_brainseg.core.group import MAD_TO_SD, agreement, fraction_of, residuals, robust_scores
 
 
 def test_scores_are_distances_in_robust_standard_deviations():
@@ -75,8 +75,8 @@ def test_no_residuals_from_too_few_or_from_heads_of_one_size():
 
 
 def test_shares():
-    assert share([[1.0, 2.0]], [8.0]).tolist() == [[0.125, 0.25]]
-    assert np.isnan(share([[1.0], [1.0]], [0.0, np.nan])).all()
+    assert fraction_of([[1.0, 2.0]], [8.0]).tolist() == [[0.125, 0.25]]
+    assert np.isnan(fraction_of([[1.0], [1.0]], [0.0, np.nan])).all()
 
 
 def test_agreement_of_what_is_the_same_shifted_or_reversed():

@@ -8,7 +8,7 @@ from bids_brainseg.core import inspection
 
 
 def test_every_structure_of_the_phantom_is_one_piece(phantom27):
-    shares = inspection.largest_pieces(phantom27.labels)
+    shares = inspection.largest_component_fractions(phantom27.labels)
     assert np.isnan(shares[0])
     assert shares[1:].tolist() == [1.0] * 27
 
@@ -20,7 +20,7 @@ def test_pieces_are_counted_by_their_voxels():
     labels[3, 2, 5] = 1  # one that touches the first at a corner
     labels[9, 9, 9] = 3
     for laid_out in (labels, np.asfortranarray(labels)):
-        shares = inspection.largest_pieces(laid_out, n=4)
+        shares = inspection.largest_component_fractions(laid_out, n=4)
         assert shares[1] == pytest.approx(31 / 41)
         assert np.isnan(shares[2])
         assert shares[3] == 1
@@ -30,10 +30,10 @@ def test_a_field_of_view_that_cuts_the_brain():
     mask = np.zeros((20, 20, 20), bool)
     mask[2:18, 2:18, 2:18] = True
     mask[2:18, 2:18, 18:] = np.arange(16)[:, None, None] < 4  # a quarter reaches the last slice
-    assert inspection.cut_share(mask) == pytest.approx(0.25)
-    assert inspection.cut_share(mask[:, :, :10]) == 1
-    assert inspection.cut_share(mask[5:]) == 1
-    assert np.isnan(inspection.cut_share(np.zeros((3, 3, 3))))
+    assert inspection.fov_truncation(mask) == pytest.approx(0.25)
+    assert inspection.fov_truncation(mask[:, :, :10]) == 1
+    assert inspection.fov_truncation(mask[5:]) == 1
+    assert np.isnan(inspection.fov_truncation(np.zeros((3, 3, 3))))
 
 
 def test_contrast_of_white_and_grey_matter():
@@ -59,10 +59,10 @@ def test_saturation_counts_the_brightest_voxels_inside():
     image = np.arange(1000.0).reshape(10, 10, 10)
     inside = np.zeros(image.shape, bool)
     inside[5:] = True
-    assert inspection.saturated_share(image, inside) == pytest.approx(1 / 500)
-    assert inspection.saturated_share(np.minimum(image, 899), inside) == pytest.approx(101 / 500)
-    assert inspection.saturated_share(image, ~inside) == 0
-    assert np.isnan(inspection.saturated_share(image, np.zeros(image.shape)))
+    assert inspection.saturation_fraction(image, inside) == pytest.approx(1 / 500)
+    assert inspection.saturation_fraction(np.minimum(image, 899), inside) == pytest.approx(101 / 500)
+    assert inspection.saturation_fraction(image, ~inside) == 0
+    assert np.isnan(inspection.saturation_fraction(image, np.zeros(image.shape)))
 
 
 def test_volumes_are_compared_for_the_size_of_the_head():

@@ -43,14 +43,18 @@ def test_no_midplane_without_both_sides():
 
 def test_other_schemes_become_classes():
     labels = np.array([2, 77, 77, 0, 251, 77, 41, 17]).reshape(-1, 1, 1)
-    found = to_classes(labels, np.eye(4), {0: 0, 2: 1, 41: 3, 17: 15}, split={77: (1, 3), 251: (1, 3)})
+    found = to_classes(
+        labels, np.eye(4), {0: 0, 2: 1, 41: 3, 17: 15}, split={77: (1, 3), 251: (1, 3)}, midplane=(1, 3)
+    )
     assert found.ravel().tolist() == [1, 1, 1, 0, 3, 3, 3, 15]
     assert found.dtype == np.uint8
 
 
 def test_unpaired_structures_may_go_to_different_pairs():
     labels = np.array([45, 71, 9, 9, 71, 44]).reshape(-1, 1, 1)
-    found = to_classes(labels, np.diag([-1.0, 1, 1, 1]), {45: 3, 44: 1}, split={71: (7, 20), 9: (1, 3)})
+    found = to_classes(
+        labels, np.diag([-1.0, 1, 1, 1]), {45: 3, 44: 1}, split={71: (7, 20), 9: (1, 3)}, midplane=(1, 3)
+    )
     assert found.ravel().tolist() == [3, 20, 3, 1, 7, 1]
 
 

@@ -54,5 +54,5 @@ def test_infinity_is_a_number_out_of_bounds():
 
 @pytest.mark.parametrize('rules', [{'look_over': 3}, {'required': 'pass'}])
 def test_a_rule_that_does_not_exist_is_refused(rules):
-    with pytest.raises(ValueError, match="'cv_mean' holds a rule that does not exist"):
+    with pytest.raises(ValueError, match="'cv_mean' hold an unknown rule"):
         verdict(GOOD, {'cv_mean': rules})

@@ -71,7 +71,7 @@ def test_mean_cv_leaves_out_background_and_absent_structures():
 
 
 def test_totals_of_the_phantom(phantom27):
-    brain, ventricles = volumes.brain_totals(phantom27.volumes_mm3)
+    brain, ventricles = volumes.brain_totals(phantom27.volumes_mm3, (5, 12, 13, 18))
     fluid = sum(phantom27.volumes_mm3[i] for i in (5, 18, 12, 13))
     assert ventricles == fluid
     assert brain == phantom27.volumes_mm3[1:].sum() - fluid

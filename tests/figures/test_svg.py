@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from bids_brainseg.core.geometry import bounding_box
 from bids_brainseg.figures import svg
 
 GRIDS = [
@@ -48,19 +49,12 @@ def test_canonical_of_an_oblique_grid_takes_the_nearest_axes():
     assert grid.reverse == (True, True, False)
 
 
-def test_bounding_box():
-    mask = np.zeros((5, 6, 7), bool)
-    mask[1:3, 2, 4:7] = True
-    assert svg.bounding_box(mask) == ((1, 3), (2, 3), (4, 7))
-    assert svg.bounding_box(np.zeros((5, 6, 7), bool)) == ((0, 5), (0, 6), (0, 7))
-
-
 def test_slices_go_where_the_structures_are():
     labels = np.zeros((10, 10, 200), np.uint8)
     labels[..., 20:180] = 1
     for structure in range(2, 12):  # ten small ones close together
         labels[structure - 2, 0, 100:110] = structure
-    chosen = svg.choose_slices(labels, 2, svg.bounding_box(labels), 6)
+    chosen = svg.choose_slices(labels, 2, bounding_box(labels), 6)
     assert len(chosen) == 6
     assert all(20 <= index < 180 for index in chosen)
     assert (
@@ -70,7 +64,7 @@ def test_slices_go_where_the_structures_are():
 
 def test_slices_are_never_more_than_there_are():
     labels = np.ones((8, 8, 3), np.uint8)
-    assert svg.choose_slices(labels, 2, svg.bounding_box(labels), 6) == [0, 1, 2]
+    assert svg.choose_slices(labels, 2, bounding_box(labels), 6) == [0, 1, 2]
 
 
 @pytest.mark.parametrize('zooms', [(1, 1, 1), (0.7, 0.7, 0.7), (1, 1, 5)])

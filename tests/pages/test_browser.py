@@ -87,10 +87,11 @@ def page(phantom27, tmp_path_factory) -> Path:
     viewer_figure(image, labels, entropy, affine, drawings / 'sub-01_desc-viewer_T1w.json')
     anat = folder / 'sub-01' / 'anat'
     values = phantom27.volumes_mm3
-    table = morph_table(
-        volumes=values, soft_volumes=values, mc_mean=values, mc_std=0.02 * values, cv=[2.0] * 28,
-        totals={'Brain': 1e6, 'eTIV': 1.5e6},
-    )  # fmt: skip
+    columns = {
+        'volume_mm3': values, 'volume_soft_mm3': values, 'mc_mean_mm3': values,
+        'mc_std_mm3': 0.02 * values, 'cv_mc': [2.0] * 28,
+    }  # fmt: skip
+    table = morph_table(columns, totals={'Brain': 1e6, 'eTIV': 1.5e6})
     write_tsv(table, anat / 'sub-01_seg-brainseg_desc-T1w_morph.tsv')
     qc = {'verdict': 'review', 'reasons': ['a reason'], 'modality': 'T1w', 'numbers': {'alignment': 0.6}}
     (anat / 'sub-01_desc-T1w_qc.json').write_text(json.dumps(qc | {'Thresholds': {'cv_percent': 1.0}}))

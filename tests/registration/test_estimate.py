@@ -9,7 +9,7 @@ from heads import SHAPE, SPACING, error_mm, far_away_grid, grid_affine, points_o
 from scipy import ndimage
 
 from bids_brainseg import registration
-from bids_brainseg.data.quality import qc_rules
+from bids_brainseg.data.quality import packaged_rules
 from bids_brainseg.errors import RegistrationError
 from bids_brainseg.registration import estimate
 
@@ -75,7 +75,7 @@ def test_noise_falls_below_the_threshold():
     fixed, affine, mask = reference()
     noise = ndimage.gaussian_filter(np.random.default_rng(0).random(SHAPE), 2).astype(np.float32)
     found = registration.register_affine(noise, affine, fixed, affine, fixed_mask=mask)
-    assert found.similarity < qc_rules('T1w')['alignment']['fail_below']
+    assert found.similarity < packaged_rules('T1w')[0]['alignment']['fail_below']
 
 
 def test_input_that_cannot_be_aligned():

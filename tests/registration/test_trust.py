@@ -8,11 +8,11 @@ import pytest
 from heads import SHAPE, reference, scan, truth
 
 from bids_brainseg import registration
-from bids_brainseg.data.quality import qc_rules
+from bids_brainseg.data.quality import packaged_rules
 
 
 def test_wrong_alignments_fall_below_the_threshold():
-    limits = qc_rules('T1w')['alignment']
+    limits = packaged_rules('T1w')[0]['alignment']
     fixed, affine, mask = reference()
     moving = scan(np.eye(4), affine, SHAPE)
     right = registration.local_agreement((moving, affine), (fixed, affine), mask, np.eye(4))

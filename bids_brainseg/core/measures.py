@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a segmented scan: volumes, their spread over the Monte-Carlo passes, and quality numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import geometry, inspection, volumes
+
+#: Standard deviations from the training population beyond which a volume counts as implausible.
+IMPLAUSIBLE_SD = 5.0
+#: Fraction of a structure in its largest connected component below which it counts as fragmented.
+FRAGMENTED = 0.8
+
+
+class Structures(NamedTuple):
+    """Class indices that some measures are about; pairs are (left, right)."""
+
+    white_matter: tuple[int, int]
+    cortex: tuple[int, int]
+    ventricles: tuple[int, ...]
+
+
+class Alignment(NamedTuple):
+    """How a scan was aligned to the reference.
+
+    Attributes
+    ----------
+    matrix : (4, 4) array
+        Maps RAS points of the reference to RAS points of the scan.
+    similarity, coverage : float, [0, 1]
+        As :class:`bids_brainseg.registration.Registration` has them.
+    scales : sequence of float
+        Singular values of the linear part, smallest first.
+    """
+
+    matrix: NDArray[np.float64]
+    similarity: float
+    coverage: float
+    scales: tuple[float, ...]
+
+
+class Passes(NamedTuple):
+    """What is known about the Monte-Carlo passes on the grid of the network.
+
+    Attributes
+    ----------
+    counts : (P, S) array
+        Voxels of each class in each pass.
+    voxel_mm3 : float
+        Volume of a voxel of that grid in the space of the reference.
+    overlap : (S,) array
+        Intersection over union of the passes for each class, nan where a class is absent.
+    mutual_information : float
+        Mean over the grid, as a fraction of log S.
+    """
+
+    counts: NDArray
+    voxel_mm3: float
+    overlap: NDArray[np.float64]
+    mutual_information: float
+
+
+class Norm(NamedTuple):
+    """Mean and standard deviation over a population of log(volume / intracranial volume), (S,) each."""
+
+    log_mean: ArrayLike
+    log_sd: ArrayLike
+
+
+class ScanMeasures(NamedTuple):
+    """Measures of one scan.
+
+    Attributes
+    ----------
+    columns : dict of str to (S,) float64 array
+        By class, background first: `volume_mm3` of the labels on the scan's grid; `volume_soft_mm3`, the sum
+        of the probabilities; `mc_mean_mm3`, `mc_std_mm3` and `cv_mc` (per cent) over the passes;
+        `etiv_percent`; `population_score` in standard deviations, nan for an absent structure;
+        `largest_component_fraction`.
+    flags : dict of int to str
+        Why a structure should be reviewed, by class.
+    totals : dict of str to float, mm3
+        Brain, Ventricles, eTIV.
+    numbers : dict of str to float
+        The quality numbers of ``qc_numbers.tsv``; nan where something cannot be measured.
+    """
+
+    columns: dict[str, NDArray[np.float64]]
+    flags: dict[int, str]
+    totals: dict[str, float]
+    numbers: dict[str, float]
+
+
+def measure_scan(
+    scan: NDArray,
+    labels: NDArray,
+    entropy: NDArray,
+    posterior: NDArray,
+    affine: ArrayLike,
+    *,
+    alignment: Alignment,
+    passes: Passes,
+    structures: Structures,
+    norm: Norm,
+    icv_mm3: float,
+    cv_threshold: float,
+) -> ScanMeasures:
+    """Measure a segmented scan.
+
+    Parameters
+    ----------
+    scan : (I, J, K) array
+        Any unit.
+    labels : (I, J, K) integer array
+        Class indices on the scan's grid, 0 is background.
+    entropy : (I, J, K) float array, [0, 1]
+        Normalized entropy on the scan's grid.
+    posterior : (S, X, Y, Z) float array
+        Probabilities on the grid of the network.
+    affine : (4, 4) array_like
+        Voxel indices of the scan to RAS mm.
+    alignment : Alignment
+    passes : Passes
+    structures : Structures
+    norm : Norm
+        Of the population that volumes are compared with.
+    icv_mm3 : float
+        Intracranial volume of the reference.
+    cv_threshold : float, per cent
+        Above it, the spread of a volume is flagged.
+
+    Returns
+    -------
+    ScanMeasures
+
+    Raises
+    ------
+    ValueError
+        If a label is not a class, or the posterior is not four-dimensional.
+    """
+    # So much of the scan's space lies in one voxel of the network's grid.
+    voxel = passes.voxel_mm3 * geometry.volume_scaling(alignment.matrix)
+    hard = volumes.label_volumes(labels, geometry.voxel_volume(affine))
+    spread = volumes.mc_statistics(np.asarray(passes.counts, float) * voxel)
+    totals = volumes.brain_totals(hard, structures.ventricles)
+    etiv = volumes.etiv(icv_mm3, geometry.invert(alignment.matrix))
+    scores = inspection.population_scores(hard, etiv, norm.log_mean, norm.log_sd)
+    components = inspection.largest_component_fractions(labels)
+    numbers = {
+        'brain_mm3': totals.brain,
+        'ventricles_mm3': totals.ventricles,
+        'etiv_mm3': etiv,
+        **alignment_numbers(alignment),
+        **pass_numbers(passes, spread.cv, entropy, labels),
+        **structure_numbers(hard, scores, components, structures),
+        **scan_numbers(scan, labels, structures),
+    }
+    columns = {
+        'volume_mm3': hard,
+        'volume_soft_mm3': volumes.soft_volumes(posterior, voxel),
+        'mc_mean_mm3': spread.mean,
+        'mc_std_mm3': spread.std,
+        'cv_mc': spread.cv,
+        'etiv_percent': 100 * hard / etiv,
+        'population_score': np.where(hard > 0, scores, np.nan),
+        'largest_component_fraction': components,
+    }
+    return ScanMeasures(
+        columns=columns,
+        flags=flags(hard, spread.cv, scores, components, cv_threshold),
+        totals={'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
+        numbers=numbers,
+    )
+
+
+def flags(
+    hard: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float
+) -> dict[int, str]:
+    """Say which structures deserve a look, and why.
+
+    Parameters
+    ----------
+    hard, cv, scores, components : (S,) array
+        Volumes (mm3), CV (per cent), deviations from the population (SD), and fractions in the largest
+        connected component, by class.
+    cv_threshold : float, per cent
+
+    Returns
+    -------
+    dict of int to str
+        Class index to reasons, of the structures that have any.
+
+    Examples
+    --------
+    >>> flags([9.0, 1.0, 0.0, 1.0], [0, 3, 0, 4], [0, 0, 0, 0], [1, 1, 0, 0.5], 2.5)
+    {1: 'cv above 2.5 %', 2: 'absent', 3: 'cv above 2.5 %; fragmented: 50 % in one piece'}
+    """
+    reasons = {}
+    for index in range(1, len(hard)):
+        sentences = []
+        if not hard[index]:
+            sentences.append('absent')
+        else:
+            if cv[index] > cv_threshold:
+                sentences.append(f'cv above {cv_threshold:g} %')
+            if abs(scores[index]) > IMPLAUSIBLE_SD:
+                side = 'above' if scores[index] > 0 else 'below'
+                sentences.append(f'{abs(scores[index]):.1f} SD {side} the training population')
+            if components[index] < FRAGMENTED:
+                sentences.append(f'fragmented: {100 * components[index]:.0f} % in one piece')
+        if sentences:
+            reasons[index] = '; '.join(sentences)
+    return reasons
+
+
+def alignment_numbers(alignment: Alignment) -> dict[str, float]:
+    """Give the numbers that say whether an alignment can be right.
+
+    Parameters
+    ----------
+    alignment : Alignment
+
+    Returns
+    -------
+    dict of str to float
+    """
+    return {
+        'alignment': alignment.similarity,
+        'fov_coverage': alignment.coverage,
+        'scale_min': alignment.scales[0],
+        'scale_max': alignment.scales[-1],
+        'rotation': geometry.rotation_angle(alignment.matrix),
+    }
+
+
+def pass_numbers(passes: Passes, cv: NDArray, entropy: NDArray, labels: NDArray) -> dict[str, float]:
+    """Measure how sure the network is.
+
+    Parameters
+    ----------
+    passes : Passes
+    cv : (S,) array, per cent
+    entropy : (I, J, K) array, [0, 1]
+    labels : (I, J, K) integer array
+
+    Returns
+    -------
+    dict of str to float
+        Nothing but the entropy if there was a single pass: the others are nan.
+    """
+    overlap = [value for value in passes.overlap[1:] if not np.isnan(value)]
+    many = len(passes.counts) > 1
+    box = geometry.bounding_box(labels)
+    inside = labels[box] > 0
+    return {
+        'cv_mean': volumes.mean_cv(cv),
+        'mc_iou_mean': float(np.mean(overlap)) if overlap and many else float('nan'),
+        'entropy_mean': float(entropy[box][inside].mean(dtype=float)) if inside.any() else float('nan'),
+        'mutual_information_mean': passes.mutual_information if many else float('nan'),
+    }
+
+
+def structure_numbers(
+    hard: NDArray, scores: NDArray, components: NDArray, structures: Structures
+) -> dict[str, float]:
+    """Measure what is odd about the structures.
+
+    Parameters
+    ----------
+    hard, scores, components : (S,) array
+        As :func:`flags` takes them.
+    structures : Structures
+
+    Returns
+    -------
+    dict of str to float
+    """
+    left, right = np.array([structures.white_matter, structures.cortex]).T
+    white, gray = np.abs(volumes.asymmetry(hard[left], hard[right])).tolist()
+    present = hard[1:] > 0
+    return {
+        'lr_asymmetry_wm': white,
+        'lr_asymmetry_gm': gray,
+        'structures_absent': int(np.count_nonzero(~present)),
+        'volumes_implausible': int(np.count_nonzero(np.abs(scores[1:]) > IMPLAUSIBLE_SD)),
+        'volume_score_max': float(np.abs(scores[1:][present]).max()) if present.any() else float('nan'),
+        'structures_fragmented': int(np.count_nonzero(components[1:] < FRAGMENTED)),
+        'largest_component_fraction_min': (
+            float(components[1:][present].min()) if present.any() else float('nan')
+        ),
+    }
+
+
+def scan_numbers(scan: NDArray, labels: NDArray, structures: Structures) -> dict[str, float]:
+    """Measure the scan itself, as far as the segmentation says where to look.
+
+    Parameters
+    ----------
+    scan : (I, J, K) array
+        Any unit.
+    labels : (I, J, K) integer array
+    structures : Structures
+
+    Returns
+    -------
+    dict of str to float
+    """
+    signal = inspection.tissue_signal(scan, labels, white=structures.white_matter, gray=structures.cortex)
+    return {
+        'fov_truncation': inspection.fov_truncation(labels),
+        'cnr_wm_gm': signal.cnr,
+        'contrast_wm_gm': signal.contrast,
+        'snr_wm': signal.snr_white,
+        'saturation_fraction': inspection.saturation_fraction(scan, labels),
+    }

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A phantom of known volumes, seen by a network grid of another size, is measured exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_brainseg.core.measures import Alignment, Norm, Passes, Structures, measure_scan
+
+STRUCTURES = Structures(white_matter=(1, 3), cortex=(2, 4), ventricles=(5, 12, 13, 18))
+#: Reference to scan: a volume of the reference is 0.88 of it in the scan.
+ALIGNMENT = Alignment(np.diag([1.1, 1.0, 0.8, 1.0]), similarity=0.6, coverage=0.95, scales=(0.8, 1.0, 1.1))
+#: The logarithm of volume over eTIV is normal about 1/1000, with a factor of 2 as its standard deviation.
+NORM = Norm(np.full(28, np.log(1e-3)), np.full(28, np.log(2)))
+OVERLAP = np.array([0.9, 0.5, np.nan, *[0.75] * 25])
+
+
+@pytest.fixture
+def measured(phantom27):
+    def measure(labels=phantom27.labels, *, counts=None, alignment=ALIGNMENT, norm=NORM):
+        if counts is None:
+            voxels = np.bincount(phantom27.labels.ravel(), minlength=28)
+            counts = np.array([voxels, voxels], float)
+            counts[:, 1] *= 0.9, 1.1
+        scan = np.choose(np.minimum(labels, 5), [0.0, 120, 80, 120, 80, 40])  # white, gray, the rest
+        entropy = np.where(labels > 0, 0.25, 0.0)
+        return measure_scan(
+            scan,
+            labels,
+            entropy,
+            phantom27.posterior,
+            phantom27.affine,
+            alignment=alignment,
+            passes=Passes(counts, voxel_mm3=8.0, overlap=OVERLAP, mutual_information=0.01),
+            structures=STRUCTURES,
+            norm=norm,
+            icv_mm3=1e6,
+            cv_threshold=5.0,
+        )
+
+    return measure
+
+
+def test_volumes_are_those_of_the_phantom(measured, phantom27):
+    columns, _, totals, numbers = measured()
+    exact = phantom27.volumes_mm3
+    np.testing.assert_allclose(columns['volume_mm3'], exact)  # on the scan's grid
+    np.testing.assert_allclose(
+        columns['volume_soft_mm3'], 0.88 * exact
+    )  # on the network's, through the affine
+    np.testing.assert_allclose(columns['mc_mean_mm3'], 0.88 * exact)
+    fluid = exact[[5, 12, 13, 18]].sum()
+    assert totals == pytest.approx({'Brain': exact[1:].sum() - fluid, 'Ventricles': fluid, 'eTIV': 0.88e6})
+    assert [numbers[name] for name in ('brain_mm3', 'ventricles_mm3', 'etiv_mm3')] == list(totals.values())
+    np.testing.assert_allclose(columns['etiv_percent'], exact / 8800)
+
+
+def test_the_spread_over_the_passes_is_flagged_above_the_threshold(measured):
+    columns, flags, _, numbers = measured()
+    assert columns['cv_mc'][1] == pytest.approx(10)
+    assert columns['mc_std_mm3'][1] == pytest.approx(0.1 * columns['mc_mean_mm3'][1])
+    assert [index for index, reason in flags.items() if 'cv above 5 %' in reason] == [1]
+    assert numbers['cv_mean'] == pytest.approx(10 / 27)
+    assert numbers['mc_iou_mean'] == pytest.approx((0.5 + 25 * 0.75) / 26)
+    assert numbers['mutual_information_mean'] == 0.01
+
+
+def test_a_single_pass_has_no_spread(measured, phantom27):
+    columns, _, _, numbers = measured(counts=np.bincount(phantom27.labels.ravel(), minlength=28)[None])
+    assert np.isnan(columns['cv_mc']).all()
+    assert all(np.isnan(numbers[name]) for name in ('cv_mean', 'mc_iou_mean', 'mutual_information_mean'))
+    assert numbers['entropy_mean'] == 0.25
+
+
+def test_numbers_of_the_alignment(measured):
+    _, _, _, numbers = measured()
+    names = ('alignment', 'fov_coverage', 'scale_min', 'scale_max')
+    assert [numbers[name] for name in names] == [0.6, 0.95, 0.8, 1.1]
+    assert numbers['rotation'] == pytest.approx(0, abs=1e-4)
+    quarter = np.array([[0.0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
+    turned = measured(alignment=ALIGNMENT._replace(matrix=quarter)).numbers
+    assert turned['rotation'] == pytest.approx(90) and turned['etiv_mm3'] == pytest.approx(1e6)
+
+
+def test_numbers_of_the_scan(measured):
+    _, _, _, numbers = measured()
+    assert numbers['contrast_wm_gm'] == pytest.approx(40)
+    assert np.isnan(numbers['cnr_wm_gm']) and np.isnan(numbers['snr_wm'])  # without any spread
+    assert numbers['fov_truncation'] == 0
+    assert 0 < numbers['saturation_fraction'] < 1
+
+
+def test_volumes_are_compared_with_a_population(measured, phantom27):
+    columns, flags, _, numbers = measured()
+    scores = np.log2(phantom27.volumes_mm3 / 0.88e6 / 1e-3)
+    np.testing.assert_allclose(columns['population_score'], scores)
+    implausible = [index for index in range(1, 28) if abs(scores[index]) > 5]
+    assert numbers['volumes_implausible'] == len(implausible)
+    assert [index for index, reason in flags.items() if 'training population' in reason] == implausible
+    assert numbers['volume_score_max'] == pytest.approx(np.abs(scores[1:]).max())
+
+
+def test_asymmetry_is_that_of_white_matter_and_cortex(measured, phantom27):
+    assert measured().numbers['lr_asymmetry_wm'] == measured().numbers['lr_asymmetry_gm'] == 0
+    labels = phantom27.labels.copy()
+    (a, b, c), (d, e, f) = phantom27.boxes[3]
+    labels[(a + d) // 2 : d, b:e, c:f] = 0  # half of the right white matter
+    half = ((a + d) // 2 - a) / (d - a)
+    numbers = measured(labels).numbers
+    assert numbers['lr_asymmetry_wm'] == pytest.approx(200 * (1 - half) / (1 + half))
+    assert numbers['lr_asymmetry_gm'] == 0
+
+
+def test_a_fragmented_structure_is_flagged(measured, phantom27):
+    labels = phantom27.labels.copy()
+    (a, _, _), (d, _, _) = phantom27.boxes[2]
+    middle = (a + d) // 2
+    labels[middle] = np.where(labels[middle] == 2, 0, labels[middle])
+    fraction = max(middle - a, d - middle - 1) / (d - a - 1)
+    columns, flags, _, numbers = measured(labels)
+    assert columns['largest_component_fraction'][2] == pytest.approx(fraction)
+    assert f'fragmented: {100 * fraction:.0f} % in one piece' in flags[2]
+    assert (numbers['structures_fragmented'], numbers['largest_component_fraction_min']) == (1, fraction)
+
+
+def test_an_empty_segmentation_has_numbers_too(measured, phantom27):
+    columns, flags, totals, numbers = measured(np.zeros_like(phantom27.labels))
+    assert set(flags.values()) == {'absent'} and len(flags) == 27
+    assert totals['Brain'] == totals['Ventricles'] == 0
+    assert np.isnan(columns['population_score'][1:]).all()
+    assert numbers['structures_absent'] == numbers['volumes_implausible'] == 27
+    for name in ('entropy_mean', 'volume_score_max', 'largest_component_fraction_min', 'fov_truncation'):
+        assert np.isnan(numbers[name]), name
