@@ -125,8 +125,72 @@ def offenders(root: Path) -> list[str]:
     ]
 
 
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of modules that import each other, directly or through others (Tarjan's algorithm)."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path, result = [], []
+
+    def visit(name: str) -> None:
+        index[name] = lowest[name] = len(index)
+        path.append(name)
+        for target in sorted(imports.get(name, ())):
+            if target not in index:
+                visit(target)
+            if target in path:
+                lowest[name] = min(lowest[name], lowest[target])
+        if lowest[name] == index[name]:
+            at = path.index(name)
+            members = path[at:]
+            del path[at:]
+            if len(members) > 1 or name in imports.get(name, ()):
+                result.append(sorted(members))
+
+    for name in imports:
+        if name not in index:
+            visit(name)
+    return result
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Module -> the modules of the package that it imports, at the top or inside functions."""
+    tree = modules(root)
+    return {
+        name: {target for _, target in imported(name, path, set(tree)) if target in tree}
+        for name, path in tree.items()
+    }
+
+
 def test_every_import_is_in_the_table():
     assert offenders(ROOT) == []
+
+
+def test_no_module_imports_itself_through_others():
+    assert circles(import_graph(ROOT)) == []
+
+
+@pytest.mark.parametrize(
+    ('imports', 'expected'),
+    [
+        ({'a': {'b'}, 'b': {'c'}, 'c': set()}, []),
+        ({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}, []),
+        ({'a': {'b'}, 'b': {'a'}}, [['a', 'b']]),
+        ({'top': {'a'}, 'a': {'b'}, 'b': {'c'}, 'c': {'a', 'd'}, 'd': set()}, [['a', 'b', 'c']]),
+        ({'a': {'b'}, 'b': {'a', 'c'}, 'c': {'d'}, 'd': {'c'}}, [['c', 'd'], ['a', 'b']]),
+        ({'a': {'a'}}, [['a']]),
+    ],
+)
+def test_circles_are_found(imports, expected):
+    assert circles(imports) == expected
+
+
+def test_an_import_inside_a_function_closes_a_circle(tmp_path):
+    folder = tmp_path / PACKAGE / 'levels'
+    folder.mkdir(parents=True)
+    (folder / 'a.py').write_text('def f():\n    from .b import g\n')
+    (folder / 'b.py').write_text('from . import a\n')
+    names = [f'{PACKAGE}.levels.{name}' for name in 'ab']
+    assert circles(import_graph(tmp_path)) == [names]
 
 
 def test_every_module_has_a_room():

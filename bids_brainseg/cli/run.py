@@ -7,8 +7,10 @@ import logging
 import os
 import sys
 import traceback
+from importlib import import_module
 
 from ..errors import BrainsegError
+from ..levels.workers import warm_up
 from ..settings import Settings
 from .options import parse
 
@@ -25,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     # Nipype and TemplateFlow would otherwise ask their servers for news.
     os.environ.update(NIPYPE_NO_ET='1', NO_ET='1', TEMPLATEFLOW_AUTOUPDATE='0')
     try:
-        return run(settings)
+        return run_level(settings)
     except BrainsegError as error:
         if settings.verbosity:
             traceback.print_exc()
@@ -37,28 +39,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def set_up_logging(verbosity: int) -> None:
-    """Let this program's own log be seen; nipype has handlers of its own."""
+    """Show the log of this program; nipype has handlers of its own."""
     if not LOGGER.handlers:
         LOGGER.addHandler(logging.StreamHandler())
     LOGGER.setLevel(('WARNING', 'INFO', 'DEBUG')[min(verbosity, 2)])
     LOGGER.propagate = False
 
 
-def run(settings: Settings) -> int:
-    """Do what the level asks for."""
-    if settings.level == 'group':
-        from ..levels.group import run_group
-
-        return run_group(settings)
-    if settings.level == 'train':
-        from ..levels.train import train
-
-        return train(settings)
-    from ..levels.scans import run_participants, select
-
-    records = select(settings)
-    if settings.level == 'evaluate':
-        from ..levels.evaluate import evaluate
-
-        return evaluate(settings, records)
-    return run_participants(settings, records)
+def run_level(settings: Settings) -> int:
+    """Load the level that was asked for, which takes longer than ``--help`` may, and run it."""
+    warm_up(settings)
+    level = import_module(f'bids_brainseg.levels.{settings.level}')
+    return level.run(settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose a bundle for each modality, with what the user changed of it."""
+"""Choose a bundle for each modality, with the changes that the user asked for."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def choose_bundles(settings: Settings, names: Iterable[str]) -> tuple[dict[str, 
 
     Returns
     -------
-    bundles : dict
-        From modality to Bundle.
-    missing : dict
-        From modality to the reason why there is none; packaged bundles only.
+    bundles : dict of Bundle
+        By modality.
+    missing : dict of str
+        Modality -> why no packaged bundle can be used.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def choose_bundles(settings: Settings, names: Iterable[str]) -> tuple[dict[str, 
         except ModelError as error:
             missing[modality] = str(error)
         else:
-            bundles[modality] = customised(bundle, settings, modality)
+            bundles[modality] = customized(bundle, settings, modality)
     return bundles, missing
 
 
-def customised(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
-    """Change what the user asked to be different from what the bundle says."""
+def customized(bundle: Bundle, settings: Settings, modality: str) -> Bundle:
+    """Replace what the user set by hand."""
     changes = {
         'mc_samples': settings.mc_samples,
         'cv_threshold': settings.cv_threshold,
@@ -78,15 +78,15 @@ def quality_rules(modality: str, bundle: Mapping, user: Mapping) -> dict[str, di
 
 
 def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[str, list[Template]]:
-    """Find the templates of the output spaces, and what to align each to, for each modality.
+    """Find the templates of the output spaces, and the head to register each to, for each modality.
 
-    A template is T1-weighted: it is aligned to the T1w head of the reference that a model was trained on, and
-    to that model's own head only if no other is packaged.
+    A template is T1-weighted, so it is registered to the T1w head of the reference that the model was trained
+    on; to the model's own head only if no T1w head of that reference is packaged.
 
     Raises
     ------
     BidsError
-        With exit code 2 if one of them is not on this disk.
+        With exit code 2 if a template is not on this disk.
     """
     if not settings.output_spaces:
         return {}

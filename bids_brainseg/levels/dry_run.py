@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run would do, told without doing it."""
+"""List what a run would do."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..bids.paths import figure_path, output_path, xfm_path
+from ..records import Bundle, ImageRecord, Outcome, Template
 from ..settings import Settings
 
 FIGURES = {'alignment': '.svg', 'contours': '.svg', 'viewer': '.json', 'uncertainty': '.svg'}
 
 
-def planned_files(record, settings: Settings, bundle, templates: Sequence = ()) -> list[Path]:
+def planned_files(
+    record: ImageRecord, settings: Settings, bundle: Bundle, templates: Sequence[Template] = ()
+) -> list[Path]:
     """List the files that a scan gets, without their sidecars.
 
     Parameters
@@ -45,18 +48,22 @@ def planned_files(record, settings: Settings, bundle, templates: Sequence = ()) 
     return files + [figure_path(record, out, kind=kind, extension=end) for kind, end in figures]
 
 
-def tell(
-    settings: Settings, records: Iterable, bundles: Mapping, templates: Mapping, outcomes: Iterable
+def format_dry_run(
+    settings: Settings,
+    records: Iterable[ImageRecord],
+    bundles: Mapping[str, Bundle],
+    templates: Mapping[str, Sequence[Template]],
+    outcomes: Iterable[Outcome],
 ) -> str:
-    """Say which scans would run, with which model, what each would produce, and which would not, and why."""
+    """List which scans would run, with which model and which outputs, and which would not, and why."""
     lines, pages = [], []
     for record in records:
         bundle = bundles[record.modality]
         passes = f'{bundle.mc_samples} passes' if bundle.mc_samples else 'one pass without dropout'
         lines.append(f'{record.relative_path}: model {bundle.name}, {passes}')
         for path in planned_files(record, settings, bundle, templates.get(record.modality, ())):
-            there = ' (exists)' if path.exists() else ''
-            lines.append(f'  {path.relative_to(settings.output_dir)}{there}')
+            note = ' (exists)' if path.exists() else ''
+            lines.append(f'  {path.relative_to(settings.output_dir)}{note}')
         pages.append(f'sub-{record.subject}.html')
     for outcome in outcomes:
         lines.append(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')

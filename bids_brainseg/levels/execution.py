@@ -24,7 +24,7 @@ STAGES = ('check', 'coregister', 'segment', 'back', 'measure', 'align', 'carry')
 
 
 class LocalPlugin(MultiProcPlugin):
-    """Nipype's scheduler of local processes, which otherwise waits for ever once a worker was killed."""
+    """Nipype's scheduler of local processes; theirs waits forever once a worker was killed."""
 
     def __init__(self, plugin_args=None):
         super().__init__(plugin_args=plugin_args)
@@ -61,8 +61,8 @@ class LocalPlugin(MultiProcPlugin):
         if not isinstance(args.exception(), BrokenProcessPool):
             return super()._async_callback(args)
         reason = (
-            'RuntimeError: the process of this step was killed, usually for want of memory; '
-            'give it more (--mem), or run fewer steps at once (--nprocs, --low-mem)\n'
+            'RuntimeError: the process of this step was killed, usually because memory ran out; '
+            'allow more (--mem), or run fewer steps at once (--nprocs, --low-mem)\n'
         )
         # While a task is being submitted it is not on the list yet, but its number is the last one.
         lost = next((n for n, future in self._task_obj.items() if future is args), self._taskid)
@@ -77,10 +77,10 @@ class LocalPlugin(MultiProcPlugin):
 
 
 class BatchPlugin:
-    """What nipype's plugins of batch systems lack: a step whose job was killed fails alone, and says so."""
+    """Adds to nipype's batch plugins that a step whose job was killed fails alone, with a reason."""
 
     def __init__(self, plugin_args=None):
-        super().__init__(plugin_args={'status_callback': tell} | (plugin_args or {}))
+        super().__init__(plugin_args={'status_callback': print_progress} | (plugin_args or {}))
         os.environ.setdefault('LOGNAME', user_name())  # nipype names the jobs by it
 
     def _submit_batchtask(self, scriptfile, node):
@@ -97,14 +97,14 @@ class BatchPlugin:
         if result and isinstance(result['traceback'], str):
             reason = (
                 f'RuntimeError: job {taskid} of this step ended without a result: it was canceled, or '
-                'killed for want of memory or time; ask for more in plugin_args\n'
+                'killed because it used more memory or time than allowed; ask for more in plugin_args\n'
             )
             result['traceback'] = [reason]
         return result
 
 
 def user_name() -> str:
-    """Name the user, who may have no name in a container."""
+    """Return the name of the user, who may have none in a container."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -112,14 +112,14 @@ def user_name() -> str:
 
 
 def start_worker(folder: str, options: dict) -> None:
-    """Prepare a new process: its folder, how much it says, and what it records."""
+    """Set up a new process: its folder, log level and resource monitor."""
     process_initializer(folder)
     config.update_config(options)
     logging.update_logging(config)
 
 
-def tell(node: pe.Node, status: str) -> None:
-    """Say what begins, and what went wrong."""
+def print_progress(node: pe.Node, status: str) -> None:
+    """Print which step begins, and which one failed."""
     if status == 'exception' or (status == 'start' and node.name in STAGES):
         _, subject, scan, *_ = node.fullname.split('.')
         failed = ' failed' if status == 'exception' else ''
@@ -128,7 +128,7 @@ def tell(node: pe.Node, status: str) -> None:
 
 
 def configure(settings: Settings) -> None:
-    """Set what nipype keeps in its global configuration; call it before a graph is built."""
+    """Set nipype's global configuration; call it before a graph is built."""
     config.update_config(
         {
             'execution': {
@@ -151,7 +151,7 @@ def configure(settings: Settings) -> None:
 
 
 def level(verbosity: int) -> str:
-    """Name the level of the log that so many -v ask for.
+    """Return the name of the log level for a number of ``-v``.
 
     >>> level(0), level(1), level(5)
     ('CRITICAL', 'INFO', 'DEBUG')
@@ -160,9 +160,9 @@ def level(verbosity: int) -> str:
 
 
 def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
-    """Run a graph and return what nipype complained of, or None.
+    """Run a graph and return the error that nipype raised, or None.
 
-    A complaint is no verdict: what failed is read from the crash files and the derivatives.
+    The error does not decide what failed: that is read from the crash files and the derivatives.
     """
     if settings.plugin == 'MultiProc':
         seconds = poll_seconds(len(workflow._get_all_nodes()))
@@ -173,14 +173,14 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
             'n_gpu_procs': 1,
             'raise_insufficient': False,
             'mp_context': 'forkserver',
-            'status_callback': tell,
+            'status_callback': print_progress,
         }
         plugin = {'plugin': LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))}
     else:
-        found = getattr(plugins, f'{settings.plugin}Plugin')
-        if issubclass(found, SGELikeBatchManagerBase):
-            found = type(found.__name__, (BatchPlugin, found), {})
-        plugin = {'plugin': found(plugin_args=dict(settings.plugin_args))}
+        kind = getattr(plugins, f'{settings.plugin}Plugin')
+        if issubclass(kind, SGELikeBatchManagerBase):
+            kind = type(kind.__name__, (BatchPlugin, kind), {})
+        plugin = {'plugin': kind(plugin_args=dict(settings.plugin_args))}
     try:
         workflow.run(**plugin)
     except Exception as error:  # nipype re-raises the first failure of a node as whatever it was
@@ -189,7 +189,7 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
 
 
 def poll_seconds(nodes: int) -> float:
-    """Choose how often to look for finished steps: looking takes nipype the longer the more steps there are.
+    """Choose how often to look for finished steps; a look takes nipype longer the more steps there are.
 
     >>> poll_seconds(20), poll_seconds(1000), poll_seconds(5000)
     (0.05, 0.1, 0.2)

@@ -8,38 +8,40 @@ import time
 from collections import Counter
 
 from ..data import modalities
+from ..pages.group import write_group_page
+from ..results.group import Group, collect_group
+from ..results.group_measures import measure_group
+from ..results.group_tables import make_tables, write_tables
 from ..settings import Settings
+from .folders import check_writable
 
 LOGGER = logging.getLogger('bids_brainseg')
 FILES = ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement')
 
 
-def run_group(settings: Settings) -> int:
-    """Put the outputs of all participants together.
+def run(settings: Settings) -> int:
+    """Collect the outputs of all participants in tables and a page.
 
     Returns
     -------
     int
-        0; 1 if some output could not be read (the others were put together, and it is listed).
+        0; 1 if the outputs of a scan could not be read (it is listed, and the others are in the tables).
 
     Raises
     ------
     BidsError
-        Exit code 18 if there is nothing to put together.
+        With exit code 18 if there are no outputs.
     """
-    from ..results.group import collect_group
-
     began = time.monotonic()
-    asked = () if set(settings.modalities) == set(modalities()) else settings.modalities
     group = collect_group(
         settings.output_dir,
         settings.bids_dir,
         participant_label=settings.participant_label,
         session_label=settings.session_label,
-        modality=asked,
+        modality=selected_modalities(settings),
     )
     if selection := describe_selection(settings):
-        group.notes.insert(0, f'Not everything: {selection}.')
+        group.notes.insert(0, f'Only a part of the outputs was selected: {selection}.')
     for note in group.notes:
         LOGGER.info('%s', note)
     if settings.dry_run:
@@ -47,17 +49,12 @@ def run_group(settings: Settings) -> int:
             print(f'{scan.name}: {scan.status}' + (f': {scan.reason}' if scan.reason else ''))
         return 0
     write_group(group, settings)
-    print(summary(group, settings, time.monotonic() - began))
+    print(format_summary(group, settings, time.monotonic() - began))
     return 1 if any(scan.status == 'broken' for scan in group.scans) else 0
 
 
-def write_group(group, settings: Settings) -> None:
+def write_group(group: Group, settings: Settings) -> None:
     """Write tables and page."""
-    from ..pages.group import write_group_page
-    from ..results.group_measures import measure_group
-    from ..results.group_tables import make_tables, write_tables
-    from .scans import check_writable
-
     check_writable(settings.output_dir, 'output folder')
     measures = measure_group(group.scans)
     tables = make_tables(group, measures)
@@ -65,27 +62,32 @@ def write_group(group, settings: Settings) -> None:
     write_group_page(group, measures, tables, settings.output_dir)
 
 
+def selected_modalities(settings: Settings) -> tuple[str, ...]:
+    """Return the modalities that the user selected; none if all."""
+    return () if set(settings.modalities) == set(modalities()) else settings.modalities
+
+
 def describe_selection(settings: Settings) -> str:
-    """Say what was asked for, if it is not everything."""
+    """List what was selected; empty if everything was."""
     parts = {
         'participants': settings.participant_label,
         'sessions': settings.session_label,
-        'modalities': () if set(settings.modalities) == set(modalities()) else settings.modalities,
+        'modalities': selected_modalities(settings),
     }
     return ', '.join(f'{name} {" ".join(labels)}' for name, labels in parts.items() if labels)
 
 
-def summary(group, settings: Settings, seconds: float) -> str:
-    """Tell in a few lines what was put together and what is not there."""
+def format_summary(group: Group, settings: Settings, seconds: float) -> str:
+    """Return a few lines on what was collected and what is missing."""
     usable = [scan for scan in group.scans if scan.usable]
-    people = {scan.subject for scan in usable}
+    subjects = {scan.subject for scan in usable}
     lines = [
-        f'{len(usable)} scans of {len(people)} of {len(group.participants)} participants ({seconds:.0f} s)'
+        f'{len(usable)} scans of {len(subjects)} of {len(group.participants)} participants ({seconds:.0f} s)'
     ]
     counts = Counter(scan.status for scan in group.scans if scan.status != 'done')
     lines += [f'  {status:8} {count} scans' for status, count in sorted(counts.items())]
     lines += [f'  broken   {scan.name}: {scan.reason}' for scan in group.scans if scan.status == 'broken']
-    missing = [f'sub-{label}' for label, why in group.participants.items() if why]
+    missing = [f'sub-{label}' for label, reason in group.participants.items() if reason]
     if missing:
         lines.append(
             f'  missing  {len(missing)} participants: {" ".join(missing[:10])}{" ..." * (len(missing) > 10)}'

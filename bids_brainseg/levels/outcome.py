@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each scan, read from crash files and derivatives, and how it is told."""
+"""What became of each scan: read from crash files and outputs, saved, summarized; how to run it again."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 
 from .. import __version__
 from ..records import ImageRecord, Outcome
-from ..results.outcomes import reason_of, write_outcomes
+from ..results import outcomes as outcome_files
+from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.base import scan_wf_name, subject_wf_name
 
 
-def judge(
+def assess_outcome(
     record: ImageRecord, settings: Settings, expected: Sequence[Path], complaint: str | None
 ) -> Outcome:
-    """Say what became of a scan that was to be segmented.
+    """Find out from the crash files and the outputs what became of a scan that ran.
 
     Parameters
     ----------
@@ -26,18 +27,18 @@ def judge(
     settings : Settings
         Of the run.
     expected : sequence of Path
-        Derivatives that a segmented scan has.
+        Files that a scan has if it went through.
     complaint : str, optional
-        What nipype said at the end of the run.
+        The reason that nipype gave if the run ended early.
     """
-    prefix = f'.{subject_wf_name(record.subject)}.{scan_wf_name(record)}.'
+    node = f'.{subject_wf_name(record.subject)}.{scan_wf_name(record)}.'
     for crash in sorted(settings.log_dir(record.subject, record.session).glob('crash-*'), key=_age):
         text = crash.read_text(errors='replace')
-        if prefix in text.partition('\n')[0]:
+        if node in text.partition('\n')[0]:
             return Outcome(record, 'failed', reason_of(text), crash)
     if missing := [path for path in expected if not path.exists()]:
-        why = f'was not written: {missing[0].name}'
-        return Outcome(record, 'failed', f'{why} ({complaint})' if complaint else why)
+        reason = f'was not written: {missing[0].name}'
+        return Outcome(record, 'failed', f'{reason} ({complaint})' if complaint else reason)
     return Outcome(record, 'done')
 
 
@@ -45,20 +46,20 @@ def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def keep(outcomes: Iterable[Outcome], settings: Settings) -> None:
-    """Leave beside the log of each subject and session what became of its scans, for the group level."""
-    told: dict[Path, dict] = {}
+def write_outcomes(outcomes: Iterable[Outcome], settings: Settings) -> None:
+    """Write what became of the scans beside the log of each subject and session, for the group level."""
+    logs: dict[Path, dict] = {}
     for outcome in outcomes:
         record, crash = outcome.record, outcome.crashfile
-        scans = told.setdefault(settings.log_dir(record.subject, record.session), {})
+        scans = logs.setdefault(settings.log_dir(record.subject, record.session), {})
         inside = crash is not None and crash.is_relative_to(settings.output_dir)
         scans[record.relative_path.as_posix()] = {
             'status': outcome.status,
             'reason': outcome.reason,
             'crashfile': crash.relative_to(settings.output_dir) if inside else crash,
         }
-    for folder, scans in told.items():
-        write_outcomes(folder, run=settings.run_uuid, version=__version__, scans=scans)
+    for folder, scans in logs.items():
+        outcome_files.write_outcomes(folder, run=settings.run_uuid, version=__version__, scans=scans)
 
 
 def reproduce(record: ImageRecord, settings: Settings) -> str:
@@ -95,8 +96,8 @@ VALUES = {
 }
 
 
-def summary(outcomes: Iterable[Outcome], output_dir: Path, seconds: float) -> str:
-    """Tell in a few lines how the run ended."""
+def format_summary(outcomes: Iterable[Outcome], output_dir: Path, seconds: float) -> str:
+    """Return a few lines on how the run ended."""
     outcomes = list(outcomes)
     count = {
         status: sum(outcome.status == status for outcome in outcomes)

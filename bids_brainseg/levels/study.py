@@ -11,9 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..bids.training_cases import find_label_maps, subject_of
 from ..errors import BidsError, BrainsegError
 from ..network.bundle import load_bundle
+from ..results.evaluation import averages
+from ..results.reference_pairs import gather
 from ..settings import Settings
+from . import train
+from .folders import prepare_output
+from .scans import run_graph
 
 #: Smallest sizes of the scaling study, each twice the one before; the last is all there is.
 FIRST_SIZE = 4
@@ -75,7 +81,7 @@ def study(
     records : sequence of ImageRecord
         Test scans.
     plans : mapping
-        Of :func:`bids_brainseg.levels.evaluate.find_plans`.
+        Of :func:`bids_brainseg.levels.evaluate.find_comparisons`.
 
     Returns
     -------
@@ -162,29 +168,23 @@ def subset(names: Sequence[str], size: int, seed: int) -> list[str]:
 
 def training_material(settings: Settings, modality: str) -> list[str]:
     """List who can be trained on: the subjects of the label maps, else those with FreeSurfer labels."""
-    from ..bids.training_cases import find_label_maps, subject_of
-    from .train import query
-
     if settings.training.get('label_maps'):
         return list(
             dict.fromkeys(subject_of(path) for path in find_label_maps(settings.training['label_maps']))
         )
     everyone = replace(settings, participant_label=(), training={**settings.training, 'modality': modality})
-    cases = query(everyone)
+    cases = train.query(everyone)
     return list(dict.fromkeys(case.record.subject for case in cases if case.skip is None))
 
 
 def train_on(settings: Settings, network: Network, folder: Path) -> Path:
     """Train on some subjects as the train level does; return the folder of the bundle."""
-    from ..bids.training_cases import find_label_maps, subject_of
-    from .train import train
-
     modality, subjects = network
     asked = {**settings.training, 'modality': modality, 'validation_label': tuple(subjects[:VALIDATE])}
     if asked.get('label_maps'):
         maps = find_label_maps(asked['label_maps'])
         asked['label_maps'] = tuple(path for path in maps if subject_of(path) in subjects)
-    train(
+    train.run(
         replace(
             settings,
             level='train',
@@ -201,10 +201,6 @@ def train_on(settings: Settings, network: Network, folder: Path) -> Path:
 
 def score(settings: Settings, bundle: Path, records: Sequence, plans: Mapping, folder: Path) -> dict:
     """Evaluate a network on the test scans."""
-    from ..results.evaluation import averages
-    from ..results.reference_pairs import gather
-    from .evaluate import prepare_output, run_plans
-
     modality = records[0].modality
     aside = replace(
         settings,
@@ -213,9 +209,9 @@ def score(settings: Settings, bundle: Path, records: Sequence, plans: Mapping, f
         work_dir=settings.work_dir / 'study' / 'work',
         mc_samples=settings.mc_samples or 0,
     )
-    prepare_output(aside, settings.derivatives['labels'])
+    prepare_output(aside, links={'labels': settings.derivatives['labels']})
     model = replace(load_bundle(bundle), mc_samples=aside.mc_samples)
-    outcomes = run_plans(aside, list(records), {modality: model}, plans)
+    outcomes, _ = run_graph(aside, records, {modality: model}, comparisons=plans)
     done = [outcome.record for outcome in outcomes if outcome.status == 'done']
     if not done:
         raise BidsError(f'no test scan could be segmented: {outcomes[0].reason}', 1)

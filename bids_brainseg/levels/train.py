@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..bids.query import find_images
 from ..bids.training_cases import (
     find_cases,
     find_label_maps,
@@ -24,17 +25,23 @@ from ..bids.training_cases import (
 )
 from ..data import anatomical_modality, label_table_hash, modalities, training_defaults
 from ..errors import BidsError, InputError, ModelError, explain
+from ..files import write_json
 from ..network.bundle import file_sha256, find_bundle, load_bundle, on_grid
+from ..pages.training import write_training_page
 from ..records import Bundle, TrainingCase
+from ..results.outcomes import reason_of
 from ..settings import Settings
+from ..workflows.training import init_training_wf
+from .execution import configure, run_workflow, write_graph
+from .folders import check_writable, prepare_output
+from .outcome import assess_outcome
+from .scans import resolve_device, validate_dataset, write_settings
 
 LOGGER = logging.getLogger('bids_brainseg')
 
 
-def train(settings: Settings) -> int:
+def run(settings: Settings) -> int:
     """Train a network and return the exit code."""
-    from .scans import check_writable, resolve_device, validate
-
     began = time.monotonic()
     settings = resolve_device(settings)
     asked = settings.training
@@ -44,14 +51,13 @@ def train(settings: Settings) -> int:
     check_request(asked, base, cases, maps)
     if settings.dry_run:
         return dry_run(cases, maps)
-    check_writable(settings.output_dir, 'output folder')
     check_writable(settings.work_dir, 'work folder')
     if settings.clean_workdir:
         for name in ('training_wf', f'training_{base.modality}'):
             shutil.rmtree(settings.work_dir / name, ignore_errors=True)
-    describe_dataset(settings)
+    prepare_output(settings, links=settings.derivatives)
     if cases:
-        validate(settings)
+        validate_dataset(settings)
     rows = prepare(settings, cases, base)
     plan = make_plan(settings, base, rows, maps)
     folder = settings.output_dir / f'training_{base.modality}'
@@ -121,8 +127,6 @@ def check_request(asked, base: Bundle, cases: Sequence[TrainingCase], maps: Sequ
 
 def query(settings: Settings) -> list[TrainingCase]:
     """Find the scans to train on, and why others are left out."""
-    from ..bids.query import find_images
-
     asked = settings.training
     if 'freesurfer' not in settings.derivatives:
         return []
@@ -149,13 +153,6 @@ def dry_run(cases: Sequence[TrainingCase], maps: Sequence[Path]) -> int:
     for path in maps:
         print(f'{path}: label map of {subject_of(path)}')
     return 0
-
-
-def describe_dataset(settings: Settings) -> None:
-    """Write what describes the folder of the derivatives."""
-    from ..bids.paths import write_dataset_files
-
-    write_dataset_files(settings.output_dir, settings.bids_dir, links=dict(settings.derivatives))
 
 
 # === Pairs ===
@@ -223,13 +220,7 @@ def is_prepared(files: dict[str, Path], made_from: dict) -> bool:
 
 def run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, base: Bundle) -> str | None:
     """Prepare pairs; return what nipype complained of."""
-    from ..workflows.training import init_training_wf
-    from .execution import configure, run_workflow, write_graph
-    from .outcome import reason_of
-
-    for folder in {settings.log_dir(case.record.subject, case.record.session) for case in cases}:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / 'settings.toml').write_text(settings.to_toml())
+    write_settings(settings, [case.record for case in cases])
     for case in cases:  # an old pair must not be taken for the new one
         pair_paths(case.record, settings.output_dir, base.reference_name)['info'].unlink(missing_ok=True)
     configure(settings)
@@ -242,9 +233,7 @@ def run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, 
 
 def outcome(case: TrainingCase, settings: Settings, files: dict, complaint: str | None) -> tuple[str, str]:
     """Say what became of a case that was to be prepared."""
-    from .outcome import judge
-
-    found = judge(case.record, settings, list(files.values()), complaint)
+    found = assess_outcome(case.record, settings, list(files.values()), complaint)
     return ('kept', '') if found.status == 'done' else ('failed', found.reason)
 
 
@@ -269,8 +258,6 @@ def judged(case: TrainingCase, files: dict, status: str, reason: str | None, lim
 
 def write_cases(folder: Path, rows: Sequence[dict]) -> None:
     """Write the table of cases, what its columns mean, and the page with the figures."""
-    from ..pages.training import write_training_page
-
     write_case_table(rows, folder / 'cases.tsv')
     write_training_page(folder / 'cases.html', rows)
 
@@ -434,8 +421,6 @@ def run_network(settings: Settings, plan: dict, folder: Path) -> None:
     ModelError
         If it fails; says why.
     """
-    from ..files import write_json
-
     work = settings.work_dir / f'training_{plan["modality"]}'
     work.mkdir(parents=True, exist_ok=True)
     plan['bundle_dir'] = str(folder / 'bundle')

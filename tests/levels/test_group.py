@@ -53,7 +53,9 @@ def test_the_same_command_writes_the_same_bytes(out, tmp_path):
 def test_a_selection_is_said_to_be_one(out, tmp_path):
     assert main([f'{tmp_path}/gone', f'{out}', 'group', '--participant-label', 'sub-0002', '0003']) == 0
     assert people_of(out / 'group_volumes.tsv') == {'sub-0002', 'sub-0003'}
-    assert 'Not everything: participants 0002 0003.' in (out / 'group.html').read_text()
+    assert (
+        'Only a part of the outputs was selected: participants 0002 0003.' in (out / 'group.html').read_text()
+    )
     assert main([f'{tmp_path}/gone', f'{out}', 'group', '--modalities', 'FLAIR']) == 0
     assert people_of(out / 'group_volumes.tsv') == {'sub-0003'}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bids_brainseg.bids.names import record_from_path
-from bids_brainseg.levels.outcome import judge, keep, summary
+from bids_brainseg.levels.outcome import assess_outcome, format_summary, write_outcomes
 from bids_brainseg.records import Outcome, RunOutcome
 from bids_brainseg.results.outcomes import read_outcomes, reason_of
 from bids_brainseg.settings import Settings
@@ -84,15 +84,17 @@ def test_first_crash_of_the_scan_counts(settings):
     )
     first = crash(settings, 'a', NESTED, age=1)
     crash(settings, '0', NESTED.replace('T1w_wf', 'run_2_T1w_wf'), age=0)
-    outcome = judge(scan(), settings, [], 'RuntimeError: 2 raised')
+    outcome = assess_outcome(scan(), settings, [], 'RuntimeError: 2 raised')
     assert (outcome.status, outcome.crashfile) == ('failed', first)
     assert outcome.reason.startswith('the file is cut short')
-    assert judge(scan('sub-01_run-2_T1w'), settings, [], None).status == 'failed'
-    assert judge(scan('sub-01_run-3_T1w'), settings, [], None).status == 'done'
+    assert assess_outcome(scan('sub-01_run-2_T1w'), settings, [], None).status == 'failed'
+    assert assess_outcome(scan('sub-01_run-3_T1w'), settings, [], None).status == 'done'
 
 
 def test_what_is_missing_failed_also_without_a_crash_file(settings, tmp_path):
-    outcome = judge(scan(), settings, [tmp_path / 'sub-01_dseg.nii.gz'], 'IndexError: sbatch was refused')
+    outcome = assess_outcome(
+        scan(), settings, [tmp_path / 'sub-01_dseg.nii.gz'], 'IndexError: sbatch was refused'
+    )
     assert outcome.status == 'failed'
     assert outcome.reason == 'was not written: sub-01_dseg.nii.gz (IndexError: sbatch was refused)'
 
@@ -100,7 +102,7 @@ def test_what_is_missing_failed_also_without_a_crash_file(settings, tmp_path):
 def test_what_was_told_can_be_read_again(settings):
     session = record_from_path(Path('/data/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz'), 'T1w')
     inside = settings.output_dir / 'sub-01' / 'log' / 'now' / 'crash-1.txt'
-    keep(
+    write_outcomes(
         [
             Outcome(scan(), 'failed', 'too small', inside),
             Outcome(scan('sub-01_run-2_T1w'), 'skipped', 'b = 0 only'),
@@ -123,7 +125,7 @@ def test_what_was_told_can_be_read_again(settings):
 
 def test_summary_lists_everything_that_is_not_done(tmp_path):
     (tmp_path / 'sub-01.html').touch()
-    told = summary(
+    told = format_summary(
         [
             Outcome(scan(), 'done'),
             Outcome(scan('sub-01_run-2_T1w'), 'failed', 'too small', Path('/out/crash-1.txt')),

@@ -36,15 +36,13 @@ def told(capsys) -> str:
 
 
 def test_what_the_validator_says_is_kept(tmp_path, monkeypatch):
-    from bids_brainseg.bids import validation
-
     settings = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work')
-    monkeypatch.setattr(validation, 'validation_findings', lambda folder: None)
-    scans.validate(settings)
+    monkeypatch.setattr(scans, 'validation_findings', lambda folder: None)
+    scans.validate_dataset(settings)
     assert not (tmp_path / 'out').exists()
     findings = {'errors': 2, 'warnings': 0, 'codes': {'X': 2}, 'validator': 'v'}
-    monkeypatch.setattr(validation, 'validation_findings', lambda folder: findings)
-    scans.validate(settings)
+    monkeypatch.setattr(scans, 'validation_findings', lambda folder: findings)
+    scans.validate_dataset(settings)
     assert json.loads((tmp_path / 'out' / 'logs' / 'bids_validation.json').read_text()) == findings
 
 

@@ -95,7 +95,7 @@ def test_label_maps_are_narrowed_to_the_chosen(monkeypatch, tmp_path):
     everyone = study.training_material(settings(training=asked), 'T1w')
     assert len(everyone) == 3
     seen = []
-    monkeypatch.setattr('bids_brainseg.levels.train.train', seen.append)
+    monkeypatch.setattr('bids_brainseg.levels.train.run', seen.append)
     network = study.Network('T1w', everyone[:2])
     bundle = study.train_on(settings(training=asked), network, tmp_path / 'x')
     assert bundle == tmp_path / 'x' / 'training' / 'training_T1w' / 'bundle'

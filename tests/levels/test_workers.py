@@ -13,12 +13,22 @@ from bids_brainseg.levels import workers
 from bids_brainseg.settings import Settings
 
 
-@pytest.mark.parametrize(('plugin', 'expected'), [('MultiProc', ['preload', 'run']), ('SLURM', [])])
-def test_it_starts_for_local_workers_only(tmp_path, monkeypatch, plugin, expected):
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({}, ['preload', 'run']),
+        ({'level': 'evaluate'}, ['preload', 'run']),
+        ({'plugin': 'SLURM'}, []),
+        ({'level': 'group'}, []),
+        ({'dry_run': True}, []),
+        ({'reports_only': True}, []),
+    ],
+)
+def test_it_starts_where_local_workers_follow(tmp_path, monkeypatch, changes, expected):
     called = []
     monkeypatch.setattr(forkserver, 'set_forkserver_preload', lambda names: called.append('preload'))
     monkeypatch.setattr(forkserver, 'ensure_running', lambda: called.append('run'))
-    workers.warm_up(Settings(tmp_path, tmp_path, tmp_path, plugin=plugin))
+    workers.warm_up(Settings(tmp_path, tmp_path, tmp_path, **changes))
     assert called == expected
 
 

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folders that a run writes to: checked before hours are spent, and described."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..bids.paths import write_dataset_files
+from ..errors import BrainsegError
+from ..files import write_text
+from ..records import Bundle
+from ..settings import Settings
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Make a folder and write a file there.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    what : str
+        Name of the folder in the message, e.g. ``'output folder'``.
+
+    Raises
+    ------
+    BrainsegError
+        If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix='.writable-'):
+            pass
+    except OSError as error:
+        raise BrainsegError(
+            f'the {what} cannot be written: {folder} ({error.strerror}); '
+            'choose another one, or change its permissions'
+        ) from error
+
+
+def prepare_output(settings: Settings, links: Mapping[str, Path] | None = None) -> None:
+    """Make the output folder and the files that describe the dataset.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the run.
+    links : mapping, optional
+        Further datasets that the outputs come from: name -> folder.
+    """
+    check_writable(settings.output_dir, 'output folder')
+    write_dataset_files(settings.output_dir, settings.bids_dir, links=dict(links or {}))
+
+
+def copy_model_cards(bundles: Iterable[Bundle], output_dir: Path) -> None:
+    """Copy the description of each model to the outputs, where the report reads it."""
+    for bundle in bundles:
+        name = f'{bundle.name}-{bundle.weights_sha256[:12]}.json'
+        write_text((bundle.path / 'model.json').read_text(), output_dir / 'logs' / 'models' / name)
