@@ -65,6 +65,78 @@ class Lesions(Effect):
         return at.xp.where(patches, at.xp.cast(LESION, 'uint8'), codes)
 
 
+class Hyperintensities(Effect):
+    """White matter around the ventricles that looks like lesions, as in most people above 60."""
+
+    name = 'hyperintensities'
+    most = 29
+
+    class Parameters(NamedTuple):
+        """How much ventricle is near, and how much of it turns white matter into lesion.
+
+        Attributes
+        ----------
+        white, ventricle : (256,) bool array
+            Codes.
+        blur : three float32 arrays (n, n)
+            Gaussian that the ventricles reach out with.
+        control, basis
+            A smooth field of deviation 1, by whose exponential the reach differs from place to place.
+        irregularity : float
+            Factor of the field.
+        threshold : float
+            Share of ventricle above which white matter becomes lesion: next to a flat wall it is one half.
+        """
+
+        white: Any
+        ventricle: Any
+        blur: Any
+        control: Any
+        basis: Any
+        irregularity: Any
+        threshold: Any
+
+    def enabled(self, ranges, contrasts):
+        return ranges.probability(self.name) > 0
+
+    def sample(self, rng, context: Context):
+        if not rng.random() < context.ranges.probability(self.name):
+            return None
+        prior, grids = priors()['effects'][self.name], context.grids
+        count, basis = smooth_field(rng, grids.fine_shape, 10, self.most)
+        reach = rng.uniform(*prior['reach']) / np.diag(grids.fine_affine)[:3]
+        steps = [np.subtract.outer(np.arange(n), np.arange(n)) for n in grids.fine_shape]
+        blur = [np.exp(-0.5 * (step / r) ** 2) for step, r in zip(steps, reach, strict=True)]
+        return self.Parameters(
+            white=context.is_tissue('wm'),
+            ventricle=context.is_tissue('ventricle'),
+            blur=tuple((weights / weights.sum(1, keepdims=True)).astype(np.float32) for weights in blur),
+            control=rng.standard_normal((count, count, count), np.float32) / np.float32(SPLINE_DEVIATION),
+            basis=basis,
+            irregularity=np.float32(rng.uniform(*prior['irregularity'])),
+            threshold=np.float32(rng.uniform(*prior['threshold'])),
+        )
+
+    def shapes(self, grids):
+        blur = tuple((n, n) for n in grids.fine_shape)
+        basis = tuple((n, self.most) for n in grids.fine_shape)
+        return self.Parameters((CODES,), (CODES,), blur, (self.most,) * 3, basis, (), ())
+
+    def absent(self, grids):
+        nothing, lattice = np.zeros(CODES, bool), np.zeros((1, 1, 1), np.float32)
+        basis = tuple(np.zeros((n, 1), np.float32) for n in grids.fine_shape)
+        blur = tuple(np.zeros((n, n), np.float32) for n in grids.fine_shape)
+        return self.Parameters(nothing, nothing, blur, lattice, basis, 0.0, np.inf)
+
+    def on_codes(self, codes, parameters, at):
+        ventricle = at.xp.cast(at.xp.take(parameters.ventricle, codes), 'float32')
+        near = along_axes(ventricle, parameters.blur, at.xp)
+        smooth = along_axes(parameters.control, parameters.basis, at.xp)
+        share = near * at.xp.exp(parameters.irregularity * smooth)
+        patches = at.xp.take(parameters.white, codes) & (share > parameters.threshold)
+        return at.xp.where(patches, at.xp.cast(LESION, 'uint8'), codes)
+
+
 class Contrast(Effect):
     """Intensities of each tissue: those of a modality, or any."""
 
@@ -149,7 +221,7 @@ class Variation(Effect):
 
 
 #: In the order in which they are sampled and rendered.
-EFFECTS = (Lesions(), Contrast(), SkullStripping(), Tissues(), Variation())
+EFFECTS = (Lesions(), Hyperintensities(), Contrast(), SkullStripping(), Tissues(), Variation())
 
 
 def sample_contrast(

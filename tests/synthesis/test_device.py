@@ -32,7 +32,7 @@ from bids_brainseg.training.loop import CHECKPOINT, Recipe, fit, set_precision
 from bids_brainseg.training.sources import ScanPairs
 
 GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
-OFTEN = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.5)
+OFTEN = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.5, effects={'hyperintensities': 0.5})
 
 
 @pytest.fixture(scope='module')

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from bids_brainseg.core.arrays import NumpyOps
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes, modalities
 from bids_brainseg.synthesis.anatomy import Variation, sample_contrast
-from bids_brainseg.synthesis.effect import Context, Grids
+from bids_brainseg.synthesis.effect import LESION, Context, Grids, Rendering
 from bids_brainseg.synthesis.fields import along_axes
 from bids_brainseg.synthesis.generator import Synthesizer
 from bids_brainseg.synthesis.label_map import Deformation, LabelMap, priors, split_layers, tissue_names
 from bids_brainseg.synthesis.ranges import AugmentationRanges
-from bids_brainseg.synthesis.scene import sample_deformation
+from bids_brainseg.synthesis.render import render_labels
+from bids_brainseg.synthesis.scene import EFFECTS, sample_deformation
 from bids_brainseg.synthesis.view import sample_crop
 
 STILL = AugmentationRanges(
@@ -271,3 +275,31 @@ def test_the_same_seed_gives_the_pairs_that_it_always_gave(head, grid, contrast,
     pairs = [Synthesizer([head], *grid, {contrast: rule}, ranges=often, seed=11).pair(n) for n in range(3)]
     found = [(float(image.mean()), float(image.std()), int(labels.sum())) for image, labels in pairs]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_hyperintensities_are_white_matter_around_the_ventricles():
+    """A slab of ventricle in white matter, with cortex beyond it, voxels of 2 mm."""
+    labels = np.full((40, 48, 40), 2, np.int16)
+    labels[18:22], labels[:4], labels[36:] = 4, 3, 3
+    affine = np.diag([2.0, 2, 2, 1])
+    slab, grid = LabelMap.from_labels(labels, affine, np.eye(4)), ((40, 48, 40), affine)
+    assert 'hyperintensities' not in Synthesizer([slab], *grid, {}, ranges=STILL).effects  # off by default
+    ranges = replace(STILL, effects={'hyperintensities': 1.0})
+    source = Synthesizer([slab], *grid, {'FLAIR': {'type': 'window', 'low': 0, 'high': 1}}, ranges=ranges)
+    effect = EFFECTS['hyperintensities']
+    for number in range(4):
+        scene, _ = source.sample(np.random.default_rng(number), noisy=False)
+        codes = slab.sample(source.grids.fine_shape, source.grids.fine_affine)
+        at = Rendering(codes, (), False, 0.0, NumpyOps)
+        found = effect.on_codes(codes, scene.effects['hyperintensities'], at) == LESION
+        ventricle = slab.class_of[codes] == slab.class_of[codes[28, 0, 0]]
+        distance = 2 / 1.4 * np.abs(np.arange(56) - 27.5)[:, None, None] - 4 + 0 * codes  # mm from its wall
+        assert found.any() and not (found & ventricle).any()
+        assert found[(distance > 0) & (distance < 2)].mean() > 0.5
+        assert not found[distance > 25].any()
+        np.testing.assert_array_equal(render_labels(scene, slab.codes), slab.class_of[slab.sample(*grid)])
+
+
+def test_unknown_ranges_are_refused():
+    with pytest.raises(ValueError, match=r'unknown ranges: rot; known: .*hyperintensities'):
+        AugmentationRanges.from_mapping({'rot': 3})
