@@ -23,8 +23,7 @@ from bids_brainseg.cli.run import main as brainseg
 from bids_brainseg.core import corruption
 from bids_brainseg.core.geometry import resample, voxel_sizes
 from bids_brainseg.imaging import image_on_grid, load_image, save_like
-from bids_brainseg.levels.outcome import reason_of
-from bids_brainseg.results.scans import list_outputs
+from bids_brainseg.results.scans import read_scans
 
 Corruption = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -149,12 +148,11 @@ def write_dataset(root: Path, sources: dict[str, tuple[np.ndarray, np.ndarray]])
 
 def judged(output_dir: Path, label: str) -> tuple[str, list[str]]:
     """Read the verdict of a participant, or why there is none."""
-    for scan in list_outputs(output_dir, label):
-        if 'qc' in scan.files:
-            qc = json.loads(scan.files['qc'].read_text())
-            return qc['verdict'], qc['reasons']
-    crashes = sorted((output_dir / f'sub-{label}').rglob('crash-*.txt'))
-    return 'failed', [reason_of(path.read_text()) for path in crashes[-1:]]
+    scans = read_scans(output_dir, label)
+    if not scans:
+        return 'failed', ['the run left no result and no outcome']
+    (scan,) = scans
+    return (scan.qc['verdict'], scan.qc['reasons']) if scan.usable else ('failed', [scan.reason])
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from bids_brainseg.cli.run import main
 from bids_brainseg.levels import scans
 from bids_brainseg.registration.transforms import load_itk_affine
 from bids_brainseg.results.outcomes import read_outcomes
-from bids_brainseg.results.scans import list_outputs
+from bids_brainseg.results.scans import read_scans
 from bids_brainseg.settings import Settings
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
@@ -216,8 +216,9 @@ def test_failures_are_told_and_others_go_on(whole_run):
 def test_a_good_scan_has_everything(whole_run, label):
     _, _, folder, _ = whole_run
     datatype, suffix, _ = GOOD[label]
-    (scan,) = list_outputs(folder / 'out', label)
-    assert set(scan.files) == {'dseg', 'uncertainty', 'morph', 'qc', 'xfm', 'xfm_inverse'}
+    (scan,) = read_scans(folder / 'out', label)
+    assert set(scan.files) == {'dseg', 'uncertainty', 'morph', 'qc'}
+    assert len(scan.transforms) == 2 and scan.status == 'done'
     assert set(scan.figures) == {'alignment', 'contours', 'viewer', 'uncertainty'}
     raw = nib.load(folder / 'in' / f'sub-{label}' / datatype / f'sub-{label}_{suffix}.nii.gz')
     dseg = nib.load(scan.files['dseg'])
@@ -227,8 +228,7 @@ def test_a_good_scan_has_everything(whole_run, label):
         assert dseg.header[form] == raw.header[form]
     described = json.loads(Path(str(scan.files['dseg']).replace('.nii.gz', '.json')).read_text())
     assert described['MonteCarloSamples'] == 2
-    quality = json.loads(scan.files['qc'].read_text())
-    assert (label == 'holes') == any('NaN' in note for note in quality['warnings'])
+    assert (label == 'holes') == any('NaN' in note for note in scan.qc['warnings'])
     rows = scan.files['morph'].read_text().splitlines()
     assert len(rows) == 1 + 27 + 3
     assert len({line.split('\t')[0] for line in rows}) == 29
@@ -345,7 +345,7 @@ def test_a_template_on_this_disk(whole_run, tmp_path, monkeypatch):
     ):
         found = load_itk_affine(f'{stem}_{name}_mode-image_xfm.txt')
         assert np.linalg.norm((found @ corners - expected @ corners)[:3], axis=0).max() < SPACING
-    (listed,) = list_outputs(tmp_path / 'out', 'good')
+    (listed,) = read_scans(tmp_path / 'out', 'good')
     assert listed.files['dseg'].name.startswith('sub-good_space-orig')
 
 
@@ -381,7 +381,7 @@ def test_two_jobs_share_their_folders(whole_run, tmp_path):
     errors = [job.communicate()[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], errors
     for label in ('good', 'holes'):
-        (scan,) = list_outputs(tmp_path / 'out', label)
+        (scan,) = read_scans(tmp_path / 'out', label)
         assert {'dseg', 'morph', 'qc'} <= set(scan.files)
         assert (tmp_path / 'out' / f'sub-{label}.html').exists()
     for name in ('dataset_description.json', 'desc-brainseg_dseg.tsv', '.bidsignore'):
