@@ -1,19 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spoil a scan in a known way, to see what an evaluation or a quality check makes of it.
+"""Corrupt a scan in a known way and degree, to see what an evaluation or a quality check makes of it.
 
-Nothing here is used when a scan is segmented. Images are (I, J, K) arrays in any unit, the result is float32,
-and strength 0 (or angle 0) always gives the image back.
+:func:`corrupt` maps one severity to the parameters of any kind; the functions below it do the work. Nothing
+here is used when a scan is segmented. Images are (I, J, K) arrays in any unit, the result is float32, and
+severity, strength or angle 0 gives the image back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from . import geometry
+
+Corrupted = tuple[NDArray[np.float32], NDArray[np.float64]]
+
+
+def corrupt(
+    image: ArrayLike, affine: ArrayLike, kind: str, severity: float, seed: int, **parameters: float
+) -> Corrupted:
+    """Corrupt a scan.
+
+    Parameters
+    ----------
+    image : (I, J, K) array_like
+        MR magnitude in any unit, or Hounsfield units.
+    affine : (4, 4) array_like
+        Voxel indices to RAS mm.
+    kind : str
+        One of :data:`KINDS`.
+    severity : float
+        From 0, nothing happens, to 1, about the worst that is still recognized as a head. At 1: Rician noise
+        of 40 % of the range of the signal; 60 % of the signal in ghosts; poses up to 15 degrees apart; a bias
+        field of 4.5 times at its extreme; 40 % of the slices lost; half of the field of view lost on one
+        side; the contrast inverted, as in a scan of another modality.
+    seed : int
+        Of what is random: the noise, the field, which slices, which side.
+    **parameters : float
+        Of the kind. `noise`: `sigma`, the standard deviation of Gaussian noise at severity 1 in the unit of
+        the image, for images that are no magnitudes. `slices`: `value` of a lost voxel, 0 by default.
+
+    Returns
+    -------
+    image : float32 array
+        Of another shape than before only where the field of view was cropped.
+    affine : (4, 4) float64 array
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, or the severity is outside [0, 1].
+    TypeError
+        If the kind has no such parameter.
+    """
+    if kind not in KINDS:
+        raise ValueError(f'unknown kind of corruption {kind!r}; known: {", ".join(KINDS)}')
+    if not 0 <= severity <= 1:
+        raise ValueError(f'`severity` must lie in [0, 1], got {severity}')
+    image, affine = np.asarray(image, np.float32), geometry.as_affine(affine)
+    image, affine = KINDS[kind](image, affine, severity, np.random.default_rng(seed), **parameters)
+    return image.astype(np.float32, copy=False), affine
 
 
 def add_noise(
@@ -68,7 +117,7 @@ def add_ghosts(
     ----------
     image : (I, J, K) array_like
     strength : float
-        Share of the signal that goes into the ghosts, [0, 1].
+        Fraction of the signal that goes into the ghosts, [0, 1].
     shift_fraction : float
         Distance between head and ghost, as a fraction of the field of view. What leaves it on one side
         enters on the other; at 0.5 the ghosts of both sides fall on one another.
@@ -97,7 +146,7 @@ def add_ghosts(
 def blank_slices(
     image: ArrayLike, slices: Sequence[int], axis: int = 2, *, value: float = 0.0
 ) -> NDArray[np.float32]:
-    """Lose slices.
+    """Blank slices.
 
     Parameters
     ----------
@@ -107,7 +156,7 @@ def blank_slices(
     axis : int
         Array axis across the slices.
     value : float
-        What they hold instead (0 for MR, about -1000 for CT).
+        What they hold then (0 for MR, about -1000 for CT).
 
     Returns
     -------
@@ -200,7 +249,7 @@ def rotate_motion(
     rotation_axis: int = 0,
     phase_axis: int = 1,
 ) -> NDArray[np.float32]:
-    """Let the head turn while the scan is acquired.
+    """Rotate the head while the scan is acquired.
 
     Parameters
     ----------
@@ -238,7 +287,7 @@ def rotate_motion(
     edges = np.rint(np.linspace(0, lines, len(degrees) + 1)).astype(int)
     spectrum = np.empty(image.shape, np.complex64)
     for angle in dict.fromkeys(degrees):
-        moved = image if angle == 0 else _turned(image, affine, angle, rotation_axis)
+        moved = image if angle == 0 else _rotated(image, affine, angle, rotation_axis)
         pose = np.fft.fftshift(np.fft.fft(moved, axis=phase_axis), phase_axis)
         for part, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
             if degrees[part] == angle:
@@ -248,8 +297,8 @@ def rotate_motion(
     return np.abs(np.fft.ifft(np.fft.ifftshift(spectrum, phase_axis), axis=phase_axis)).astype(np.float32)
 
 
-def _turned(image: NDArray, affine: ArrayLike, degrees: float, axis: int) -> NDArray[np.float32]:
-    """Turn a volume about the center of its field of view."""
+def _rotated(image: NDArray, affine: ArrayLike, degrees: float, axis: int) -> NDArray[np.float32]:
+    """Rotate a volume about the center of its field of view."""
     affine = geometry.as_affine(affine)
     center = affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) + affine[:3, 3]
     i, j = (axis + 1) % 3, (axis + 2) % 3
@@ -259,3 +308,80 @@ def _turned(image: NDArray, affine: ArrayLike, degrees: float, axis: int) -> NDA
     pull[i, j], pull[j, i] = sine, -sine  # from where the point is to where it came from
     pull[:3, 3] = center - pull[:3, :3] @ center
     return geometry.resample(image, affine, image.shape, affine, pull, order=1, antialias=False)
+
+
+def invert_contrast(image: ArrayLike, fraction: float) -> NDArray[np.float32]:
+    """Turn bright into dark inside the head, as from T1 to T2 weighting; air stays dark.
+
+    Parameters
+    ----------
+    image : (I, J, K) array_like
+        MR magnitude.
+    fraction : float
+        How much of the inverted image is mixed in, [0, 1].
+
+    Returns
+    -------
+    (I, J, K) float32 array
+    """
+    image = np.asarray(image, np.float32)
+    low, high = np.percentile(image, (1, 99))
+    head = np.clip((image - low) / max(0.1 * (high - low), 1e-12), 0, 1)
+    inverted = head * (1.1 * high - np.minimum(image, high))
+    return ((1 - fraction) * image + fraction * inverted).astype(np.float32)
+
+
+def _noise(
+    image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator, sigma: float | None = None
+) -> Corrupted:
+    if sigma is not None:
+        return add_noise(image, sigma * severity, rng), affine
+    low, high = np.percentile(image, (1, 99))
+    strength = 0.4 * severity * float(high - low)
+    return add_noise(np.maximum(image, 0), strength, rng, magnitude=True), affine
+
+
+def _motion(image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator) -> Corrupted:
+    swing = 15.0 * severity * rng.choice((-1.0, 1.0))
+    poses = [0.5 * swing, 0.0, 0.0, 0.0, -0.3 * swing, -0.5 * swing]
+    return rotate_motion(image, affine, poses, rotation_axis=int(rng.choice((0, 2)))), affine
+
+
+def _ghosts(image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator) -> Corrupted:
+    return add_ghosts(image, 0.6 * severity, axis=int(rng.integers(3))), affine
+
+
+def _bias(image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator) -> Corrupted:
+    return add_bias(image, 1.5 * severity, rng), affine
+
+
+def _slices(
+    image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator, value: float = 0.0
+) -> Corrupted:
+    axis = int(np.argmax(geometry.voxel_sizes(affine)))
+    count = image.shape[axis]
+    lost = rng.choice(count, size=round(0.4 * severity * count), replace=False)
+    return blank_slices(image, [int(index) for index in lost], axis, value=value), affine
+
+
+def _crop(image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator) -> Corrupted:
+    keep = [(0.0, 1.0)] * 3
+    lost = 0.5 * severity
+    keep[int(rng.integers(3))] = (lost, 1.0) if rng.random() < 0.5 else (0.0, 1 - lost)
+    return crop_field_of_view(image, affine, keep)
+
+
+def _contrast(image: NDArray, affine: NDArray, severity: float, rng: np.random.Generator) -> Corrupted:
+    return invert_contrast(image, severity), affine
+
+
+#: Kinds of corruption; those that make sense for a modality, with their parameters, are in its data.
+KINDS: dict[str, Callable[..., Corrupted]] = {
+    'noise': _noise,
+    'motion': _motion,
+    'ghosts': _ghosts,
+    'bias': _bias,
+    'slices': _slices,
+    'crop': _crop,
+    'contrast': _contrast,
+}

@@ -215,8 +215,9 @@ class Modality:
         Factor from the unit of `contrast` to the integers of the reference image.
     agreement_threshold : float
         Training leaves out scans whose labels agree less with their edges.
-    corruptions : tuple of str
-        Of :func:`bids_brainseg.core.severity.corrupt`; calibration takes them in turn.
+    corruptions : mapping of str to mapping
+        Kinds of :func:`bids_brainseg.core.corruption.corrupt` to their parameters; calibration takes them in
+        turn.
     qc_thresholds : mapping
         Quality number to rules, beside those for all modalities in ``qc_thresholds.json``.
     contrast : mapping
@@ -237,7 +238,7 @@ class Modality:
     cv_threshold: float
     reference_scale: float
     agreement_threshold: float
-    corruptions: tuple[str, ...]
+    corruptions: Mapping[str, Mapping[str, float]]
     qc_thresholds: Mapping
     contrast: Mapping
     acquisition: Mapping

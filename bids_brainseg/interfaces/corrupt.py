@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.severity import corrupt
+from ..core.corruption import corrupt
 from ..imaging import image_on_grid, load_image, save_like
 
 
@@ -17,7 +17,7 @@ class _CorruptInputSpec(BaseInterfaceInputSpec):
     kind = traits.Str(mandatory=True, desc='what happens to it')
     severity = traits.Range(0.0, 1.0, mandatory=True, desc='how much of it')
     seed = traits.Int(0, usedefault=True, desc='of what is random about it')
-    hounsfield = traits.Bool(False, usedefault=True, desc='intensities are Hounsfield units')
+    parameters = traits.Dict(usedefault=True, desc='of the kind, in the unit of the scan')
 
 
 class _CorruptOutputSpec(TraitedSpec):
@@ -34,7 +34,7 @@ class Corrupt(SimpleInterface):
         inputs = self.inputs
         image = load_image(inputs.in_file)
         corrupted, affine = corrupt(
-            image.data, image.affine, inputs.kind, inputs.severity, inputs.seed, hounsfield=inputs.hounsfield
+            image.data, image.affine, inputs.kind, inputs.severity, inputs.seed, **inputs.parameters
         )
         self._results['out_file'] = str(Path(runtime.cwd) / 'corrupted.nii')
         save_like(corrupted, image_on_grid(corrupted, affine), self._results['out_file'], np.float32)

@@ -186,17 +186,18 @@ def corrupted_copies(
     """
     copies, of_copies = [], {}
     for position, record in enumerate(records):
-        rule = modalities()[record.modality]
+        corruptions = modalities()[record.modality].corruptions
+        kinds = list(corruptions)
         for number in range(count):
             rng = random.Random(f'{seed} {record.subject} {record.key} {number}')
-            kind = rule.corruptions[(position + number) % len(rule.corruptions)]
+            kind = kinds[(position + number) % len(kinds)]
             entities = {**record.entities, 'rec': f'{record.entities.get("rec", "")}{kind}{number + 1}'}
             copy = replace(record, entities=entities)
             corrupt = {
                 'kind': kind,
                 'severity': round(rng.uniform(MILDEST, WORST), 3),
                 'seed': rng.randrange(2**31),
-                'hounsfield': rule.hounsfield,
+                'parameters': dict(corruptions[kind]),
             }
             copies.append(copy)
             of_copies[copy.subject, copy.key] = {

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.core import corruption
+from bids_brainseg.data import modalities
 
 
 @pytest.fixture
@@ -116,3 +117,73 @@ def test_what_makes_no_sense_is_refused(head):
         corruption.rotate_motion(head, np.eye(4), [])
     with pytest.raises(IndexError):
         corruption.blank_slices(head, [16])
+
+
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+
+
+@pytest.fixture
+def ball():
+    points = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (24, 24, 20)], indexing='ij'), -1)
+    return np.where(np.linalg.norm(points, axis=-1) < 0.8, 100.0, 0.0) + 20 * (points[..., 0] > 0)
+
+
+@pytest.mark.parametrize('kind', list(corruption.KINDS))
+def test_severity_counts_and_zero_is_nothing(ball, kind):
+    def change(severity):
+        image, affine = corruption.corrupt(ball, AFFINE, kind, severity, seed=3)
+        if image.shape != ball.shape:
+            return 1 - image.size / ball.size
+        np.testing.assert_array_equal(affine, AFFINE)
+        return float(np.abs(image - ball).mean())
+
+    assert change(0) == pytest.approx(0, abs=1e-3)
+    assert 0 < change(0.3) < change(1.0)
+
+
+@pytest.mark.parametrize('kind', list(corruption.KINDS))
+def test_the_seed_decides(ball, kind):
+    once, again = (corruption.corrupt(ball, AFFINE, kind, 0.7, seed=1)[0] for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_lost_slices_are_the_thick_ones(ball):
+    corrupted, _ = corruption.corrupt(ball + 1, AFFINE, 'slices', 1.0, seed=0)
+    assert (corrupted == 0).all(axis=(0, 1)).sum() == 8  # 40 % of 20
+    assert not (corrupted == 0).all(axis=(1, 2)).any()
+
+
+def test_half_of_the_field_of_view_is_lost_and_the_rest_stays_where_it_was(ball):
+    corrupted, affine = corruption.corrupt(ball, AFFINE, 'crop', 1.0, seed=5)
+    assert corrupted.size == ball.size // 2
+    start = np.rint(np.linalg.solve(AFFINE, affine[:, 3])[:3]).astype(int)
+    inside = tuple(slice(a, a + n) for a, n in zip(start, corrupted.shape, strict=True))
+    np.testing.assert_array_equal(corrupted, ball[inside].astype(np.float32))
+
+
+def test_the_contrast_is_turned_inside_and_air_stays_dark():
+    image = np.zeros((10, 10, 10))
+    image[2:5, 2:8, 2:8], image[5:8, 2:8, 2:8] = 50, 100
+    turned, _ = corruption.corrupt(image, AFFINE, 'contrast', 1.0, seed=0)
+    assert turned[0, 0, 0] == 0
+    assert turned[3, 5, 5] > turned[6, 5, 5] > 0
+
+
+def test_noise_and_lost_slices_in_the_unit_of_the_image(ball):
+    image, _ = corruption.corrupt(np.zeros((40, 40, 40)), AFFINE, 'noise', 0.5, seed=0, sigma=60)
+    assert image.std() == pytest.approx(30, rel=0.02) and abs(image.mean()) < 1
+    image, _ = corruption.corrupt(ball - 1000, AFFINE, 'slices', 1.0, seed=0, value=-1000)
+    assert image.min() == -1000
+
+
+def test_an_unknown_kind_and_too_much_severity_are_refused(ball):
+    with pytest.raises(ValueError, match="unknown kind of corruption 'fog'; known: noise, motion"):
+        corruption.corrupt(ball, AFFINE, 'fog', 0.5, seed=0)
+    with pytest.raises(ValueError, match='severity'):
+        corruption.corrupt(ball, AFFINE, 'noise', 1.5, seed=0)
+
+
+@pytest.mark.parametrize('name', modalities())
+def test_every_modality_names_kinds_and_parameters_that_exist(name, ball):
+    for kind, parameters in modalities()[name].corruptions.items():
+        corruption.corrupt(ball, AFFINE, kind, 0.5, seed=0, **parameters)

@@ -247,7 +247,7 @@ def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings)
 
 
 def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
-    corrupt = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'hounsfield': False}
+    corrupt = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'parameters': {'sigma': 60}}
     plans = {('01', 'T1w'): {'labels': example_labels(), 'corrupt': corrupt}}
     workflow = init_brainseg_wf(settings=settings, records=[scan('T1w')], bundles=BUNDLES, plans=plans)
     graph = generate_expanded_graph(workflow._create_flat_graph())
