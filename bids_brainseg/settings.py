@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of one run: filled by the command line, read by the runner and the two top factories only."""
+"""The settings of one run: made from the command line, read by the levels and the two top factories."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Settings:
     work_dir: Path
     level: str = 'participant'
     run_uuid: str = ''
+    options: tuple[tuple[str, ...], ...] = ()  # as on a command line: flag and values
 
     # selection
     participant_label: tuple[str, ...] = ()

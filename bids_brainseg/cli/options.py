@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
+from ..bids.templates import parse_space
+from ..core.quality import check_rules
 from ..data import modalities, training_defaults
+from ..data.quality import qc_numbers
 from ..settings import Settings
-from .parser import LEVELS, get_parser
+from .parser import LABEL_TABLES, LEVELS, NamedPath, get_parser
 
 UNKNOWN_LEVEL = 17
 #: Nipype's plugins that wait for what they run, and those that do not.
@@ -35,26 +42,27 @@ def parse(argv: list[str] | None = None) -> Settings:
             f'{parser.prog}: error: unknown level {words.level!r}; this version knows: {", ".join(LEVELS)}\n',
         )
     values = vars(words)
-    for name in ('bids_dir', 'output_dir', 'work_dir', 'bids_database_dir'):
-        values[name] = values[name] and values[name].resolve()
-    _check_folders(parser, words)
+    options = spell_options(parser, words)
+    derivatives = _derivatives(parser, words.derivatives)
+    _check_folders(parser, words, derivatives)
     plugin, plugin_args = _plugin(parser, values.pop('use_plugin'))
     nprocs = words.nprocs or len(os.sched_getaffinity(0))
     refined = {
         'run_uuid': f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}',
+        'options': options,
         'participant_label': _labels(words.participant_label, 'sub-'),
         'session_label': _labels(words.session_label, 'ses-'),
         'modalities': tuple(dict.fromkeys(words.modalities)),
         'bids_filters': _filters(parser, values.pop('bids_filter_file')),
         'nprocs': nprocs,
         'omp_nthreads': min(words.omp_nthreads or 8, nprocs),
-        'mem_gb': values.pop('mem') or 0.9 * _memory_gb(),
+        'mem_gb': float(values.pop('mem') or 0.9 * _memory_gb()),
         'plugin': plugin,
         'plugin_args': plugin_args,
         'models': _models(parser, values.pop('model')),
         'qc_thresholds': _thresholds(parser, words.qc_thresholds),
-        'derivatives': _derivatives(parser, words.derivatives),
-        'training': _training(parser, words, values),
+        'derivatives': derivatives,
+        'training': _training(parser, words, values, derivatives),
         'ct_window': _window(parser, words.ct_window),
         'study_sizes': tuple(dict.fromkeys(words.study_sizes)),
         'label_table': _label_table(parser, words.label_table),
@@ -64,7 +72,30 @@ def parse(argv: list[str] | None = None) -> Settings:
     return Settings(**values | refined)
 
 
-def _check_folders(parser, words):
+def spell_options(parser: argparse.ArgumentParser, words: argparse.Namespace) -> tuple[tuple[str, ...], ...]:
+    """Write the options that differ from their defaults as on a command line, with absolute paths.
+
+    >>> parser = get_parser()
+    >>> words = '/in /out participant --mem 8G -w /w --ct-window 0 80 -vv'.split()
+    >>> spell_options(parser, parser.parse_args(words))[:3]
+    (('--work-dir', '/w'), ('--mem', '8.0G'), ('--ct-window', '0.0', '80.0'))
+    """
+    options: list[tuple[str, ...]] = []
+    for action in parser._actions:
+        value = getattr(words, action.dest, None)
+        if not action.option_strings or value is None or value == action.default:
+            continue
+        flag = action.option_strings[-1]
+        if action.nargs == 0:  # given or not; -v may be given several times
+            options += [(flag,)] * int(value)
+        else:
+            options.append((flag, *(str(item) for item in (value if isinstance(value, list) else [value]))))
+    return tuple(options)
+
+
+def _check_folders(
+    parser: argparse.ArgumentParser, words: argparse.Namespace, derivatives: Mapping[str, Path]
+) -> None:
     if words.output_dir == words.bids_dir:
         parser.error(
             f'OUTPUT_DIR is BIDS_DIR ({words.bids_dir}), which is only read; '
@@ -76,7 +107,7 @@ def _check_folders(parser, words):
             f'OUTPUT_DIR is inside BIDS_DIR ({words.output_dir}), which is only read; choose a folder below '
             f'{words.bids_dir / "derivatives"}, or one elsewhere'
         )
-    for name, folder in _derivatives(parser, words.derivatives).items():
+    for name, folder in derivatives.items():
         if folder == words.output_dir:
             parser.error(
                 f'OUTPUT_DIR is the folder of --derivatives {name} ({folder}), which is only read; '
@@ -97,7 +128,7 @@ def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels))
 
 
-def _filters(parser, path: Path | None) -> dict:
+def _filters(parser: argparse.ArgumentParser, path: Path | None) -> dict:
     if path is None:
         return {}
     try:
@@ -109,11 +140,7 @@ def _filters(parser, path: Path | None) -> dict:
     return filters
 
 
-def _thresholds(parser, path: Path | None) -> dict:
-    from ..core.quality import check_rules
-    from ..data import modalities
-    from ..data.quality import qc_numbers
-
+def _thresholds(parser: argparse.ArgumentParser, path: Path | None) -> dict:
     if path is None:
         return {}
     try:
@@ -126,50 +153,42 @@ def _thresholds(parser, path: Path | None) -> dict:
         parser.error(f'--qc-thresholds {path}: {error}')
 
 
-def _plugin(parser, path: Path | None) -> tuple[str, dict]:
+def _plugin(parser: argparse.ArgumentParser, path: Path | None) -> tuple[str, dict]:
     if path is None:
         return 'MultiProc', {}
-    import yaml
-
     try:
-        found = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         parser.error(f'--use-plugin {path} cannot be read as YAML: {error}')
-    if not isinstance(found, dict) or not isinstance(found.get('plugin'), str):
+    if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
         parser.error(f'--use-plugin {path} must name a nipype plugin, e.g. "plugin: SLURM"')
-    name = found['plugin']
+    name = content['plugin']
     if name in DETACHED:
         parser.error(
-            f'--use-plugin {path}: {name} submits all steps and leaves, so nobody would collect what failed '
-            f'or write the pages; use one that waits: {", ".join(PLUGINS)}'
+            f'--use-plugin {path}: {name} submits the jobs and does not wait for them, so that no failure is '
+            f'collected and no page is written; use a plugin that waits: {", ".join(PLUGINS)}'
         )
     if name not in PLUGINS:
         parser.error(f'--use-plugin {path}: unknown plugin {name!r}; known: {", ".join(PLUGINS)}')
-    return found['plugin'], found.get('plugin_args') or {}
+    return name, content.get('plugin_args') or {}
 
 
-def _models(parser, words: list[str]) -> tuple[tuple[str, Path], ...]:
-    models = []
+def _models(parser: argparse.ArgumentParser, words: Sequence[NamedPath]) -> tuple[tuple[str, Path], ...]:
     for word in words:
-        modality, equals, folder = word.rpartition('=')
-        if equals and modality not in modalities():
-            parser.error(f'--model {word}: unknown modality {modality!r}; known: {", ".join(modalities())}')
-        if not Path(folder).is_dir():
-            parser.error(f'--model {word}: {folder} is not a folder; give the folder of a model bundle')
-        models.append((modality, Path(folder).resolve()))
-    return tuple(models)
+        if word.name and word.name not in modalities():
+            parser.error(f'--model {word}: unknown modality {word.name!r}; known: {", ".join(modalities())}')
+        if not word.path.is_dir():
+            parser.error(f'--model {word}: {word.path} is not a folder; give the folder of a model bundle')
+    return tuple((word.name, word.path) for word in words)
 
 
-def _derivatives(parser, words: list[str]) -> dict[str, Path]:
-    found = {}
+def _derivatives(parser: argparse.ArgumentParser, words: Sequence[NamedPath]) -> dict[str, Path]:
     for word in words:
-        name, equals, folder = word.partition('=')
-        if not equals or not name:
+        if not word.name:
             parser.error(f'--derivatives {word}: write NAME=DIR, e.g. freesurfer={word}')
-        if not Path(folder).is_dir():
-            parser.error(f'--derivatives {word}: {folder} is not a folder')
-        found[name] = Path(folder).resolve()
-    return found
+        if not word.path.is_dir():
+            parser.error(f'--derivatives {word}: {word.path} is not a folder')
+    return {word.name: word.path for word in words}
 
 
 #: Options of the train level that are no part of the recipe.
@@ -180,61 +199,60 @@ TRAINING = (
 )  # fmt: skip
 
 
-def _training(parser, words, values: dict) -> dict:
-    """Gather the options of the train level; what was not given is left out."""
+def _training(
+    parser: argparse.ArgumentParser, words: argparse.Namespace, values: dict, derivatives: Mapping[str, Path]
+) -> dict:
+    """Take the options of the train level out of the values; options that were not given are left out."""
     recipe = {name: values.pop(name) for name in training_defaults()['recipe'] if name in values}
-    found = {name: values.pop(name) for name in TRAINING}
+    training = {name: values.pop(name) for name in TRAINING}
     if words.level != 'train' and not words.study:
         return {}
-    if words.level == 'train' and found['modality'] is None:
+    if words.level == 'train' and training['modality'] is None:
         parser.error(f'train needs --modality, one of {", ".join(modalities())}')
-    if not found['label_maps'] and 'freesurfer' not in dict(_derivatives(parser, words.derivatives)):
+    if not training['label_maps'] and 'freesurfer' not in derivatives:
         parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
-    if recipe['sample_on'] == 'device' and 'freesurfer' in dict(_derivatives(parser, words.derivatives)):
+    if recipe['sample_on'] == 'device' and 'freesurfer' in derivatives:
         parser.error(
-            '--sample-on device is for label maps alone: real scans are moved by the processor; '
+            '--sample-on device is for label maps alone: real scans are augmented by the processor; '
             'leave out --derivatives freesurfer, or --sample-on'
         )
-    found['ranges'] = _ranges(parser, found['ranges']) or None
-    found['label_maps'] = tuple(path.resolve() for path in found['label_maps'])
-    found['validation_label'] = _labels(found['validation_label'], 'sub-')
-    for name in ('exclude', 'init'):
-        found[name] = found[name] and found[name].resolve()
-    found['recipe'] = {name: value for name, value in recipe.items() if value is not None}
-    given = (item for item in found.items() if item[1] is not None and item[1] is not False)
+    training['ranges'] = _ranges(parser, training['ranges']) or None
+    training['label_maps'] = tuple(training['label_maps'])
+    training['validation_label'] = _labels(training['validation_label'], 'sub-')
+    training['recipe'] = {name: value for name, value in recipe.items() if value is not None}
+    given = (item for item in training.items() if item[1] is not None and item[1] is not False)
     return {name: value for name, value in given if value != ()}
 
 
-def _ranges(parser, words: list[str]) -> dict:
+def _ranges(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, float]:
     known = training_defaults()['augmentation']
-    found = {}
+    ranges = {}
     for word in words:
         name, _, value = word.partition('=')
         if name not in known:
             parser.error(f'--range {word}: unknown name {name!r}; known: {", ".join(known)}')
         try:
-            found[name] = float(value)
+            ranges[name] = float(value)
         except ValueError:
             parser.error(f'--range {word}: write NAME=VALUE, e.g. {name}=0.1')
-    return found
+    return ranges
 
 
-def _pair(parser, flag: str, word: str) -> tuple[str, str]:
+def _pair(parser: argparse.ArgumentParser, flag: str, word: str) -> tuple[str, str]:
     name, equals, value = word.partition('=')
     if not (name and equals and value):
         parser.error(f'{flag} {word}: expected NAME=VALUE')
     return name, value
 
 
-def _label_table(parser, word: str) -> str | Path:
-    if word in ('auto', 'freesurfer', 'brainseg'):
-        return word
-    if not Path(word).is_file():
-        parser.error(f'--label-table {word}: neither auto, freesurfer, brainseg nor a file')
-    return Path(word).resolve()
+def _label_table(parser: argparse.ArgumentParser, table: str | Path) -> str | Path:
+    if table not in LABEL_TABLES and not Path(table).is_file():
+        *names, last = LABEL_TABLES
+        parser.error(f'--label-table {table}: neither {", ".join(names)}, {last} nor a file')
+    return table
 
 
-def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
+def _window(parser: argparse.ArgumentParser, window: list[float] | None) -> tuple[float, float] | None:
     if window is None:
         return None
     low, high = window
@@ -243,9 +261,7 @@ def _window(parser, window: list[float] | None) -> tuple[float, float] | None:
     return low, high
 
 
-def _spaces(parser, words: list[str]) -> tuple[str, ...]:
-    from ..bids.templates import parse_space
-
+def _spaces(parser: argparse.ArgumentParser, words: list[str]) -> tuple[str, ...]:
     for word in words:
         try:
             parse_space(word)

@@ -1,23 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of the command line, and what single words of it mean."""
+"""The options of the command line, and how one word of it is read."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 from ..data import modalities, training_defaults
 
 LEVELS = ('participant', 'group', 'train', 'evaluate')
+LABEL_TABLES = ('auto', 'freesurfer', 'brainseg')
 
 
 class _Version(argparse.Action):
-    """Look the version up only when it is asked for."""
+    """Look up the version only when it is asked for."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         from .. import __version__
 
         parser.exit(message=f'bids_brainseg {__version__}\n')
+
+
+class Gigabytes(float):
+    """An amount of memory; as text it is what ``--mem`` reads.
+
+    >>> str(Gigabytes(16))
+    '16.0G'
+    """
+
+    def __str__(self) -> str:
+        return f'{float(self)!r}G'
+
+
+class NamedPath(NamedTuple):
+    """A file or folder with a name, ``NAME=PATH``; the name may be empty."""
+
+    name: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f'{self.name}={self.path}' if self.name else str(self.path)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -26,23 +49,22 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='bids_brainseg',
         description=f'Segment the {", ".join(titles)} and {last} brain scans of a BIDS dataset into 27 '
-        'structures, each scan on its own grid, with volumes, an uncertainty and a page to look at.',
-        epilog='Exit codes: 0 all done; 1 something failed (the rest was finished and is listed); 2 usage; '
-        '16 not a BIDS dataset; 17 unknown level; 18 the filters select nothing.',
+        'structures on the grid of each scan, with volumes, uncertainty and a report for each participant.',
+        epilog='Exit codes: 0 everything was done; 1 something failed (it is listed, and the rest was done); '
+        '2 wrong usage; 16 not a BIDS dataset; 17 unknown level; 18 the filters select nothing.',
     )
-    parser.add_argument('bids_dir', type=Path, metavar='BIDS_DIR', help='the dataset; it is only read')
-    parser.add_argument('output_dir', type=Path, metavar='OUTPUT_DIR', help='where the derivatives go')
+    parser.add_argument('bids_dir', type=_path, metavar='BIDS_DIR', help='root of the dataset; only read')
+    parser.add_argument('output_dir', type=_path, metavar='OUTPUT_DIR', help='folder for the derivatives')
     parser.add_argument('level', metavar='LEVEL', help=f'level of the analysis: {", ".join(LEVELS)}')
     parser.add_argument(
         '--version', action=_Version, nargs=0, dest=argparse.SUPPRESS, help='print the version and exit'
     )
-    selection = parser.add_argument_group('selection')
-    _add_selection(selection)
-    _add_derivatives(selection)
+    _add_selection(parser.add_argument_group('selection'))
     _add_resources(parser.add_argument_group('resources'))
     _add_segmentation(parser.add_argument_group('segmentation'))
-    _add_training(parser.add_argument_group('training'))
-    _add_evaluate(parser.add_argument_group('evaluate'))
+    _add_training(parser.add_argument_group('training (level train, and --study)'))
+    _add_network(parser.add_argument_group('network and optimizer (level train, and --study)'))
+    _add_evaluation(parser.add_argument_group('evaluation (level evaluate)'))
     _add_reporting(parser.add_argument_group('reporting'))
     return parser
 
@@ -67,35 +89,31 @@ def _add_selection(group):
         nargs='+',
         choices=list(modalities()),
         default=list(modalities()),
-        help='kinds of scan to process (default: all)',
+        help='modalities to process (default: all)',
     )
     group.add_argument(
         '--bids-filter-file',
-        type=Path,
+        type=_path,
         metavar='FILE.json',
-        help='pybids filters per modality, e.g. {"T1w": {"acquisition": null, "run": "*"}}: null means that '
-        'the entity must be absent, "*" that any value will do',
+        help='pybids filters for each modality, e.g. {"T1w": {"acquisition": null, "run": "*"}}; null: the '
+        'entity must be absent, "*": any value',
     )
-    group.add_argument(
-        '--skip-bids-validation', action='store_true', help='do not run the BIDS validator on the dataset'
-    )
+    group.add_argument('--skip-bids-validation', action='store_true', help='do not run the BIDS validator')
     group.add_argument(
         '--bids-database-dir',
-        type=Path,
+        type=_path,
         metavar='DIR',
-        help='folder of a pybids index; made when absent and used again by the next run',
+        help='folder for the pybids index; created if needed, used again by later runs',
     )
-
-
-def _add_derivatives(group):
     group.add_argument(
         '-d',
         '--derivatives',
         nargs='+',
+        type=_named_path,
         default=[],
         metavar='NAME=DIR',
-        help='derivatives to read; train: freesurfer=DIR, the labels to learn; evaluate: labels=DIR, the '
-        'reference labels (a BIDS derivative with dseg images, or a folder of FreeSurfer subjects)',
+        help='derivatives to read. train: freesurfer=DIR, the labels to learn. evaluate: labels=DIR, the '
+        'reference labels (BIDS derivatives with dseg images, or a folder of FreeSurfer subjects)',
     )
 
 
@@ -103,38 +121,36 @@ def _add_resources(group):
     group.add_argument(
         '-w',
         '--work-dir',
-        type=Path,
-        default=Path('work'),
+        type=_path,
+        default='work',
         metavar='DIR',
-        help='intermediate results; keep it, and the next run skips what is done (default: ./work)',
+        help='folder for intermediate results; the next run reuses them (default: ./work)',
     )
-    group.add_argument('--nprocs', type=_positive, metavar='N', help='processor cores to use (default: all)')
+    group.add_argument('--nprocs', type=_positive, metavar='N', help='processors to use (default: all)')
     group.add_argument(
         '--omp-nthreads',
         type=_positive,
         metavar='N',
-        help='threads of one step: registration, network (default: all cores, at most 8)',
+        help='threads of one step, e.g. registration or network (default: all processors, at most 8)',
     )
     group.add_argument(
         '--mem',
         type=_gigabytes,
         metavar='SIZE',
-        help='memory to plan with, e.g. 16G or 16000M; a bare number is megabytes (default: 90%% of all)',
+        help='memory to use, e.g. 16G or 16000M; megabytes if no unit is given (default: 90%% of all)',
     )
-    group.add_argument(
-        '--low-mem', action='store_true', help='run the steps that need much memory one after the other'
-    )
+    group.add_argument('--low-mem', action='store_true', help='run steps that need much memory one by one')
     group.add_argument(
         '--device',
         choices=('auto', 'cpu', 'gpu'),
         default='auto',
-        help='where the network runs (default: auto)',
+        help='where the network runs (default: %(default)s)',
     )
     group.add_argument(
         '--use-plugin',
-        type=Path,
+        type=_path,
         metavar='FILE.yml',
-        help='nipype plugin and plugin_args (SLURM, SGE, PBS ...) instead of local processes',
+        help='nipype plugin and plugin_args (SLURM, SGE, PBS ...), to run the steps as jobs of a cluster',
     )
 
 
@@ -142,6 +158,7 @@ def _add_segmentation(group):
     group.add_argument(
         '--model',
         nargs='+',
+        type=_named_path,
         default=[],
         metavar='[MODALITY=]DIR',
         help='model bundles to use instead of the packaged ones, e.g. --model T1w=my_t1w dwi=my_dwi',
@@ -150,20 +167,27 @@ def _add_segmentation(group):
         '--mc-samples',
         type=_count,
         metavar='N',
-        help='Monte-Carlo passes of the network; 0: one deterministic pass (default: as the model says)',
+        help='number of Monte-Carlo dropout passes; 0: one pass without dropout (default: set by the model)',
     )
-    group.add_argument('--random-seed', type=_count, default=0, metavar='N', help='(default: %(default)s)')
+    group.add_argument(
+        '--random-seed',
+        type=_count,
+        default=0,
+        metavar='N',
+        help='seed of all random numbers; the same seed gives the same results (default: %(default)s)',
+    )
     group.add_argument(
         '--cv-threshold',
         type=_percentage,
         metavar='PERCENT',
-        help='flag structures whose volume varies more over the passes (default: as the model says)',
+        help='flag structures whose volume has a larger coefficient of variation over the passes '
+        '(default: set by the model)',
     )
     group.add_argument(
         '--qc-thresholds',
-        type=Path,
+        type=_path,
         metavar='FILE.json',
-        help='bounds of the quality numbers that win over those of the program and of the model, e.g. '
+        help='thresholds of the QC numbers, instead of those of the program and the model, e.g. '
         '{"all": {"alignment": {"review_below": 0.5}}, "ct": {"fov_truncation": null}}; null removes a rule',
     )
     group.add_argument(
@@ -171,42 +195,188 @@ def _add_segmentation(group):
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help='Hounsfield units that CT is clipped to (default: as the model says)',
+        help='range that CT is clipped to, in Hounsfield units (default: set by the model)',
     )
     group.add_argument(
         '--label-resampling',
         choices=('posterior', 'nearest'),
         default='posterior',
-        help="how labels come back to the scan's grid (default: %(default)s)",
+        help='how labels are resampled to the grid of the scan: from the probabilities, or from the nearest '
+        'label (default: %(default)s)',
     )
-    group.add_argument(
-        '--save-probseg', action='store_true', help='also write the probability of each structure'
-    )
+    group.add_argument('--save-probseg', action='store_true', help='also write the probability maps')
     group.add_argument(
         '--output-spaces',
         nargs='+',
         default=[],
         metavar='SPACE',
-        help='also write the segmentation on the grid of templates, through an affine: '
-        'NAME[:res-N][:cohort-N] as in TemplateFlow, e.g. MNI152NLin2009cAsym:res-1; they have to be on '
-        "this disk already (the scan's own grid is always written)",
+        help='also write the segmentation in the space of these templates (affine registration), in the '
+        'notation of TemplateFlow: NAME[:res-N][:cohort-N], e.g. MNI152NLin2009cAsym:res-1; the template '
+        'must be on this disk',
     )
 
 
-def _add_evaluate(group):
+def _add_training(group):
+    defaults = training_defaults()
+    thresholds = ', '.join(f'{name} {rule.agreement_threshold:g}' for name, rule in modalities().items())
+    group.add_argument('--modality', choices=list(modalities()), help='modality of the training scans')
+    group.add_argument(
+        '--label-maps',
+        nargs='+',
+        type=_path,
+        default=[],
+        metavar='PATH',
+        help='label maps of whole heads or of FreeSurfer to synthesize scans from: files or folders',
+    )
+    group.add_argument(
+        '--synthetic-share',
+        type=_share,
+        metavar='SHARE',
+        help='fraction of synthetic pairs if there are real scans as well '
+        f'(default: {defaults["synthetic"]["share"]})',
+    )
+    group.add_argument(
+        '--exclude',
+        type=_path,
+        metavar='FILE.tsv',
+        help='scans to leave out: columns participant_id, session_id, reason',
+    )
+    group.add_argument(
+        '--agreement-threshold',
+        type=_share,
+        metavar='NUMBER',
+        help=f'reject scans whose labels fit the image less well, 0 to 1 (default: {thresholds})',
+    )
+    group.add_argument(
+        '--validation-share',
+        type=_share,
+        metavar='SHARE',
+        help='fraction of the participants held out for validation '
+        f'(default: {defaults["validation_share"]})',
+    )
+    group.add_argument(
+        '--validation-label',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='participants held out for validation',
+    )
+    group.add_argument(
+        '--range',
+        nargs='+',
+        default=[],
+        dest='ranges',
+        metavar='NAME=VALUE',
+        help=f'strength of the augmentation: {", ".join(defaults["augmentation"])} (see docs/training.rst)',
+    )
+    group.add_argument('--no-augmentation', action='store_true', help='train on the scans as they are')
+    group.add_argument(
+        '--sample-on',
+        choices=('auto', 'host', 'device'),
+        help='where synthetic pairs are made (default: auto, which is the GPU if there is one and all pairs '
+        'are synthetic)',
+    )
+    group.add_argument(
+        '--bundle-name',
+        type=_name,
+        metavar='NAME',
+        help='name of the new bundle, letters and digits (default: own and the modality)',
+    )
+    group.add_argument('--license', help='license of the new weights, for the model card')
+
+
+def _add_network(group):
+    defaults = training_defaults()
+    recipe = defaults['recipe']
+    group.add_argument(
+        '--init',
+        type=_path,
+        metavar='DIR',
+        help='bundle to start from: its weights, reference and architecture',
+    )
+    group.add_argument(
+        '--filters',
+        type=_positive,
+        metavar='F',
+        help=f'feature maps of the first block (default: {defaults["architecture"]["filters"]})',
+    )
+    group.add_argument(
+        '--grid-spacing',
+        type=_millimeters,
+        metavar='MM',
+        help='voxel size of the network grid; 2.8 takes about a sixth of the time and memory of 1.4, but '
+        'loses small structures (default: that of the bundle whose reference is used; packaged: 1.4)',
+    )
+    # flag -> name in the recipe, type, help
+    numbers = {
+        '--epochs': ('epochs', _positive, 'maximum number of epochs'),
+        '--patience': (
+            'patience', _count, 'stop after this many epochs without a better validation loss; 0: never'
+        ),
+        '--steps-per-epoch': (
+            'steps_per_epoch', _positive, 'training steps in an epoch (default: each scan once; 100 if there '
+            'are only label maps)'
+        ),
+        '--batch-size': ('batch_size', _positive, 'pairs in a step'),
+        '--learning-rate': ('learning_rate', _rate, 'learning rate of the optimizer'),
+        '--class-balance': (
+            'balance', _share, 'exponent of the class weights in the cross-entropy; 0: by size, 1: all equal'
+        ),
+        '--cross-entropy-weight': (
+            'entropy_weight', _factor, 'weight of the cross-entropy in the loss, beside the Dice term'
+        ),
+        '--ema-momentum': (
+            'average', _share, 'momentum of the moving average of the weights; 0: no average'
+        ),
+        '--workers': ('workers', _positive, 'threads that prepare training pairs'),
+        '--checkpoint-seconds': (
+            'checkpoint_seconds', _count, 'seconds between checkpoints; 0: after every step'
+        ),
+    }  # fmt: skip
+    for flag, (name, kind, text) in numbers.items():
+        default = '' if recipe[name] is None else f' (default: {recipe[name]:g})'
+        group.add_argument(flag, dest=name, type=kind, metavar='N', help=text + default)
+    group.add_argument(
+        '--optimizer',
+        choices=('adam', 'muon'),
+        help=f'optimizer; muon needs far fewer steps, see docs/training.rst (default: {recipe["optimizer"]})',
+    )
+    group.add_argument(
+        '--schedule',
+        choices=('constant', 'cosine'),
+        help='schedule of the learning rate; cosine: falls to 1 %% over all epochs '
+        f'(default: {recipe["schedule"]})',
+    )
+    group.add_argument(
+        '--window',
+        nargs=3,
+        type=_positive,
+        metavar='N',
+        help='train on random patches of this shape, in voxels (default: the whole grid)',
+    )
+    group.add_argument(
+        '--precision',
+        choices=('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
+        help='floating-point precision of the training (default: auto, which is mixed_bfloat16 on a GPU and '
+        'float32 elsewhere)',
+    )
+
+
+def _add_evaluation(group):
     group.add_argument(
         '--label-table',
+        type=_table,
         default='auto',
-        metavar='{auto,freesurfer,brainseg,FILE.tsv}',
-        help='what the numbers of the reference labels mean (default: %(default)s, as a table or the names '
-        'in that dataset say)',
+        metavar=f'{{{",".join(LABEL_TABLES)},FILE.tsv}}',
+        help='meaning of the numbers in the reference labels (default: %(default)s, taken from a table or '
+        'the file names of that dataset)',
     )
     group.add_argument(
         '--label-filter',
         nargs='+',
         default=[],
         metavar='KEY=VALUE',
-        help='entities that the reference labels must have, e.g. desc=manual, where several would fit a scan',
+        help='entities of the reference labels, e.g. desc=manual, if several images fit a scan',
     )
     group.add_argument(
         '--calibrate',
@@ -215,21 +385,21 @@ def _add_evaluate(group):
         const=6,
         default=0,
         metavar='N',
-        help='also corrupt each scan in N ways (default: 6), and find the thresholds that best tell good '
-        'segmentations from bad ones',
+        help='also segment N corrupted copies of each scan (default: 6), and find the thresholds that best '
+        'separate good from bad segmentations',
     )
     group.add_argument(
         '--acceptable-dice',
         type=_share,
         metavar='D_A',
-        help='mean Dice below which a segmentation counts as bad (default: nine tenths of the median of the '
-        'scans as they are)',
+        help='mean Dice below which a segmentation counts as bad (default: 0.9 times the median of the '
+        'scans that are not corrupted)',
     )
     group.add_argument(
         '--study',
         choices=('scaling', 'equal-size'),
-        help='also train networks, with the options of training, on 4, 8, 16 ... people, or on equally many '
-        'for each modality, and score them on the test scans (those selected that have labels)',
+        help='also train networks with the training options and score them on the selected scans. scaling: '
+        'on 4, 8, 16 ... subjects; equal-size: on the same number for each modality',
     )
     group.add_argument(
         '--study-sizes',
@@ -237,139 +407,53 @@ def _add_evaluate(group):
         type=_positive,
         default=[],
         metavar='N',
-        help='people to train on; equal-size takes the first (default: doubled from 4 to all; the most that '
-        'every modality has)',
+        help='numbers of subjects to train on; equal-size uses the first (default: 4, 8, 16 ... up to all; '
+        'equal-size: as many as every modality has)',
     )
-
-
-def _add_training(group):
-    known = training_defaults()
-    recipe, augmentation = known['recipe'], known['augmentation']
-    group.add_argument('--modality', choices=list(modalities()), help='what the network is trained for')
-    group.add_argument(
-        '--label-maps',
-        nargs='+',
-        type=Path,
-        default=[],
-        metavar='PATH',
-        help='whole-head or FreeSurfer label maps, files or folders, from which scans are drawn',
-    )
-    group.add_argument(
-        '--synthetic-share',
-        type=_share,
-        metavar='SHARE',
-        help=f'of drawn pairs, where there are scans too (default: {known["synthetic"]["share"]})',
-    )
-    group.add_argument(
-        '--exclude', type=Path, metavar='FILE.tsv', help='who is left out: participant_id, session_id, reason'
-    )
-    thresholds = ', '.join(f'{name} {rule.agreement_threshold:g}' for name, rule in modalities().items())
-    group.add_argument(
-        '--agreement-threshold',
-        type=_share,
-        metavar='NUMBER',
-        help=f'reject scans whose labels fit worse, 0 to 1 (default: {thresholds})',
-    )
-    group.add_argument(
-        '--validation-share',
-        type=_share,
-        metavar='SHARE',
-        help=f'of the participants that validate (default: {known["validation_share"]})',
-    )
-    group.add_argument(
-        '--validation-label', nargs='+', default=[], metavar='LABEL', help='the participants that validate'
-    )
-    group.add_argument(
-        '--init', type=Path, metavar='DIR', help='bundle to begin with: its weights, reference, architecture'
-    )
-    group.add_argument(
-        '--filters',
-        type=_positive,
-        metavar='F',
-        help=f'feature maps of the first block (default: {known["architecture"]["filters"]})',
-    )
-    group.add_argument(
-        '--grid-spacing',
-        type=_millimeters,
-        metavar='MM',
-        help='voxel size of the network grid (default: that of the bundle whose reference is used, 1.4 for '
-        'the packaged ones); 2.8 takes about a sixth of the time and memory, and loses small structures',
-    )
-    numbers = {
-        'epochs': (_positive, 'at most so many'),
-        'patience': (_count, 'stop after so many epochs without a better validation loss; 0: never'),
-        'steps_per_epoch': (_positive, 'default: each scan once, or 100 with label maps alone'),
-        'batch_size': (_positive, 'pairs in a step'),
-        'learning_rate': (_rate, 'of the optimizer'),
-        'balance': (_share, 'weight of small structures in the cross-entropy, 0 to 1'),
-        'entropy_weight': (_factor, 'factor of the cross-entropy beside the summed Dice'),
-        'average': (_share, 'decay of a running average of the weights; 0: none'),
-        'workers': (_positive, 'threads that draw pairs'),
-        'checkpoint_seconds': (_count, 'time between checkpoints; 0: after every step'),
-    }
-    for name, (kind, text) in numbers.items():
-        default = '' if recipe[name] is None else f' (default: {recipe[name]:g})'
-        flag = '--' + ('draw_workers' if name == 'workers' else name).replace('_', '-')
-        group.add_argument(flag, dest=name, type=kind, metavar='N', help=text + default)
-    group.add_argument(
-        '--optimizer',
-        choices=('adam', 'muon'),
-        help=f'(default: {recipe["optimizer"]}, as published; muon: far fewer steps, docs/training.rst)',
-    )
-    group.add_argument(
-        '--schedule',
-        choices=('constant', 'cosine'),
-        help=f'of the learning rate (default: {recipe["schedule"]}; cosine: falls to 1 %% over all epochs)',
-    )
-    group.add_argument(
-        '--window', nargs=3, type=_positive, metavar='N', help='train on parts of this shape, in voxels'
-    )
-    group.add_argument(
-        '--range',
-        nargs='+',
-        default=[],
-        dest='ranges',
-        metavar='NAME=VALUE',
-        help=f'how far pairs are changed, of {", ".join(augmentation)} (docs/training.rst)',
-    )
-    group.add_argument('--no-augmentation', action='store_true', help='train on the scans as they are')
-    group.add_argument(
-        '--precision',
-        choices=('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
-        help='of the arithmetic in training (default: auto, which is mixed_bfloat16 on a GPU, else float32)',
-    )
-    group.add_argument(
-        '--sample-on',
-        choices=('auto', 'host', 'device'),
-        help='where pairs are drawn from label maps (default: auto, which is the GPU if there is one and all '
-        'pairs are drawn ones)',
-    )
-    group.add_argument(
-        '--bundle-name', type=_name, metavar='NAME', help='letters and digits (default: own and modality)'
-    )
-    group.add_argument('--license', help='of the weights, for the card')
 
 
 def _add_reporting(group):
     group.add_argument(
-        '--reports-only', action='store_true', help='write the pages anew from the derivatives that exist'
+        '--reports-only', action='store_true', help='only write the pages again, from existing derivatives'
     )
-    group.add_argument('--write-graph', action='store_true', help='draw the graph into the work folder')
-    group.add_argument('--stop-on-first-crash', action='store_true', help='a failed scan stops the whole run')
+    group.add_argument('--write-graph', action='store_true', help='draw the workflow into the work folder')
+    group.add_argument('--stop-on-first-crash', action='store_true', help='stop the run at the first failure')
     group.add_argument(
-        '--resource-monitor', action='store_true', help='record memory and processor load per step'
+        '--resource-monitor', action='store_true', help='record memory and processor use of each step'
     )
     group.add_argument(
         '--clean-workdir',
         action='store_true',
-        help='forget the intermediate results of the selected participants first',
+        help='first delete the intermediate results of the selected participants',
     )
+    group.add_argument('--dry-run', action='store_true', help='list what would run and be written, and exit')
     group.add_argument(
-        '--dry-run', action='store_true', help='list what would run and what would come out, and stop'
+        '-v',
+        '--verbose',
+        action='count',
+        default=0,
+        dest='verbosity',
+        help='show the log; -vv: show all of it',
     )
-    group.add_argument(
-        '-v', '--verbose', action='count', default=0, dest='verbosity', help='say more; -vv: say everything'
-    )
+
+
+def _path(text: str) -> Path:
+    return Path(text).resolve()
+
+
+def _named_path(text: str) -> NamedPath:
+    """Read ``NAME=PATH`` or ``PATH``.
+
+    >>> str(_named_path('T1w=/models/a=1')), str(_named_path('/models/a=1'))
+    ('T1w=/models/a=1', '/models/a=1')
+    """
+    name, equals, path = text.partition('=')
+    named = equals and '/' not in name
+    return NamedPath(name, _path(path)) if named else NamedPath('', _path(text))
+
+
+def _table(text: str) -> str | Path:
+    return text if text in LABEL_TABLES else _path(text)
 
 
 def _positive(text: str) -> int:
@@ -420,7 +504,7 @@ def _percentage(text: str) -> float:
     return number
 
 
-def _gigabytes(text: str) -> float:
+def _gigabytes(text: str) -> Gigabytes:
     """Read an amount of memory.
 
     >>> _gigabytes('16G'), _gigabytes('16000'), _gigabytes('0.5 TB')
@@ -431,4 +515,4 @@ def _gigabytes(text: str) -> float:
     number = float(digits.removesuffix(unit)) * {'K': 1e-6, 'M': 1e-3, 'G': 1.0, 'T': 1e3}[unit]
     if number < 1:
         raise argparse.ArgumentTypeError(f'{text} is {number:g} GB, less than one; write e.g. 16G')
-    return number
+    return Gigabytes(number)

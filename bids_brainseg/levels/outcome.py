@@ -62,38 +62,29 @@ def write_outcomes(outcomes: Iterable[Outcome], settings: Settings) -> None:
         outcome_files.write_outcomes(folder, run=settings.run_uuid, version=__version__, scans=scans)
 
 
+#: Options that the command for one scan sets itself, or that would keep it from running the scan.
+REPLACED = (
+    '--participant-label', '--session-label', '--modalities', '--work-dir', '--verbose', '--clean-workdir',
+    '--reports-only', '--dry-run',
+)  # fmt: skip
+
+
 def reproduce(record: ImageRecord, settings: Settings) -> str:
-    """Spell the command that runs one scan's participant again, alone and telling what goes on.
+    """Return the command that runs one scan again, with the same options and with the log shown.
 
-    >>> from types import SimpleNamespace
-    >>> scan = SimpleNamespace(subject='01', session='2', modality='ct')
-    >>> reproduce(scan, Settings(Path('/in'), Path('/out dir'), Path('/w'), mc_samples=2, ct_window=(0.0, 80.0)))
-    "bids_brainseg /in '/out dir' participant --participant-label 01 --session-label 2 --modalities ct -w /w --mc-samples 2 --ct-window 0 80 -v"
-    """  # noqa: E501
-    words = [settings.bids_dir, settings.output_dir, 'participant', '--participant-label', record.subject]
+    >>> scan = ImageRecord(Path('sub-01_ct.nii.gz'), 'ct', '01', '2', {'sub': '01'}, 'ct')
+    >>> settings = Settings(Path('/in'), Path('/out dir'), Path('/w'), options=(('--mc-samples', '2'),))
+    >>> print(reproduce(scan, settings))
+    bids_brainseg /in '/out dir' participant --participant-label 01 --session-label 2 --modalities ct
+        --work-dir /w --mc-samples 2 -v
+    """
+    words = [settings.bids_dir, settings.output_dir, settings.level, '--participant-label', record.subject]
     words += ['--session-label', record.session] if record.session else []
-    words += ['--modalities', record.modality, '-w', settings.work_dir]
-    words += [flag for name, flag in SWITCHES.items() if getattr(settings, name)]
-    for name, flag in VALUES.items():
-        value = getattr(settings, name)
-        if value != getattr(Settings, name):
-            values = [f'{x:g}' for x in value] if isinstance(value, tuple) else [value]
+    words += ['--modalities', record.modality, '--work-dir', settings.work_dir]
+    for flag, *values in settings.options:
+        if flag not in REPLACED:
             words += [flag, *values]
-    models = [f'{modality}={path}' if modality else path for modality, path in settings.models]
-    words += ['--model', *models] if models else []
     return shlex.join(['bids_brainseg', *(str(word) for word in words), '-v'])
-
-
-#: Settings that change what becomes of a scan, and their flags.
-SWITCHES = {'save_probseg': '--save-probseg', 'low_mem': '--low-mem'}
-VALUES = {
-    'mc_samples': '--mc-samples',
-    'random_seed': '--random-seed',
-    'cv_threshold': '--cv-threshold',
-    'ct_window': '--ct-window',
-    'label_resampling': '--label-resampling',
-    'omp_nthreads': '--omp-nthreads',
-}
 
 
 def format_summary(outcomes: Iterable[Outcome], output_dir: Path, seconds: float) -> str:

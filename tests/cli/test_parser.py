@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bids_brainseg.cli.options import parse
+from bids_brainseg.bids.names import record_from_path
+from bids_brainseg.cli.options import parse, spell_options
 from bids_brainseg.cli.parser import LEVELS, get_parser
 from bids_brainseg.cli.run import main
+from bids_brainseg.levels.outcome import reproduce
 
 
 def refused(capsys, *words) -> tuple[int, str]:
@@ -107,7 +112,7 @@ def test_outputs_may_lie_among_the_derivatives(tmp_path):
         (['in', 'out', 'participant', '--use-plugin', 'list.json'], 'must name a nipype plugin'),
         (
             ['in', 'out', 'participant', '--use-plugin', 'graph.yml'],
-            'SLURMGraph submits all steps and leaves',
+            'SLURMGraph submits the jobs and does not wait',
         ),
         (['in', 'out', 'participant', '--use-plugin', 'case.yml'], "unknown plugin 'Slurm'; known: SLURM, "),
         (['in', 'out'], 'required: LEVEL'),
@@ -162,6 +167,55 @@ def test_settings_survive_toml(tmp_path):
     assert found['ct_window'] == [0.0, 80.0]
     assert found['participant_label'] == ['ä1']
     assert 'mc_samples' not in found
+
+
+def test_the_command_for_one_scan_gives_the_same_settings(tmp_path, monkeypatch):
+    """Whatever option is given, the command that the page shows runs the scan in the same way."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('model', 'flow'):
+        Path(name).mkdir()
+    Path('filters.json').write_text('{"T1w": {"acquisition": null}}')
+    Path('rules.json').write_text('{"all": {"alignment": {"review_below": 0.5}}}')
+    Path('plugin.yml').write_text('plugin: SLURM')
+    first = parse(
+        'in out participant --participant-label 01 02 --session-label 1 --modalities T1w ct -w work/a '
+        '--bids-filter-file filters.json --skip-bids-validation --bids-database-dir db -d x=flow '
+        '--nprocs 3 --omp-nthreads 2 --mem 1500M --low-mem --device cpu --use-plugin plugin.yml '
+        '--model model T1w=model --mc-samples 0 --random-seed 5 --cv-threshold 2.5% '
+        '--qc-thresholds rules.json --ct-window -20 80.5 --label-resampling nearest --save-probseg '
+        '--output-spaces MNI152NLin2009cAsym:res-1 X --write-graph --stop-on-first-crash '
+        '--resource-monitor --clean-workdir -vv'.split()
+    )
+    record = record_from_path(Path('in/sub-02/ses-1/ct/sub-02_ses-1_ct.nii.gz'), 'ct')
+    monkeypatch.chdir('/')  # the command works from any folder
+    again = parse(shlex.split(reproduce(record, first))[1:])
+    assert (again.participant_label, again.session_label, again.modalities) == (('02',), ('1',), ('ct',))
+    assert again.verbosity == 1 and not again.clean_workdir  # what is done need not be done again
+    changed = 'run_uuid options participant_label session_label modalities verbosity clean_workdir'
+    same = {name: getattr(first, name) for name in changed.split()}
+    assert replace(again, **same) == first
+
+
+def test_every_option_is_spelled_as_it_is_read():
+    """Each option of the parser survives from its value to words and back."""
+    parser = get_parser()
+    texts = {
+        '--mem': ['2T'],
+        '--learning-rate': ['0.01'],
+        '--output-spaces': ['A:res-1', 'B'],
+        '--ct-window': ['-1.5', '1e3'],
+    }
+    for action in parser._actions:
+        if not action.option_strings or action.dest in ('help', argparse.SUPPRESS):
+            continue
+        flag = action.option_strings[-1]
+        words = texts.get(flag, action.choices and [list(action.choices)[-1]] or ['1'])
+        if isinstance(action.nargs, int):  # none for a switch
+            words = (words * 3)[: action.nargs]
+        first = parser.parse_args(['/in', '/out', 'participant', flag, *words])
+        spelled = [word for option in spell_options(parser, first) for word in option]
+        assert flag in spelled
+        assert parser.parse_args(['/in', '/out', 'participant', *spelled]) == first
 
 
 @pytest.mark.parametrize('flag', ['--version', '--help'])

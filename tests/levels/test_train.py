@@ -36,7 +36,7 @@ def test_what_train_needs(capsys, tmp_path):
     assert "unknown name 'rot'" in usage(capsys, *words, '--range', 'rot=3')
     assert 'not between 0 and 1' in usage(capsys, *words, '--synthetic-share', '3')
     assert '-1 is not between 0 and 1' in usage(capsys, *words, '--learning-rate', '-1')
-    assert '-1 is not a number of 0 or more' in usage(capsys, *words, '--entropy-weight', '-1')
+    assert '-1 is not a number of 0 or more' in usage(capsys, *words, '--cross-entropy-weight', '-1')
     assert '40 mm is not between 0.5 and 8' in usage(capsys, *words, '--grid-spacing', '40')
     assert "'my net' holds more than letters and digits" in usage(capsys, *words, '--bundle-name', 'my net')
     assert 'is for label maps alone' in usage(capsys, *words, '--sample-on', 'device')
@@ -45,7 +45,7 @@ def test_what_train_needs(capsys, tmp_path):
 def test_only_what_was_given_is_in_the_settings(tmp_path):
     words = ['in', 'out', 'train', '--modality', 'T1w', '-d', f'freesurfer={tmp_path}']
     assert parse(words).training == {'modality': 'T1w', 'recipe': {}}
-    given = parse([*words, '--epochs', '5', '--draw-workers', '2', '--range', 'rotation=3', '--filters', '4',
+    given = parse([*words, '--epochs', '5', '--workers', '2', '--range', 'rotation=3', '--filters', '4',
                    '--sample-on', 'host', '--precision', 'mixed_float16'])  # fmt: skip
     chosen = {'sample_on': 'host', 'precision': 'mixed_float16'}
     assert given.training['recipe'] == {'epochs': 5, 'workers': 2, **chosen}
