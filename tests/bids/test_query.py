@@ -25,7 +25,7 @@ def mixed(make_bids):
         {
             'participants.tsv': 'participant_id\n',
             'sub-01/anat/sub-01_T1w.nii.gz': None,
-            'sub-01/anat/sub-01_T2w.nii.gz': None,
+            'sub-01/anat/sub-01_PDw.nii.gz': None,
             'sub-01/anat/sub-01_acq-hires_run-01_T1w.nii.gz': None,
             'sub-01/anat/sub-01_acq-hires_run-02_T1w.nii.gz': None,
             'sub-01/anat/sub-01_rec-defaced_T1w.nii.gz': None,

@@ -19,6 +19,7 @@ from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.cli.options import parse, spell_options
 from bids_brainseg.cli.parser import LEVELS, get_parser
 from bids_brainseg.cli.run import main
+from bids_brainseg.data import modalities
 from bids_brainseg.levels.outcome import reproduce
 
 
@@ -33,7 +34,7 @@ def test_defaults(tmp_path, monkeypatch):
     settings = parse(['in', 'out', 'participant'])
     assert settings.bids_dir == tmp_path / 'in'
     assert settings.work_dir == tmp_path / 'work'
-    assert settings.modalities == ('T1w', 'FLAIR', 'dwi', 'ct')
+    assert settings.modalities == tuple(modalities())
     assert settings.nprocs == len(os.sched_getaffinity(0))
     assert settings.random_seed == 0  # fixed, or no run would find the cache of the one before
     assert settings.mc_samples is None
@@ -101,9 +102,9 @@ def test_outputs_may_lie_among_the_derivatives(tmp_path):
         (['in', 'out', 'participant', '--mc-samples', '-1'], '-1 is negative'),
         (['in', 'out', 'participant', '--cv-threshold', '0'], '0 is not above 0'),
         (['in', 'out', 'participant', '--ct-window', '80', '0'], 'the first number must be the lower one'),
-        (['in', 'out', 'participant', '--modalities', 'T2w'], "invalid choice: 'T2w'"),
+        (['in', 'out', 'participant', '--modalities', 'photo'], "invalid choice: 'photo'"),
         (['in', 'out', 'participant', '--model', 'absent'], 'absent is not a folder'),
-        (['in', 'out', 'participant', '--model', 'T2w=.'], "unknown modality 'T2w'"),
+        (['in', 'out', 'participant', '--model', 'photo=.'], "unknown modality 'photo'"),
         (['in', 'out', 'participant', '--bids-filter-file', 'absent.json'], 'cannot be read as JSON'),
         (['in', 'out', 'participant', '--bids-filter-file', 'list.json'], 'must hold {"MODALITY"'),
         (['in', 'out', 'participant', '--qc-thresholds', 'absent.json'], 'cannot be read as JSON'),
