@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interactive slice viewer: a scan, its labels and their uncertainty as three mosaics of sagittal slices.
 
-The slices are drawn by brainsprite, which nilearn brings along and which needs no more than a 2D canvas, so
-it works from a file, offline and without a graphics card; ``data/report.js`` adds names, layers and opacity.
-To keep pages light the volume is cut to the head and resampled to isotropic voxels, some 2.5 million at most.
+brainsprite draws the slices on a page. It needs no more than a 2D canvas, so it works from a file, offline and without
+a graphics card; ``pages/assets/viewer.js`` adds names, layers and opacity. To keep pages light, the volume is cut to the head and resampled to isotropic voxels, some 2.5 million at most.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +26,6 @@ from .slices import colors, legible
 
 VOXELS = 2_500_000  # of the viewer, about
 FINEST = 1.0  # mm
-LIBRARY = 'brainsprite.min.js'
 
 
 def viewer_figure(
@@ -128,36 +124,8 @@ def data_uri(pixels: np.ndarray, kind: str, **options) -> str:
     return f'data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
-def viewer_html(path: Path) -> str:
-    """Return the part of the page with the viewer of one scan."""
-    content = path.read_text(encoding='utf-8')
-    spacing = json.loads(content)['spacing_mm']
-    safe = content.strip().replace('<', '\\u003c')
-    return (
-        '<div class="viewer"><div class="controls">'
-        '<label><input type="checkbox" class="structures" checked>structures</label>'
-        '<label><input type="checkbox" class="doubt">uncertainty</label>'
-        '<label>opacity <input type="range" class="opacity" min="0" max="1" step="0.05" value="0.45"></label>'
-        f'<output></output></div><div class="stage" tabindex="0" aria-label="slices of the scan">'
-        f'<canvas class="slices"></canvas></div><p class="note">Shown with voxels of {spacing:.3g} mm along '
-        'the axes of the scan; the files keep the full resolution. Click or drag to move, or use the arrow '
-        'keys and page up and down.</p>'
-        f'<script type="application/json" class="volume">{safe}</script></div>'
-    )
-
-
-@cache
-def library() -> str | None:
-    """Return the source of brainsprite from the installed nilearn; None if it is not there."""
-    spec = find_spec('nilearn')
-    for folder in spec.submodule_search_locations if spec else ():
-        for path in sorted(Path(folder).rglob(LIBRARY)):
-            return path.read_text(encoding='utf-8')
-    return None
-
-
 def tables(table: Sequence[Label] | None = None) -> dict:
-    """Return names and colors of the classes and the colors of the uncertainty, for ``report.js``."""
+    """Return names and colors of the classes and the colors of the uncertainty, for ``viewer.js``."""
     table = label_table() if table is None else table
     ramp = (255 * colors(np.arange(256) / 255)).round().astype(int)
     return {

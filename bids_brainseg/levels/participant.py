@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..files import write_text
-from ..pages.cards import alignments
-from ..pages.participant import write_subject_report
+from ..pages.inputs import alignments
+from ..pages.participant import write_participant_page
 from ..records import ImageRecord, Outcome
 from ..settings import Settings
 from .bundles import choose_templates
@@ -130,7 +130,7 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
     for subject, failures in subjects.items():
         try:
             methods, _ = methods_of(output_dir, f'sub-{subject}')
-            write_subject_report(output_dir, subject, failures=failures, methods=methods, peers=peers)
+            write_participant_page(output_dir, subject, failures=failures, methods=methods, peers=peers)
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)
             reason = f'{type(error).__name__}: {error}'

@@ -13,7 +13,7 @@ from ..bids.paths import output_path
 from ..bids.query import find_images
 from ..bids.validation import log_findings, validation_findings
 from ..files import write_json
-from ..pages.cards import read_cards
+from ..pages.inputs import read_cards
 from ..pages.methods import bibliography, methods_text
 from ..records import Bundle, ImageRecord, Outcome
 from ..results.outcomes import reason_of

@@ -7,7 +7,6 @@ Both libraries are put into the page once, from the packages that ship them (plo
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -15,23 +14,22 @@ from importlib.resources import files
 from pathlib import Path
 
 import itables
-import jinja2
 import numpy as np
 from plotly.offline import get_plotlyjs
 
-from .. import __version__
 from ..core.group import LIMIT, MINIMUM
-from ..data import modalities, resource
+from ..data import modalities
 from ..files import plain, write_text
 from ..records import ScanResult
 from ..results.group import Group
 from ..results.group_measures import NAMES, Measures, scan_pairs
 from ..results.group_tables import Table, covariate_columns, scanners_of
+from .render import render
 
 MEASURES = {
     'volume': ('Volume', 'volume', 'mm³'),
     'percent': ('Share of eTIV', 'share of eTIV', '%'),
-    'residual': ('Volume beside that expected from eTIV', 'residual after eTIV', 'mm³'),
+    'residual': ('Residual after regression on eTIV', 'residual after eTIV', 'mm³'),
     'asymmetry': ('Left-right asymmetry', 'asymmetry', '%'),
 }
 # A column of participants.tsv with more values than this is no legend.
@@ -53,32 +51,20 @@ def write_group_page(group: Group, measures: Measures, tables: dict[str, Table],
     output_dir : Path
         Root of the derivatives, where the pages of the participants are.
     """
-    loader = jinja2.FileSystemLoader(resource('group.html').parent)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template('group.html')
     bundle = files(itables) / 'html'
-    page = template.render(
+    page = render(
+        'group.html',
         overview=overview(group, measures),
         totals=totals(tables),
         notes=list(dict.fromkeys(group.notes)),
         minimum=MINIMUM,
         limit=LIMIT,
-        version=__version__,
-        data=embedded(payload(group, measures, tables)),
-        plotly=get_plotlyjs().replace('</script', '<\\/script'),
-        tables=base64.b64encode((bundle / 'dt_bundle.js').read_bytes()).decode(),
+        data=plain(payload(group, measures, tables)),
+        plotly=get_plotlyjs(),
+        tables_js=base64.b64encode((bundle / 'dt_bundle.js').read_bytes()).decode(),
         tables_css=(bundle / 'dt_bundle.css').read_text(encoding='utf-8'),
     )
     return write_text(page, Path(output_dir) / 'group.html')
-
-
-def embedded(content: dict) -> str:
-    """Write JSON so that nothing in it ends the script element around it.
-
-    >>> embedded({'name': '</script>'})
-    '{"name":"\\\\u003c/script>"}'
-    """
-    text = json.dumps(plain(content), ensure_ascii=False, separators=(',', ':'), allow_nan=False)
-    return text.replace('<', '\\u003c').replace('\u2028', '\\u2028').replace('\u2029', '\\u2029')
 
 
 def overview(group: Group, measures: Measures) -> list[dict]:
@@ -91,7 +77,7 @@ def overview(group: Group, measures: Measures) -> list[dict]:
             judged = [place for place, scan in enumerate(measures.scans) if scan.modality == modality]
             enough = bool(np.isfinite(measures.z['volume'][judged]).any())
             rows.append({
-                'modality': modality, 'scans': len(scans), 'people': len({scan.subject for scan in scans}),
+                'modality': modality, 'scans': len(scans), 'participants': len({scan.subject for scan in scans}),
                 **{verdict: verdicts[verdict] for verdict in ('pass', 'review', 'fail')},
                 'without': sum(not scan.usable for scan in scans),
                 'reference': int(measures.reference[judged].sum()),
@@ -126,12 +112,12 @@ def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
         'pairs': [[*both, places] for both, places in scan_pairs(scans).items()],
         'agreement': agreement_of(tables['agreement']),
         'rows': table_rows(group, measures),
-        'absent': [
+        'missing': [
             [row.participant_id, row.participant_status, row.participant_reason]
             for row in tables['participants'].data.itertuples()
             if row.participant_status == 'missing'
         ],
-        'absent_scans': [
+        'missing_scans': [
             [scan.name, scan.status, scan.reason, page_of(scan, group)] for scan in group.scans if scan.reason
         ],
     }

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
-from html import escape
 
 from ..data import resource
 
@@ -139,15 +138,3 @@ def _passes(qc: Mapping) -> str:
         f'seed {qc.get("RandomSeed", "n/a")}){turned}; the spread of '
         f'a volume over the passes is given as its coefficient of variation{marked}.'
     )
-
-
-def methods_html(text: str) -> str:
-    """Turn paragraphs, parted by blank lines, and ``#`` headings into HTML; '' stays ''."""
-    parts = []
-    for block in (block.strip() for block in text.split('\n\n')):
-        if block.startswith('#'):
-            heading, _, block = block.partition('\n')
-            parts.append(f'<h4>{escape(heading.lstrip("# "))}</h4>')
-        if block:
-            parts.append(f'<p>{escape(block)}</p>')
-    return f'<div class="methods">{"".join(parts)}</div>' if parts else ''

@@ -22,12 +22,12 @@ def remarks(qc: Mapping) -> list[str]:
     Parameters
     ----------
     qc : mapping
-        ``header``, ``numbers`` and ``modality``, as in ``*_qc.json``; what is absent is passed over.
+        ``header``, ``numbers`` and ``modality``, as in ``*_qc.json``; what is absent is ignored.
 
     Returns
     -------
     list of str
-        Sentences; none for a scan without peculiarities.
+        Sentences; none for a scan without anything unusual.
     """
     header, numbers = qc.get('header') or {}, qc.get('numbers') or {}
     return [
@@ -40,85 +40,85 @@ def remarks(qc: Mapping) -> list[str]:
 
 
 def _codes(header: Mapping) -> list[str]:
-    told = []
+    sentences = []
     qform, sform = header.get('qform_code'), header.get('sform_code')
     for name, code in (('qform', qform), ('sform', sform)):
         if code in SPACES:
-            told.append(
-                f'The {name} code {code} says that the scan lies in {SPACES[code]} space. If it was fitted '
-                'to a template, its volumes are not those of the head.'
+            sentences.append(
+                f'The {name} code is {code} ({SPACES[code]} space). If the scan was scaled or warped to a template, '
+                'its volumes are not those of the head.'
             )
     if sform == 0 and qform:
-        told.append('The sform code is 0; the position comes from the qform.')
+        sentences.append('The sform code is 0; the qform gives the position.')
     if qform == 0 and sform:
-        told.append('The qform code is 0; programs that read only the qform do not know left from right.')
-    return told
+        sentences.append('The qform code is 0; software that reads only the qform cannot tell left from right.')
+    return sentences
 
 
 def _axes(header: Mapping) -> list[str]:
-    told = []
+    sentences = []
     angle, shear = _number(header, 'obliquity_degrees'), _number(header, 'shear_degrees')
     if angle > OBLIQUE_DEGREES:
-        told.append(
-            f'The slices are turned by {angle:.0f}° against the axes of the body; volumes do not suffer.'
-        )
+        sentences.append(f'The slices are oblique by {angle:.0f}°; volumes are not affected.')
     if shear > SHEAR_DEGREES:
-        told.append(
-            f'The axes are {shear:.1f}° away from right angles, as a CT with a tilted gantry has it. The '
-            'affine says so and the volumes take it into account; programs that ignore it see a sheared head.'
+        sentences.append(
+            f'The axes are {shear:.1f}° away from right angles, as in a CT with a tilted gantry. The affine records '
+            'this and the volumes account for it; software that ignores it shows a sheared head.'
         )
-    return told
+    return sentences
 
 
 def _slices(header: Mapping) -> list[str]:
-    told = []
+    sentences = []
     sizes = header.get('voxel_size_mm') or [1.0]
     long, ratio = max(sizes), _number(header, 'anisotropy')
     if ratio > LONG_VOXEL or long > THICK_MM:
-        told.append(
-            f'Voxels are {long:.3g} mm long and {min(sizes):.3g} mm wide: small and thin structures are '
-            'averaged with their neighbors, and their volumes are less certain.'
+        sentences.append(
+            f'Voxels are {long:.3g} mm long and {min(sizes):.3g} mm wide. Small and thin structures are averaged '
+            'with their neighbors, so their volumes are less certain.'
         )
     spacing, thickness = _number(header, 'slice_spacing_mm'), _number(header, 'slice_thickness_mm')
     if spacing > 0 and all(abs(size / spacing - 1) > UNEVEN for size in sizes):
-        told.append(
-            f'The sidecar gives a spacing between slices of {spacing:.3g} mm, which no axis of the image '
-            'has: the slices may be uneven, or some were left out.'
+        sentences.append(
+            f'The sidecar gives a slice spacing of {spacing:.3g} mm, but no axis of the image has it: slices may be '
+            'uneven or missing.'
         )
     if thickness > 0 and long > thickness * (1 + 5 * UNEVEN):
-        told.append(
-            f'Slices of {thickness:.3g} mm lie {long:.3g} mm apart: what is in the gaps was not measured.'
+        sentences.append(
+            f'Slices are {thickness:.3g} mm thick but {long:.3g} mm apart: the gaps between them were not imaged.'
         )
-    return told
+    return sentences
 
 
 def _field_of_view(numbers: Mapping) -> list[str]:
-    told = []
+    sentences = []
     cut, inside = _number(numbers, 'fov_truncation'), numbers.get('fov_coverage')
     if cut > CUT:
-        told.append(
-            f'Structures touch the border of the field of view (over {100 * cut:.0f} % of their largest '
-            'cross-section): the brain may be cut, and then its volumes are too small.'
+        sentences.append(
+            f'Structures touch the edge of the field of view (with more than {100 * cut:.0f} % of their largest '
+            'cross-section). The brain may be cut off and its volumes too small.'
         )
     if isinstance(inside, int | float) and inside < INSIDE:
-        told.append(
-            f'By the alignment, {100 * (1 - inside):.1f} % of the brain lie outside the field of view.'
+        sentences.append(
+            f'According to the alignment, {100 * (1 - inside):.1f} % of the brain lies outside the field of view.'
         )
-    return told
+    return sentences
 
 
 def _values(header: Mapping, numbers: Mapping, modality: str) -> list[str]:
-    told = []
-    known = modalities().get(modality)
+    sentences = []
     low, high = header.get('value_range') or (0, 0)
+    known = modalities().get(modality)
     if known and known.hounsfield and (low < HU_RANGE[0] or high > HU_RANGE[1]):
-        told.append(f'Values from {low:.0f} to {high:.0f} HU: no tissue has them (metal, or padding).')
+        sentences.append(f'Values range from {low:.0f} to {high:.0f} HU, beyond any tissue: metal or padding.')
     if known and not known.hounsfield and low < 0:
-        told.append(f'Negative values, down to {low:.4g}: an MR magnitude has none. Was the scan filtered?')
-    share = _number(numbers, 'saturation_fraction')
-    if share > SATURATED:
-        told.append(f'{100 * share:.1f} % of the brain have the largest value of the scan: it was clipped.')
-    return told
+        sentences.append(f'The lowest value is {low:.4g}, but MR magnitude is never negative. Was the scan filtered?')
+    fraction = _number(numbers, 'saturation_fraction')
+    if fraction > SATURATED:
+        sentences.append(
+            f'{100 * fraction:.1f} % of the brain has the largest value of the scan: intensities were clipped.'
+        )
+    return sentences
 
 
 def _number(values: Mapping, name: str) -> float:

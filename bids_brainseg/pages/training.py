@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page on which carried labels are looked at, worst first, before a network learns them."""
+"""The page of training cases: labels on their scans, the lowest agreement first, to check before training."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
-
 from ..bids.training_cases import CASE_COLUMNS
-from ..data import resource
 from ..files import write_text
+from .formats import MISSING
+from .render import render
 
 
 def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
@@ -21,45 +19,37 @@ def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
     Parameters
     ----------
     path : Path
-        HTML file; figures are linked, not copied.
+        HTML file; figures are linked, not copied, and load when they come into view.
     rows : sequence of dict
         One for each case, with the names of ``CASE_COLUMNS`` and ``files``, whose ``figure`` may be missing.
+
+    Returns
+    -------
+    Path
+        `path`.
     """
     ordered = sorted(rows, key=lambda row: (row['agreement'] is not None, row['agreement'] or 0))
-    head = ''.join(f'<th>{name}</th>' for name in CASE_COLUMNS)
-    body = ''.join(
-        '<tr>' + ''.join(f'<td>{_cell(row[name])}</td>' for name in CASE_COLUMNS) + '</tr>' for row in ordered
+    figures = [
+        {
+            'scan': row['scan'],
+            'status': row['status'],
+            'agreement': _text(row['agreement']),
+            'reason': '' if row['reason'] == MISSING else row['reason'],
+            'link': Path(os.path.relpath(row['files']['figure'], path.parent)).as_posix(),
+        }
+        for row in ordered
+        if row['files']['figure'].is_file()
+    ]
+    page = render(
+        'training.html',
+        columns=CASE_COLUMNS,
+        rows=[[_text(row[name]) for name in CASE_COLUMNS] for row in ordered],
+        figures=figures,
     )
-    table = f'<table class="overview"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    about = (
-        'Labels as the network would learn them, worst first. Do the outlines follow the structures? Whoever '
-        'does not pass goes into a table with participant_id, session_id and reason: --exclude FILE.tsv.'
-    )
-    sections = [_section('cases', 'Cases', [{'components': [(table,)], 'description': about}])]
-    figures = [_figure(row, path) for row in ordered if row['files']['figure'].is_file()]
-    sections += [_section('figures', 'Labels on the scans', figures)] if figures else []
-    environment = Environment(loader=FileSystemLoader(resource('report.html').parent), autoescape=False)
-    page = environment.get_template('report.html').render(title='Training cases', sections=sections)
-    path.parent.mkdir(parents=True, exist_ok=True)
     return write_text(page, path)
 
 
-def _section(name: str, title: str, reportlets: list) -> dict:
-    return {'name': name, 'title': title, 'reportlets': reportlets}
-
-
-def _figure(row: dict, page: Path) -> dict:
-    link = Path(os.path.relpath(row['files']['figure'], page.parent)).as_posix()
-    image = f'<img loading="lazy" style="width:100%" src="{escape(link)}" alt="labels outlined on the scan">'
-    return {
-        'subtitle': escape(row['scan']),
-        'description': f'{row["status"]}, agreement {_cell(row["agreement"])}'
-        + ('' if row['reason'] == 'n/a' else f': {escape(row["reason"])}'),
-        'components': [(image,)],
-    }
-
-
-def _cell(value) -> str:
+def _text(value: object) -> str:
     if value is None:
-        return 'n/a'
-    return f'{value:.2f}' if isinstance(value, float) else escape(str(value))
+        return MISSING
+    return f'{value:.2f}' if isinstance(value, float) else str(value)

@@ -1,14 +1,15 @@
-// Charts and tables of the group page. `jQuery` brings DataTables; `Plotly` and the data are on the page.
+/* SPDX-License-Identifier: Apache-2.0
+   Charts and tables of the group page. `jQuery` brings DataTables; `Plotly` and the data are on the page. */
 const data = JSON.parse(document.getElementById('data').textContent);
 const $ = (id) => document.getElementById(id);
-// Okabe and Ito's colors, which most people can tell apart, without black and yellow, so both themes can show them.
+// Okabe and Ito's colors, safe for color-blind readers, without black and yellow, which vanish in one of the themes.
 const palette = () => (isDark() ? ['#5aa9e6', '#f0803c', '#2fbf95', ...COLORS.slice(3)] : COLORS);
 const COLORS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#a6761d',
   '#66a61e', '#e7298a', '#1b9e77', '#7f7f7f'];
 const BUTTONS = ['toImage', 'zoom2d', 'pan2d', 'zoomIn2d', 'zoomOut2d', 'resetScale2d'];
 const CONTROLS = ['structure', 'measure', 'modality', 'color', 'against', 'pair'];
 const dark = window.matchMedia('(prefers-color-scheme: dark)');
-// On paper colors are light, charts have a size that fits, and short tables are shown whole.
+// On paper, colors are light, charts fit the sheet, and short tables are shown in full.
 const PAPER = { width: 940, height: 340 };
 const PAPER_ROWS = 200;
 const root = document.documentElement;
@@ -21,7 +22,7 @@ const escape = (text) => String(text ?? '').replace(/[&<>"']/g, (c) => `&#${c.ch
 const number = (value) => (value === null ? 'n/a' : value.toLocaleString('en', { maximumSignificantDigits: 5 }).replace('-', '−'));
 const digits = { 'Brain, ml': 1, 'Ventricles, ml': 1, 'eTIV, ml': 1, 'Mean CV, %': 2, Alignment: 2 };
 const decimals = (value, title) => value.toLocaleString('en', { minimumFractionDigits: digits[title] ?? 0 });
-// Which scores make a ring in the view of a measure: those of the volume, of the residual, of the asymmetry.
+// Which score puts a ring around a point of each measure: 0 volume, 1 residual, 2 asymmetry.
 const JUDGED = { volume: 0, percent: 1, residual: 1, asymmetry: 2 };
 
 // === Controls ===
@@ -37,9 +38,9 @@ fill('measure', Object.entries(data.measures).filter(([key]) => hasValues(key)).
 fill('modality', [...(data.modalities.length > 1 ? [['', 'all']] : []), ...data.modalities.map((m) => [m, m])]);
 fill('color', Object.keys(data.groups).map((name) => [name, name]));
 fill('against', Object.keys(data.axes).map((name) => [name, name]));
-fill('pair', data.pairs.map(([a, b, places], i) => [i, `${a} and ${a === b ? 'again ' : ''}${b} (${places.length})`]));
+fill('pair', data.pairs.map(([a, b, places], i) => [i, `${a === b ? `${a}, repeated` : `${a} and ${b}`} (${places.length})`]));
 
-// What is chosen stays in the address, so a view can be kept and sent.
+// The choices are kept in the address, so that a view can be bookmarked and shared.
 function restore() {
   const chosen = new URLSearchParams(location.hash.slice(1));
   const usual = { structure: 'Left-Hippocampus', color: data.groups.scanner ? 'scanner' : 'verdict' };
@@ -84,7 +85,7 @@ function say(id, text) {
   $(id).textContent = text;
 }
 
-// Spread points sideways, always in the same way.
+// Spread points sideways, the same way every time.
 const jitter = (i) => ((Math.imul(i + 1, 2654435761) >>> 0) / 2 ** 32 - 0.5) * 0.6;
 
 function hover(i, s, value, unit) {
@@ -115,7 +116,7 @@ function points(chosen, s, values, unit, kind, x, y) {
   return [...traces, marked].filter((t) => t.x.length);
 }
 
-// What the choices above the charts come to: a structure, a measure, and the scans that have a number.
+// What is selected: a structure, a measure, and the scans that have a value.
 function view() {
   const s = data.keys.indexOf($('structure').value);
   const measure = data.measures[$('measure').value];
@@ -123,7 +124,7 @@ function view() {
   const modality = $('modality').value;
   const has = (i) => values !== null && values[i] !== null && (!modality || data.modality[i] === modality);
   return { s, measure, values, modality, kind: JUDGED[$('measure').value], chosen: [...data.scan.keys()].filter(has),
-    title: `${data.names[s]}<br>${measure.short}, ${measure.unit}`, unknown: `${data.names[s]}: ${measure.short} is not known.` };
+    title: `${data.names[s]}<br>${measure.short}, ${measure.unit}`, unknown: `${data.names[s]}: no ${measure.short} available.` };
 }
 
 function drawDistribution() {
@@ -153,7 +154,7 @@ function drawTrend() {
   const against = $('against').value;
   const numbers = data.axes[against];
   const both = chosen.filter((i) => numbers[i] !== null);
-  if (!both.length) return say('trend', chosen.length ? `${against} is not known for these scans.` : unknown);
+  if (!both.length) return say('trend', chosen.length ? `${against} is not available for these scans.` : unknown);
   return draw('trend', points(both, s, values, measure.unit, kind, (i) => numbers[i], (i) => values[i]), {
     xaxis: axis(against, { tickformat: ',.9~g' }), yaxis: axis(title, { tickformat: ',.9~g' }),
   });
@@ -161,17 +162,17 @@ function drawTrend() {
 
 function drawPairs() {
   const s = data.keys.indexOf($('structure').value);
-  if (!data.pairs.length) return say('pairs', 'No participant has two scans of one session, or of one modality.');
+  if (!data.pairs.length) return say('pairs', 'No participant has two scans to compare.');
   const [a, b, places] = data.pairs[$('pair').value];
   const values = data.values.volume[s];
   const known = values === null ? [] : places.filter(([i, j]) => values[i] !== null && values[j] !== null);
-  if (!known.length) return say('pairs', `${data.names[s]}: the volume is not known.`);
+  if (!known.length) return say('pairs', `${data.names[s]}: no volume available.`);
   const second = new Map(known.map(([i, j]) => [i, j]));
   const [n, difference, spread, concordance] = data.agreement[`${a} ${b}`][s];
   const first = a === b ? ['first', 'second'] : [a, b];
   $('agreement-words').textContent = difference === null
-    ? `${data.names[s]}: ${n} ${n === 1 ? 'pair' : 'pairs'}, too few to tell how well they agree. The line is where both volumes are equal.`
-    : `${data.names[s]}, ${n} pairs: ${first[0]} minus ${first[1]} ${number(difference)} ± ${number(spread)} mm³ (mean ± SD), concordance ${number(concordance)}. The line is where both volumes are equal.`;
+    ? `${data.names[s]}: ${n} ${n === 1 ? 'pair' : 'pairs'}, too few for statistics of agreement. Line: equal volumes.`
+    : `${data.names[s]}, ${n} pairs: ${first[0]} minus ${first[1]} ${number(difference)} ± ${number(spread)} mm³ (mean ± SD), concordance ${number(concordance)}. Line: equal volumes.`;
   const all = known.flatMap(([i, j]) => [values[i], values[j]]);
   const ends = [Math.min(...all), Math.max(...all)];
   const line = { type: 'scatter', mode: 'lines', x: ends, y: ends, hoverinfo: 'skip', showlegend: false, line: { color: css('--soft'), width: 1 } };
@@ -200,14 +201,14 @@ function drawTables() {
   jQuery('#outlier-table').DataTable({ ...options, pageLength: 10,
     data: data.outliers.map(([i, s, why]) => [data.scan[i], data.modality[i], data.names[s], why.filter(Boolean).join('; '), data.page[i]]),
     columns: [{ title: 'Scan', className: 'name', render: when[0] }, { title: 'Modality' }, { title: 'Structure' },
-      { title: 'Why', className: 'reason', render: shown(escape) }] });
-  jQuery('#absent-table').DataTable({ ...options, pageLength: 10,
-    data: [...data.absent.map((row) => [...row, '']), ...data.absent_scans],
+      { title: 'Reason', className: 'reason', render: shown(escape) }] });
+  jQuery('#missing-table').DataTable({ ...options, pageLength: 10,
+    data: [...data.missing.map((row) => [...row, '']), ...data.missing_scans],
     columns: [{ title: 'Participant or scan', className: 'name', render: when[0] }, { title: 'Status', render: shown(badge) },
-      { title: 'Why', className: 'reason', render: shown(escape) }] });
+      { title: 'Reason', className: 'reason', render: shown(escape) }] });
 }
 
-// === Charts are drawn when they come into view: thousands of points take their time ===
+// === Charts are drawn when they come into view: thousands of points take a while ===
 
 const charts = { distribution: drawDistribution, trend: drawTrend, pairs: drawPairs };
 const stale = new Set();

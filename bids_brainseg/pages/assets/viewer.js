@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
-   Viewers: brainsprite draws the slices, this adds layers, opacity and the name of what is under the pointer. */
+   Slice viewers: brainsprite draws the slices; this adds layers, opacity and the structure under the pointer. */
 (() => {
   'use strict';
   const tables = JSON.parse(document.getElementById('viewer-tables').textContent);
@@ -39,9 +39,9 @@
 
   async function start(root) {
     const volume = JSON.parse(root.querySelector('.volume').textContent);
-    const [scan, labeled, doubted] = await Promise.all([volume.scan, volume.labels, volume.uncertainty].map(image));
-    const labels = bytes(labeled);
-    const doubt = bytes(doubted);
+    const [scan, labelMap, entropyMap] = await Promise.all([volume.scan, volume.labels, volume.uncertainty].map(image));
+    const labels = bytes(labelMap);
+    const entropy = bytes(entropyMap);
     const [nx, ny, nz] = volume.shape;
     const width = scan.naturalWidth;
     const base = sheet(root, width, scan.naturalHeight);
@@ -49,8 +49,8 @@
     const overlay = sheet(root, width, scan.naturalHeight);
     const canvas = root.querySelector('.slices');
     canvas.id = `viewer-${++count}`;
-    const [structures, uncertain, opacity] = ['.structures', '.doubt', '.opacity'].map((x) => root.querySelector(x));
-    const told = root.querySelector('output');
+    const [structures, uncertainty, opacity] = ['.structures', '.uncertainty', '.opacity'].map((x) => root.querySelector(x));
+    const readout = root.querySelector('output');
     const stage = root.querySelector('.stage');
 
     function paint() {
@@ -59,12 +59,12 @@
       for (let i = 0; i < labels.length; i++) {
         let color = structures.checked ? colors[labels[i]] : null;
         let alpha = 255;
-        // alone it is colored as in the figure; over structures only what is very uncertain hides their color
-        const value = doubt[i] / 255;
-        const weight = uncertain.checked ? Math.min(1, color ? value / 0.4 : value / 0.08 - 0.25) : 0;
+        // alone, uncertainty is colored as in the figure; over structures, only high uncertainty covers their color
+        const value = entropy[i] / 255;
+        const weight = uncertainty.checked ? Math.min(1, color ? value / 0.4 : value / 0.08 - 0.25) : 0;
         if (weight > 0) {
           alpha = color ? 255 : 255 * weight;
-          color = color ? ramp[doubt[i]].map((x, c) => weight * x + (1 - weight) * color[c]) : ramp[doubt[i]];
+          color = color ? ramp[entropy[i]].map((x, c) => weight * x + (1 - weight) * color[c]) : ramp[entropy[i]];
         }
         if (color) pixels.data.set([color[0], color[1], color[2], alpha], 4 * i);
       }
@@ -83,7 +83,7 @@
       colorBackground: '#0e1013',
       colorFont: '#e8eaed',
       sizeFont: 0.045,
-      onclick: () => tell(viewer.numSlice),
+      onclick: () => report(viewer.numSlice),
     });
 
     function redraw() {
@@ -98,16 +98,16 @@
     function describe(at) {
       const i = pixel(at);
       const mm = volume.affine.slice(0, 3).map((row) => row[0] * at.X + row[1] * at.Y + row[2] * at.Z + row[3]);
-      const place = ['x', 'y', 'z'].map((axis, c) => `${axis} ${Math.round(mm[c])}`.replace('-', '\u2212'));
+      const position = ['x', 'y', 'z'].map((axis, c) => `${axis} ${Math.round(mm[c])}`.replace('-', '\u2212'));
       const name = tables.names[labels[i]] || 'no structure';
-      return `${name} \u00b7 uncertainty ${(doubt[i] / 255).toFixed(2)} \u00b7 ${place.join(', ')} mm`;
+      return `${name} \u00b7 uncertainty ${(entropy[i] / 255).toFixed(2)} \u00b7 ${position.join(', ')} mm`;
     }
 
-    function tell(at) {
-      told.textContent = describe(at);
+    function report(at) {
+      readout.textContent = describe(at);
     }
 
-    /* Which voxel is under the pointer; the panels are, from the left, sagittal, coronal and axial. */
+    /* The voxel under the pointer; the panels are, from the left, sagittal, coronal and axial. */
     function under(event) {
       const frame = canvas.getBoundingClientRect();
       let across = event.clientX - frame.left;
@@ -127,9 +127,9 @@
     canvas.addEventListener('mousemove', (event) => {
       const at = under(event);
       canvas.title = at ? tables.names[labels[pixel(at)]] : '';
-      tell(at || viewer.numSlice);
+      report(at || viewer.numSlice);
     });
-    canvas.addEventListener('mouseleave', () => tell(viewer.numSlice));
+    canvas.addEventListener('mouseleave', () => report(viewer.numSlice));
     stage.addEventListener('keydown', (event) => {
       const step = { ArrowLeft: ['X', -1], ArrowRight: ['X', 1], PageDown: ['Y', -1], PageUp: ['Y', 1],
         ArrowDown: ['Z', -1], ArrowUp: ['Z', 1] }[event.key];
@@ -138,21 +138,21 @@
       const last = { X: nx, Y: ny, Z: nz }[step[0]] - 1;
       viewer.numSlice[step[0]] = Math.min(last, Math.max(0, viewer.numSlice[step[0]] + step[1]));
       redraw();
-      tell(viewer.numSlice);
+      report(viewer.numSlice);
     });
-    for (const box of [structures, uncertain]) {
-      box.addEventListener('change', () => { paint(); redraw(); tell(viewer.numSlice); });
+    for (const box of [structures, uncertainty]) {
+      box.addEventListener('change', () => { paint(); redraw(); report(viewer.numSlice); });
     }
     opacity.addEventListener('input', redraw);
-    tell(viewer.numSlice);
+    report(viewer.numSlice);
     root.dataset.ready = 'yes';
   }
 
   function fail(root, error) {
-    root.querySelector('output').textContent = `The viewer could not start: ${error.message || error}`;
+    root.querySelector('output').textContent = `The viewer failed to start: ${error.message || error}`;
   }
 
-  /* Pictures are unpacked when their viewer comes near the window. */
+  /* A viewer decodes its images when it comes near the window. */
   const watch = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
