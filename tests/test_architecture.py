@@ -50,10 +50,10 @@ TABLE = {
     'bids': room('bids pandas', 'imaging records files data errors'),
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
     'figures': room(
-        'numpy matplotlib contourpy PIL nilearn plotly', 'core imaging results bids records files data errors'
+        'numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'
     ),
     'pages': room(
-        'numpy matplotlib nireports pandas jinja2 yaml plotly itables',
+        'numpy jinja2 plotly itables',
         'core imaging figures bids results records files data errors',
     ),
     'interfaces': room(
@@ -234,9 +234,8 @@ def test_setup_cfg_lists_what_is_imported():
     tops = {target.partition('.')[0] for target in targets} - {PACKAGE} - set(sys.stdlib_module_names)
     # what is called otherwise on the package index; itk-elastix brings itk itself
     called = {'PIL': 'pillow', 'bids': 'pybids', 'itk': 'itk-elastix', 'yaml': 'pyyaml'}
-    # the default backend is not imported by name, the demo takes only data files from nilearn, and nireports
-    # imports jinja2 without asking for it
-    assert listed == {called.get(top, top) for top in tops} | {'tensorflow', 'nilearn', 'jinja2'}
+    # the default backend is not imported by name, and the demo takes only data files from nilearn
+    assert listed == {called.get(top, top) for top in tops} | {'tensorflow', 'nilearn'}
 
 
 def test_only_the_model_process_loads_keras():

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import re
-from xml.etree import ElementTree
-
 import pytest
 
 from bids_brainseg.data import label_table
 from bids_brainseg.figures import charts
-from bids_brainseg.pages.fragments import volumes_html
+from bids_brainseg.pages.scan_view import volumes_table
 from bids_brainseg.records import ScanResult
 from bids_brainseg.results.group_measures import NAMES, measure_group, pairs
 
@@ -34,9 +31,8 @@ def in_group(rows):
 
 
 def on_page(rows):
-    table = ElementTree.fromstring(re.search('<table class="volumes">.*?</table>', volumes_html(rows))[0])
-    lines = [[''.join(cell.itertext()) for cell in line] for line in table.iter('tr')]
-    return {line[0]: float(line[-1].replace('\N{MINUS SIGN}', '-')) for line in lines if line[0] in PERCENT}
+    paired = volumes_table(rows).paired
+    return {row.name: float(row.asymmetry.replace('\N{MINUS SIGN}', '-')) for row in paired}
 
 
 def in_chart(rows):

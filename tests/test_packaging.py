@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import bids_brainseg
 
 ROOT = Path(__file__).parents[1]
@@ -27,11 +29,12 @@ def test_every_package_is_listed():
     assert sorted(listed) == sorted(expected)
 
 
-def test_every_data_file_is_installed():
-    data = ROOT / 'bids_brainseg' / 'data'
-    patterns = setup_cfg()['options.package_data']['bids_brainseg.data'].split()
-    installed = {path for pattern in patterns for path in data.glob(pattern)}
-    present = {p for p in data.rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')}
+@pytest.mark.parametrize('name', ['data', 'pages'])
+def test_every_data_file_is_installed(name):
+    folder = ROOT / 'bids_brainseg' / name
+    patterns = setup_cfg()['options.package_data'][f'bids_brainseg.{name}'].split()
+    installed = {path for pattern in patterns for path in folder.glob(pattern)}
+    present = {p for p in folder.rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')}
     assert present
     assert present <= installed, f'not in package_data: {sorted(map(str, present - installed))}'
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interactive slice viewer: a scan, its labels and their uncertainty as three mosaics of sagittal slices.
 
-brainsprite draws the slices on a page. It needs no more than a 2D canvas, so it works from a file, offline and without
-a graphics card; ``pages/assets/viewer.js`` adds names, layers and opacity. To keep pages light, the volume is cut to the head and resampled to isotropic voxels, some 2.5 million at most.
+brainsprite draws the slices on a page. It needs no more than a 2D canvas, so it works from a file, offline
+and without a graphics card; ``pages/assets/viewer.js`` adds names, layers and opacity. To keep pages light,
+the volume is cut to the head and resampled to isotropic voxels, some 2.5 million at most.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ def write_evaluation_page(
         modalities=parts,
         labels=[{'name': label.name, 'color': legible(label.color)} for label in label_table()[1:]],
         failures=failures,
-        calibrations={name: {**entry, 'predictors': _predictors(entry)} for name, entry in calibrations.items()},
+        calibrations={
+            name: {**entry, 'predictors': _predictors(entry)} for name, entry in calibrations.items()
+        },
         study=study,
         plots={
             'dice': dice_plot(structures[structures['corrupted'].isna()]),

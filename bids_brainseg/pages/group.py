@@ -77,7 +77,8 @@ def overview(group: Group, measures: Measures) -> list[dict]:
             judged = [place for place, scan in enumerate(measures.scans) if scan.modality == modality]
             enough = bool(np.isfinite(measures.z['volume'][judged]).any())
             rows.append({
-                'modality': modality, 'scans': len(scans), 'participants': len({scan.subject for scan in scans}),
+                'modality': modality, 'scans': len(scans),
+                'participants': len({scan.subject for scan in scans}),
                 **{verdict: verdicts[verdict] for verdict in ('pass', 'review', 'fail')},
                 'without': sum(not scan.usable for scan in scans),
                 'reference': int(measures.reference[judged].sum()),

@@ -63,9 +63,7 @@ def write_participant_page(
     qcs = [scan.qc for scan in scans]
     if methods is None:
         citation = output_dir / 'logs' / 'CITATION.md'
-        methods = (
-            citation.read_text(encoding='utf-8') if citation.exists() else methods_text(qcs, cards)
-        )
+        methods = citation.read_text(encoding='utf-8') if citation.exists() else methods_text(qcs, cards)
     if peers is None:
         peers = alignments(output_dir)
     room = PAGE_BYTES - sum(path.stat().st_size for scan in scans for path in _always_shown(scan).values())

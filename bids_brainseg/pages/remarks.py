@@ -45,13 +45,15 @@ def _codes(header: Mapping) -> list[str]:
     for name, code in (('qform', qform), ('sform', sform)):
         if code in SPACES:
             sentences.append(
-                f'The {name} code is {code} ({SPACES[code]} space). If the scan was scaled or warped to a template, '
-                'its volumes are not those of the head.'
+                f'The {name} code is {code} ({SPACES[code]} space). If the scan was scaled or warped to a '
+                'template, its volumes are not those of the head.'
             )
     if sform == 0 and qform:
         sentences.append('The sform code is 0; the qform gives the position.')
     if qform == 0 and sform:
-        sentences.append('The qform code is 0; software that reads only the qform cannot tell left from right.')
+        sentences.append(
+            'The qform code is 0; software that reads only the qform cannot tell left from right.'
+        )
     return sentences
 
 
@@ -62,8 +64,8 @@ def _axes(header: Mapping) -> list[str]:
         sentences.append(f'The slices are oblique by {angle:.0f}°; volumes are not affected.')
     if shear > SHEAR_DEGREES:
         sentences.append(
-            f'The axes are {shear:.1f}° away from right angles, as in a CT with a tilted gantry. The affine records '
-            'this and the volumes account for it; software that ignores it shows a sheared head.'
+            f'The axes are {shear:.1f}° away from right angles, as in a CT with a tilted gantry. The affine '
+            'records this and the volumes account for it; software that ignores it shows a sheared head.'
         )
     return sentences
 
@@ -74,18 +76,18 @@ def _slices(header: Mapping) -> list[str]:
     long, ratio = max(sizes), _number(header, 'anisotropy')
     if ratio > LONG_VOXEL or long > THICK_MM:
         sentences.append(
-            f'Voxels are {long:.3g} mm long and {min(sizes):.3g} mm wide. Small and thin structures are averaged '
-            'with their neighbors, so their volumes are less certain.'
+            f'Voxels are {long:.3g} mm long and {min(sizes):.3g} mm wide. Small and thin structures are '
+            'averaged with their neighbors, so their volumes are less certain.'
         )
     spacing, thickness = _number(header, 'slice_spacing_mm'), _number(header, 'slice_thickness_mm')
     if spacing > 0 and all(abs(size / spacing - 1) > UNEVEN for size in sizes):
         sentences.append(
-            f'The sidecar gives a slice spacing of {spacing:.3g} mm, but no axis of the image has it: slices may be '
-            'uneven or missing.'
+            f'The sidecar gives a slice spacing of {spacing:.3g} mm, but no axis of the image has it: slices '
+            'may be uneven or missing.'
         )
     if thickness > 0 and long > thickness * (1 + 5 * UNEVEN):
         sentences.append(
-            f'Slices are {thickness:.3g} mm thick but {long:.3g} mm apart: the gaps between them were not imaged.'
+            f'Slices are {thickness:.3g} mm thick but {long:.3g} mm apart: the gaps were not imaged.'
         )
     return sentences
 
@@ -95,12 +97,12 @@ def _field_of_view(numbers: Mapping) -> list[str]:
     cut, inside = _number(numbers, 'fov_truncation'), numbers.get('fov_coverage')
     if cut > CUT:
         sentences.append(
-            f'Structures touch the edge of the field of view (with more than {100 * cut:.0f} % of their largest '
-            'cross-section). The brain may be cut off and its volumes too small.'
+            f'Structures touch the edge of the field of view (with more than {100 * cut:.0f} % of their '
+            'largest cross-section). The brain may be cut off and its volumes too small.'
         )
     if isinstance(inside, int | float) and inside < INSIDE:
         sentences.append(
-            f'According to the alignment, {100 * (1 - inside):.1f} % of the brain lies outside the field of view.'
+            f'By the alignment, {100 * (1 - inside):.1f} % of the brain lies outside the field of view.'
         )
     return sentences
 
@@ -110,13 +112,17 @@ def _values(header: Mapping, numbers: Mapping, modality: str) -> list[str]:
     low, high = header.get('value_range') or (0, 0)
     known = modalities().get(modality)
     if known and known.hounsfield and (low < HU_RANGE[0] or high > HU_RANGE[1]):
-        sentences.append(f'Values range from {low:.0f} to {high:.0f} HU, beyond any tissue: metal or padding.')
+        sentences.append(
+            f'Values range from {low:.0f} to {high:.0f} HU, beyond any tissue: metal or padding.'
+        )
     if known and not known.hounsfield and low < 0:
-        sentences.append(f'The lowest value is {low:.4g}, but MR magnitude is never negative. Was the scan filtered?')
+        sentences.append(
+            f'The lowest value is {low:.4g}, but MR magnitude is never negative. Is the scan filtered?'
+        )
     fraction = _number(numbers, 'saturation_fraction')
     if fraction > SATURATED:
         sentences.append(
-            f'{100 * fraction:.1f} % of the brain has the largest value of the scan: intensities were clipped.'
+            f'{100 * fraction:.1f} % of the brain has the largest value of the scan: it was clipped.'
         )
     return sentences
 

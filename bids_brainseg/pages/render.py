@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way to make a page: a Jinja2 template of ``templates/``, with the styles and scripts of ``assets/`` in it.
+"""The one way to make a page: a Jinja2 template of ``templates/``, styles and scripts of ``assets/``.
 
-A page is one file that opens offline. Text is escaped unless a template says that it is safe, which only our own
-assets and drawings are.
+A page is one file that opens offline. Text is escaped unless a template says that it is safe, which only
+our own assets and drawings are.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def pixels(uri):
 
 
 def unfold(sheet, shape, columns):
-    """Take a mosaic apart as the page does: pixel of a voxel by the formula of report.js."""
+    """Take a mosaic apart as the page does: pixel of a voxel by the formula of viewer.js."""
     x, y, z = np.indices(shape)
     return sheet[x // columns * shape[2] + shape[2] - 1 - z, x % columns * shape[1] + y]
 
@@ -86,10 +86,6 @@ def test_arrays_of_different_shape_are_refused(tmp_path):
         viewer.viewer_figure(
             np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.zeros((3, 3, 4)), np.eye(4), tmp_path
         )
-
-
-def test_nilearn_brings_the_library():
-    assert 'function brainsprite(' in viewer.library()
 
 
 def test_names_and_colors_for_every_class():

@@ -18,7 +18,7 @@ from bids_brainseg.bids.sidecars import morph_table
 from bids_brainseg.figures.slices import alignment_figure, contours_figure, uncertainty_figure
 from bids_brainseg.figures.viewer import viewer_figure
 from bids_brainseg.files import write_tsv
-from bids_brainseg.pages.participant import write_subject_report
+from bids_brainseg.pages.participant import write_participant_page
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 pytestmark = [
@@ -50,7 +50,7 @@ window.addEventListener('load', () => {
     told.colors = colors(grab());
     told.size = [canvas.width, canvas.height];
     use('.opacity', 'input', (x) => { x.value = 1; });
-    use('.doubt', 'change', (x) => { x.checked = true; });
+    use('.uncertainty', 'change', (x) => { x.checked = true; });
     use('.structures', 'change', (x) => { x.checked = false; });
     const frame = canvas.getBoundingClientRect();
     const names = new Set();
@@ -95,7 +95,7 @@ def page(phantom27, tmp_path_factory) -> Path:
     write_tsv(table, anat / 'sub-01_seg-brainseg_desc-T1w_morph.tsv')
     qc = {'verdict': 'review', 'reasons': ['a reason'], 'modality': 'T1w', 'numbers': {'alignment': 0.6}}
     (anat / 'sub-01_desc-T1w_qc.json').write_text(json.dumps(qc | {'Thresholds': {'cv_percent': 1.0}}))
-    return write_subject_report(folder, '01')
+    return write_participant_page(folder, '01')
 
 
 def command(page: Path, tmp_path: Path, *options: str) -> list[str]:
@@ -151,7 +151,7 @@ def test_the_viewer_draws_and_answers(page, tmp_path):
     assert told['colors'] > 100, 'the canvas is blank'
     assert told['size'][0] > 800
     changed = told['size'][0] * told['size'][1] * 0.02
-    for control in ('.opacity', '.doubt', '.structures'):
+    for control in ('.opacity', '.uncertainty', '.structures'):
         assert told[control] > changed, f'{control} changes nothing'
     # what the phantom has in its middle, where the slices are at first
     assert set(told['names']) >= {'', '3rd Ventricle', '4th Ventricle', 'Brain Stem'}

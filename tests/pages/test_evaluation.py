@@ -165,7 +165,7 @@ def test_the_page(tables, tmp_path):
         methods='How.',
     ).read_text()
     titles = re.findall('<h2>(.*?)</h2>', page)
-    assert titles == ['Overview', 'Structures', 'Uncertainty', 'Calibration', 'Training scans', 'Examples',
+    assert titles == ['Overview', 'Structures', 'Uncertainty', 'Calibration', 'Training set size', 'Examples',
                       'Scans', 'Methods']  # fmt: skip
     assert 'no &lt;labels&gt;' in page and 'it &lt;diverged&gt;' in page
     assert '<td class="n">5</td><td class="n">4</td><td class="n">77</td>' in page

@@ -98,7 +98,12 @@ def test_stages_are_timed():
 
 
 def test_run_facts_leave_out_what_is_not_known():
-    qc = {'Model': {'Name': 'm', 'SHA256': 'ab' * 32}, 'MonteCarloSamples': 0, 'Device': 'cpu', 'BValue': 'n/a'}
+    qc = {
+        'Model': {'Name': 'm', 'SHA256': 'ab' * 32},
+        'MonteCarloSamples': 0,
+        'Device': 'cpu',
+        'BValue': 'n/a',
+    }
     assert run_facts(qc) == [
         ('Model', 'm'), ('Weights (SHA-256)', 'ab' * 8), ('Monte-Carlo passes', '0'), ('Device', 'cpu')
     ]  # fmt: skip
@@ -114,8 +119,8 @@ def test_header_facts():
         'value_range': [-1024.0, 3071.0],
     }
     assert header_facts({'header': header}) == [
-        ('Voxels', '256 × 256 × 35'), ('Voxel size', '1 × 1 × 4.8 mm'), ('Orientation', 'IPR'), ('New fact', '3'),
-        ('Value range', '-1024 to 3071'),
+        ('Voxels', '256 × 256 × 35'), ('Voxel size', '1 × 1 × 4.8 mm'), ('Orientation', 'IPR'),
+        ('New fact', '3'), ('Value range', '-1024 to 3071'),
     ]  # fmt: skip
 
 
