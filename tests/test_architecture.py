@@ -49,9 +49,7 @@ TABLE = {
     'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
     'bids': room('bids pandas', 'imaging records files data errors'),
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
-    'figures': room(
-        'numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'
-    ),
+    'figures': room('numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'),
     'pages': room(
         'numpy jinja2 plotly itables',
         'core imaging figures bids results records files data errors',
