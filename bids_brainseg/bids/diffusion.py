@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..data import modalities
+from ..errors import InputError
+from ..imaging import volume_count
 from ..records import ImageRecord
 from .inheritance import Sidecars
 
@@ -92,27 +91,6 @@ def read_bval(path: Path) -> list[float]:
     return values
 
 
-def count_volumes(path: Path) -> int | None:
-    """Read the number of volumes from a NIfTI header; None if it cannot be read.
-
-    Whether a dwi needs a bval depends on it, long before an image is opened.
-    """
-    try:
-        with path.open('rb') as raw:
-            packed = raw.read(2) == b'\x1f\x8b'
-        with gzip.open(path, 'rb') if packed else path.open('rb') as stream:
-            head = stream.read(80)
-    except (OSError, EOFError, zlib.error):
-        return None
-    for order in '<>':
-        # NIfTI-1 is 348 bytes long and keeps int16 dim[8] at byte 40; NIfTI-2 540, int64 at byte 16.
-        for size, layout, offset in ((348, '8h', 40), (540, '8q', 16)):
-            if len(head) == 80 and struct.unpack(f'{order}i', head[:4])[0] == size:
-                n, *sizes = struct.unpack_from(f'{order}{layout}', head, offset)
-                return math.prod(max(1, int(s)) for s in sizes[3 : max(3, n)]) if 1 <= n <= 7 else None
-    return None
-
-
 def has_word(values: list[str], words: Sequence[str]) -> bool:
     """Return whether a label begins or ends with one of the words, in any case (not: headcoil with adc)."""
     labels = [value.casefold() for value in values]
@@ -131,7 +109,10 @@ def _marks(record: ImageRecord) -> list[str]:
 def with_volumes(record: ImageRecord, rule: Mapping, sidecars: Sidecars) -> ImageRecord:
     """Return the record of a dwi with its volumes chosen, or with the reason to skip it."""
     trace = is_trace(record, rule)
-    count = count_volumes(record.path)
+    try:
+        count = volume_count(record.path)
+    except InputError:
+        count = None  # the step that opens the image says what is wrong with it
     b_values = None
     for path in reversed(sidecars.applicable(record.path, '.bval')):
         own = path.name.partition('.')[0] == record.bids_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .checks import check_hounsfield
 from .headers import Image, header_facts, image_on_grid
-from .reading import load_grid, load_image, load_mask
+from .reading import load_grid, load_image, load_mask, volume_count
 from .writing import compress, save_like
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     'load_image',
     'load_mask',
     'save_like',
+    'volume_count',
 ]

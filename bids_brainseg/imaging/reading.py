@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,16 +48,10 @@ def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) ->
         If the affine is singular.
     """
     path = Path(path)
-    _check_file(path)
-    try:
-        with _open(path) as stream:
-            header, affine = _read_header(stream, path)
-            shape, chosen = _check_series(header, volumes, path)
-            data = _read_mean(stream, header, shape, chosen, path)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f'Truncated or damaged image, {error}: {path}. {FETCH_AGAIN}') from error
-    except OSError as error:
-        raise InputError(f'Image cannot be read, {error}: {path}. Check the file.') from error
+    with _open(path) as stream:
+        header, affine = _read_header(stream, path)
+        shape, chosen = _check_series(header, volumes, path)
+        data = _read_mean(stream, header, shape, chosen, path)
     if geometry.is_singular(affine):
         raise GeometryError(
             f'Singular affine, found {np.round(affine[:3], 4).tolist()}: {path}. '
@@ -84,11 +80,34 @@ def load_grid(path: str | os.PathLike) -> Image:
         If the file is missing, empty or not a single 3D volume.
     """
     path = Path(path)
-    _check_file(path)
     with _open(path) as stream:
         header, affine = _read_header(stream, path)
     shape, _ = _check_series(header, None, path)
     return Image(np.broadcast_to(np.float32(0), shape), np.asarray(affine, np.float64), header, path)
+
+
+def volume_count(path: str | os.PathLike) -> int:
+    """Read from its header how many volumes an image has.
+
+    Parameters
+    ----------
+    path : path-like
+        NIfTI or MGH.
+
+    Returns
+    -------
+    int
+        1 for a three-dimensional image.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, or has no header that can be read.
+    """
+    path = Path(path)
+    with _open(path) as stream:
+        header, _ = _read_header(stream, path)
+    return math.prod(max(1, int(n)) for n in header.get_data_shape()[3:])
 
 
 def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) -> NDArray[np.bool_]:
@@ -126,15 +145,23 @@ def _check_file(path: Path) -> None:
         raise InputError(f'Empty file, found 0 bytes: {path}. {FETCH_AGAIN}')
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a file for reading, through gzip if its content (whatever its name) is compressed."""
-    with open(path, 'rb') as raw:
-        compressed = raw.read(2) == b'\x1f\x8b'
-    return gzip.open(path, 'rb') if compressed else open(path, 'rb')
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open an image, through gzip if its content is compressed, whatever its name; name it in errors."""
+    _check_file(path)
+    try:
+        with open(path, 'rb') as raw:
+            compressed = raw.read(2) == b'\x1f\x8b'
+        with gzip.open(path, 'rb') if compressed else open(path, 'rb') as stream:
+            yield stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f'Truncated or damaged image, {error}: {path}. {FETCH_AGAIN}') from error
+    except OSError as error:
+        raise InputError(f'Image cannot be read, {error}: {path}. Check the file.') from error
 
 
 def _read_header(stream: BinaryIO, path: Path) -> tuple[nib.spatialimages.SpatialHeader, NDArray]:
-    """Read the header and the affine, told by their magic numbers; MGH has none and goes by its name."""
+    """Read header and affine; NIfTI is recognized by its magic number, MGH, which has none, by its name."""
     start = stream.read(nib.Nifti2Header.sizeof_hdr)
     stream.seek(0)
     if start[344:348] == b'n+1\0':

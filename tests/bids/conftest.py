@@ -3,25 +3,18 @@ from __future__ import annotations
 
 import gzip
 import json
-import struct
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 
-def header(*shape: int, order: str = '<', version: int = 1) -> bytes:
-    """A header alone, with the size fields that a NIfTI has; no voxel follows."""
-    dim = [len(shape), *shape, *[1] * (7 - len(shape))]
-    if version == 1:
-        head = struct.pack(f'{order}i36x8h', 348, *dim)
-        return head.ljust(348, b'\0')
-    head = struct.pack(f'{order}i12x8q', 540, *dim)
-    return head.ljust(540, b'\0')
-
-
-@pytest.fixture
-def nifti_bytes():
-    return header
+def header(*shape: int) -> bytes:
+    """A header alone; no voxel follows."""
+    described = nib.Nifti1Header()
+    described.set_data_shape(shape)
+    described['magic'] = b'n+1'
+    return described.binaryblock
 
 
 @pytest.fixture

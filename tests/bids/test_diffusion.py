@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import gzip
-
 import pytest
 
-from bids_brainseg.bids.diffusion import choose_volumes, count_volumes, has_word, read_bval
+from bids_brainseg.bids.diffusion import choose_volumes, has_word, read_bval
 from bids_brainseg.bids.query import find_images
 
 RULE = {'b_range': [700, 1300], 'b0_below': 50}
@@ -62,27 +60,6 @@ def test_reasons_to_skip(count, b_values, is_trace, reason, broken):
 def test_a_3d_image_without_bval_is_used_with_a_warning(is_trace, warnings):
     choice = choose_volumes(1, None, RULE, is_trace=is_trace)
     assert (choice.volumes, choice.skip, len(choice.warnings)) == (None, None, warnings)
-
-
-@pytest.mark.parametrize('shape', [(5, 6, 7), (5, 6, 7, 1), (5, 6, 7, 9), (5, 6, 7, 1, 4)])
-@pytest.mark.parametrize('order', '<>')
-@pytest.mark.parametrize('version', [1, 2])
-@pytest.mark.parametrize('pack', [bytes, gzip.compress])
-def test_count_volumes(tmp_path, nifti_bytes, shape, order, version, pack):
-    path = tmp_path / 'x.nii'
-    path.write_bytes(pack(nifti_bytes(*shape, order=order, version=version)))
-    expected = 1
-    for size in shape[3:]:
-        expected *= size
-    assert count_volumes(path) == expected
-
-
-@pytest.mark.parametrize('data', [b'', b'\x1f\x8b', b'x' * 400, gzip.compress(b'\0' * 400)[:20]])
-def test_count_volumes_of_what_is_no_image(tmp_path, data):
-    path = tmp_path / 'x.nii.gz'
-    path.write_bytes(data)
-    assert count_volumes(path) is None
-    assert count_volumes(tmp_path / 'missing.nii') is None
 
 
 @pytest.mark.parametrize('text', ['0 1000 1000', '0\n1000\n1000\n', '0,1000,\t1000 ', '0  1e3   1000.0\n\n'])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 
 import nibabel as nib
 import numpy as np
@@ -227,3 +228,29 @@ def test_voxels_that_are_not_finite_become_the_darkest(make_nifti, floor, fill):
     assert image.notes == (f'3 voxels were NaN or infinite and were set to {fill}.',)
     untouched = np.isfinite(data)
     np.testing.assert_array_equal(image.data[untouched], data[untouched])
+
+
+# --- what a header says ---
+
+
+@pytest.mark.parametrize('shape', [(5, 6, 7), (5, 6, 7, 1), (5, 6, 7, 9), (5, 6, 7, 1, 4)])
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize('kind', [nib.Nifti1Header, nib.Nifti2Header])
+@pytest.mark.parametrize('pack', [bytes, gzip.compress])
+def test_volumes_are_counted_from_the_header_alone(tmp_path, shape, order, kind, pack):
+    header = kind(endianness=order)
+    header.set_data_shape(shape)
+    header['magic'] = b'n+1' if kind is nib.Nifti1Header else b'n+2'
+    path = tmp_path / 'x.nii'
+    path.write_bytes(pack(header.binaryblock + bytes(4)))
+    assert imaging.volume_count(path) == math.prod(shape[3:])
+
+
+@pytest.mark.parametrize('data', [b'', b'\x1f\x8b', b'x' * 400, gzip.compress(b'\0' * 400)[:20]])
+def test_what_is_no_image_has_no_volumes(tmp_path, data):
+    path = tmp_path / 'x.nii.gz'
+    path.write_bytes(data)
+    with pytest.raises(InputError, match='x.nii.gz'):
+        imaging.volume_count(path)
+    with pytest.raises(InputError, match='not found'):
+        imaging.volume_count(tmp_path / 'missing.nii')
