@@ -258,7 +258,6 @@ def init_figures_wf(
     ds_alignment, ds_contours, ds_viewer, ds_uncertainty = (
         pe.Node(FigureSink(kind=kind, **common), name=f'ds_{kind}') for kind in kinds
     )
-    ds_viewer.inputs.extension = '.json'
     # fmt: off
     workflow.connect([
         (inputnode, alignment, [('prepared', 'prepared'), ('registration', 'registration')]),

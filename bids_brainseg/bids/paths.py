@@ -42,7 +42,7 @@ def output_path(
     output_dir: Path,
     *,
     suffix: str,
-    extension: str,
+    extension: str | None = None,
     folder: str | None = None,
     **entities: str | None,
 ) -> Path:
@@ -54,8 +54,10 @@ def output_path(
         The scan; all its entities are kept.
     output_dir : Path
         Root of the derivatives.
-    suffix, extension : str
-        ``'dseg'``, ``'.nii.gz'``. Usual entities of a suffix come by themselves (``space-orig`` ...).
+    suffix : str
+        ``'dseg'``. The usual entities of a suffix come by themselves (``space-orig`` ...).
+    extension : str, optional
+        ``'.nii.gz'``; by default the usual one of the suffix.
     folder : str, optional
         Below the session; the data type of the modality if None.
     **entities : str or None
@@ -78,11 +80,17 @@ def output_path(
     parts = [f'sub-{record.subject}']
     parts += [f'ses-{record.session}'] if record.session is not None else []
     parts += [folder or modalities()[record.modality].datatypes[0]]
+    extension = rules['extensions'][suffix] if extension is None else extension
     return Path(output_dir, *parts, '_'.join([*pairs, suffix]) + extension)
 
 
 def xfm_path(
-    record: ImageRecord, output_dir: Path, *, reference: str, inverse: bool = False, extension: str = '.txt'
+    record: ImageRecord,
+    output_dir: Path,
+    *,
+    reference: str,
+    inverse: bool = False,
+    extension: str | None = None,
 ) -> Path:
     """Return the path of the affine that moves the scan to the reference, or (inverse) the other way."""
     ends = (reference, scan_label(record)) if inverse else (scan_label(record), reference)
@@ -91,8 +99,9 @@ def xfm_path(
     )
 
 
-def figure_path(record: ImageRecord, output_dir: Path, *, kind: str, extension: str = '.svg') -> Path:
+def figure_path(record: ImageRecord, output_dir: Path, *, kind: str) -> Path:
     """Return the path of a figure: ``sub-01/figures/sub-01_ses-1_desc-alignment_T1w.svg``."""
+    extension = output_rules()['figures'][kind]
     path = output_path(record, output_dir, suffix=scan_label(record), extension=extension, desc=kind)
     return Path(output_dir) / f'sub-{record.subject}' / 'figures' / path.name
 

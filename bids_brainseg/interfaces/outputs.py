@@ -38,7 +38,7 @@ class _SinkOutputSpec(TraitedSpec):
 
 
 class _Sink(SimpleInterface):
-    """What all sinks do; they always run, since the output folder is not theirs alone."""
+    """What all sinks do; they always run, since others may change the output folder."""
 
     input_spec = _SinkInputSpec
     output_spec = _SinkOutputSpec
@@ -55,6 +55,9 @@ class _Sink(SimpleInterface):
     def _target(self) -> Path:
         raise NotImplementedError
 
+    def _extension(self) -> str | None:
+        return self.inputs.extension if isdefined(self.inputs.extension) else None
+
     def _description(self, provenance: Provenance) -> dict:
         raise NotImplementedError
 
@@ -70,7 +73,7 @@ class _DerivativeSinkInputSpec(_SinkInputSpec):
         mandatory=True,
         desc='kind of derivative',
     )
-    extension = traits.Str('.nii.gz', usedefault=True, desc='of the file name')
+    extension = traits.Str(desc='of the file name; the usual one of the suffix if not given')
     space = traits.Dict(desc="entities of a space that is not the scan's own, e.g. space and res")
     spatial_reference = traits.Str(desc='what the space is that of')
 
@@ -85,7 +88,7 @@ class DerivativeSink(_Sink):
             self.inputs.record,
             Path(self.inputs.output_dir),
             suffix=self.inputs.suffix,
-            extension=self.inputs.extension,
+            extension=self._extension(),
             **self._space(),
         )
 
@@ -107,7 +110,7 @@ class DerivativeSink(_Sink):
 class _TransformSinkInputSpec(_SinkInputSpec):
     reference = traits.Str(mandatory=True, desc='name of the reference')
     inverse = traits.Bool(False, usedefault=True, desc='from the reference to the scan')
-    extension = traits.Str('.txt', usedefault=True, desc='of the file name')
+    extension = traits.Str(desc='of the file name; .txt if not given')
 
 
 class TransformSink(_Sink):
@@ -119,8 +122,8 @@ class TransformSink(_Sink):
         return {'reference': self.inputs.reference, 'inverse': self.inputs.inverse}
 
     def _target(self):
-        extension = self.inputs.extension
-        return xfm_path(self.inputs.record, Path(self.inputs.output_dir), extension=extension, **self._ends())
+        folder, extension = Path(self.inputs.output_dir), self._extension()
+        return xfm_path(self.inputs.record, folder, extension=extension, **self._ends())
 
     def _description(self, provenance):
         return xfm_sidecar(self.inputs.record, provenance=provenance, **self._ends())
@@ -128,7 +131,6 @@ class TransformSink(_Sink):
 
 class _FigureSinkInputSpec(_SinkInputSpec):
     kind = traits.Str(mandatory=True, desc='alignment, contours, viewer, uncertainty or comparison')
-    extension = traits.Str('.svg', usedefault=True, desc='of the file name')
 
 
 class FigureSink(_Sink):
@@ -137,5 +139,4 @@ class FigureSink(_Sink):
     input_spec = _FigureSinkInputSpec
 
     def _target(self):
-        folder, kind = Path(self.inputs.output_dir), self.inputs.kind
-        return figure_path(self.inputs.record, folder, kind=kind, extension=self.inputs.extension)
+        return figure_path(self.inputs.record, Path(self.inputs.output_dir), kind=self.inputs.kind)

@@ -11,16 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..bids.labels import find_labels
-from ..bids.paths import figure_path, output_path
+from ..bids.paths import figure_path
 from ..data import modalities
 from ..errors import BidsError, InputError
 from ..pages.evaluation import write_evaluation_page
 from ..records import Bundle, ImageRecord, Outcome
 from ..results.evaluation import summarise_evaluation
 from ..results.reference_pairs import gather, stacked, write_evaluation, write_study_table
+from ..results.scans import read_scans
 from ..settings import Settings
 from .folders import prepare_output
-from .outcome import format_summary
+from .outcome import format_summary, previous_outcomes
 from .scans import methods_of, resolve_device, run_graph, select_runnable, select_scans, validate_dataset
 from .study import Network, plan_study, study
 
@@ -63,7 +64,7 @@ def run(settings: Settings) -> int:
     prepare_output(settings, links={'labels': root})
     validate_dataset(settings)
     if settings.reports_only:
-        compared = previous_outcomes(runnable, settings.output_dir)
+        compared = previous_outcomes(runnable, settings.output_dir, compared=True)
     else:
         compared, _ = run_graph(settings, runnable, bundles, comparisons=comparisons)
     outcomes += compared
@@ -127,17 +128,6 @@ def format_dry_run(
     return '\n'.join(lines)
 
 
-def previous_outcomes(records: Sequence[ImageRecord], output_dir: Path) -> list[Outcome]:
-    """Return which scans were compared by an earlier run."""
-    outcomes = []
-    for record in records:
-        kinds = (('agreement', '.tsv'), ('agreement', '.json'), ('qc', '.json'))
-        files = [output_path(record, output_dir, suffix=suffix, extension=end) for suffix, end in kinds]
-        complete = all(path.exists() for path in files)
-        outcomes.append(Outcome(record, *(('done',) if complete else ('skipped', 'not compared yet'))))
-    return outcomes
-
-
 def run_calibration(
     settings: Settings, records: Sequence[ImageRecord], bundles: Mapping[str, Bundle], comparisons: Mapping
 ) -> tuple[list[ImageRecord], dict]:
@@ -155,7 +145,7 @@ def run_calibration(
     copies, of_copies = corrupted_copies(records, comparisons, settings.calibrate, settings.random_seed)
     corruptions = {key: comparison['corrupt'] for key, comparison in of_copies.items()}
     if settings.reports_only:
-        outcomes = previous_outcomes(copies, calibration_folder(settings))
+        outcomes = previous_outcomes(copies, calibration_folder(settings), compared=True)
     else:
         aside = replace(settings, output_dir=calibration_folder(settings), clean_workdir=False)
         aside.output_dir.mkdir(parents=True, exist_ok=True)
@@ -251,6 +241,6 @@ def write_results(
         summary,
         figures=figures,
         failures=[outcome.as_failure() for outcome in outcomes if outcome.status != 'done'],
-        methods=methods_of(settings.output_dir)[0],
+        methods=methods_of(read_scans(settings.output_dir), settings.output_dir)[0],
     )
     print(f'evaluation: {page}')

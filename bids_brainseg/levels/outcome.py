@@ -10,7 +10,9 @@ from pathlib import Path
 from .. import __version__
 from ..records import ImageRecord, Outcome
 from ..results import outcomes as outcome_files
+from ..results.expected import result_files
 from ..results.outcomes import reason_of
+from ..results.scans import match_results
 from ..settings import Settings
 from ..workflows.base import scan_wf_name, subject_wf_name
 
@@ -40,6 +42,38 @@ def assess_outcome(
         reason = f'was not written: {missing[0].name}'
         return Outcome(record, 'failed', f'{reason} ({complaint})' if complaint else reason)
     return Outcome(record, 'done')
+
+
+def previous_outcomes(
+    records: Iterable[ImageRecord], output_dir: Path, *, compared: bool = False
+) -> list[Outcome]:
+    """Find out from the outputs alone what became of scans in the last run.
+
+    Parameters
+    ----------
+    records : iterable of ImageRecord
+        The scans.
+    output_dir : Path
+        Root of the derivatives.
+    compared : bool
+        Whether a scan is done only if it was compared with reference labels as well.
+    """
+    outcomes = []
+    for record, scan in match_results(records, output_dir):
+        if scan is None or (compared and not scan.agreement and not scan.broken):
+            outcomes.append(
+                Outcome(record, 'skipped', 'not compared yet' if compared else 'not processed yet')
+            )
+        elif scan.status == 'done':
+            missing = [path for path in result_files(record, output_dir) if not path.exists()]
+            reason = f'was not written: {missing[0].name}' if missing else ''
+            outcomes.append(Outcome(record, 'failed' if missing else 'done', reason))
+        elif scan.broken:
+            outcomes.append(Outcome(record, 'failed', scan.reason))
+        else:
+            last, crash = scan.outcome, scan.outcome.crashfile
+            outcomes.append(Outcome(record, last.status, last.reason, crash and output_dir / crash))
+    return outcomes
 
 
 def _age(path: Path) -> float:

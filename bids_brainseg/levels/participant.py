@@ -8,20 +8,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from ..files import write_text
 from ..pages.inputs import alignments
 from ..pages.participant import write_participant_page
-from ..records import ImageRecord, Outcome
+from ..records import ImageRecord, Outcome, ScanResult
+from ..results.scans import read_scans
 from ..settings import Settings
 from .bundles import choose_templates
 from .dry_run import format_dry_run
 from .folders import copy_model_cards, prepare_output
-from .outcome import assess_outcome, format_summary, reproduce, write_outcomes
+from .outcome import format_summary, previous_outcomes, reproduce, write_outcomes
 from .scans import (
-    expected_files,
     methods_of,
     resolve_device,
     run_graph,
@@ -52,7 +51,9 @@ def run(settings: Settings) -> int:
         return dry_run(settings, records)
     prepare_output(settings)
     if settings.reports_only:
-        outcomes = [previous_outcome(record, settings) for record in records]
+        usable = [record for record in records if record.skip is None]
+        outcomes = [unusable(record) for record in records if record.skip is not None]
+        outcomes += previous_outcomes(usable, settings.output_dir)
         return write_reports(settings, failures_by_subject(records, outcomes, settings))
     return segment(settings, records)
 
@@ -87,15 +88,6 @@ def segment(settings: Settings, records: Sequence[ImageRecord]) -> int:
     return 1 if failed or not any(outcome.status == 'done' for outcome in outcomes) else code
 
 
-def previous_outcome(record: ImageRecord, settings: Settings) -> Outcome:
-    """Return what became of a scan in the last run."""
-    if record.skip is not None:
-        return unusable(record)
-    runs = sorted(path.name for path in settings.log_dir(record.subject, record.session).parent.glob('*'))
-    last = replace(settings, run_uuid=runs[-1] if runs else '')
-    return assess_outcome(record, last, expected_files(record, settings), None)
-
-
 def failures_by_subject(
     records: Sequence[ImageRecord], outcomes: Sequence[Outcome], settings: Settings
 ) -> dict[str, list[dict]]:
@@ -126,23 +118,24 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
         0, or 1 if a page was not written.
     """
     code, output_dir = 0, settings.output_dir
+    results = read_scans(output_dir)
     peers = alignments(output_dir)
     for subject, failures in subjects.items():
         try:
-            methods, _ = methods_of(output_dir, f'sub-{subject}')
+            methods, _ = methods_of((scan for scan in results if scan.subject == subject), output_dir)
             write_participant_page(output_dir, subject, failures=failures, methods=methods, peers=peers)
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)
             reason = f'{type(error).__name__}: {error}'
             print(f'the report of sub-{subject} was not written: {reason}', file=sys.stderr)
             code = 1
-    write_citations(output_dir)
+    write_citations(results, output_dir)
     return code
 
 
-def write_citations(output_dir: Path) -> None:
-    """Write the methods text of everything that has results, and its references."""
-    methods, references = methods_of(output_dir)
+def write_citations(results: Sequence[ScanResult], output_dir: Path) -> None:
+    """Write the methods text of all results, and its references."""
+    methods, references = methods_of(results, output_dir)
     if methods:
         write_text(methods + '\n', output_dir / 'logs' / 'CITATION.md')
         write_text(references, output_dir / 'logs' / 'CITATION.bib')

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..bids.paths import output_path
 from ..bids.query import find_images
 from ..bids.validation import log_findings, validation_findings
 from ..files import write_json
 from ..pages.inputs import read_cards
 from ..pages.methods import bibliography, methods_text
-from ..records import Bundle, ImageRecord, Outcome
+from ..records import Bundle, ImageRecord, Outcome, ScanResult
+from ..results.expected import result_files
 from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.base import init_brainseg_wf, subject_wf_name
@@ -135,7 +134,9 @@ def run_graph(
     complaint = complaint and reason_of(complaint)
     compared = comparisons is not None
     return [
-        assess_outcome(record, settings, expected_files(record, settings, compared=compared), complaint)
+        assess_outcome(
+            record, settings, result_files(record, settings.output_dir, compared=compared), complaint
+        )
         for record in records
     ], complaint
 
@@ -157,18 +158,8 @@ def write_settings(settings: Settings, records: Iterable[ImageRecord]) -> None:
         (folder / 'settings.toml').write_text(settings.to_toml())
 
 
-def expected_files(record: ImageRecord, settings: Settings, *, compared: bool = False) -> list[Path]:
-    """List the files that show that a scan was segmented and, if asked, compared with its labels."""
-    kinds = {'dseg': '.nii.gz', 'morph': '.tsv', 'qc': '.json'} | ({'agreement': '.tsv'} if compared else {})
-    return [
-        output_path(record, settings.output_dir, suffix=suffix, extension=extension)
-        for suffix, extension in kinds.items()
-    ]
-
-
-def methods_of(output_dir: Path, folder: str = '.') -> tuple[str, str]:
-    """Describe how the scans below a folder of the outputs were processed: text, and BibTeX."""
-    paths = sorted((output_dir / folder).glob('**/*_qc.json'))
-    qcs = [json.loads(path.read_text()) for path in paths]
+def methods_of(results: Iterable[ScanResult], output_dir: Path) -> tuple[str, str]:
+    """Describe how scans were processed: text, and BibTeX."""
+    qcs = [scan.qc for scan in results if scan.qc]
     cards = read_cards(output_dir)
     return methods_text(qcs, cards), bibliography(qcs, cards)

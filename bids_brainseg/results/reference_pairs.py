@@ -11,7 +11,7 @@ from ..data import label_table
 from ..errors import InputError
 from ..files import write_json, write_tsv
 from ..records import ImageRecord
-from .scans import as_float, read_scans, result_name
+from .scans import as_float, match_results
 
 #: Quality numbers that may foretell D_A, and whether high values are bad.
 PREDICTORS = {
@@ -100,10 +100,7 @@ def gather(records: Sequence[ImageRecord], output_dir: Path, corrupted: Mapping 
     import pandas as pd
 
     tables, rows, units = [], [], {}
-    subjects = dict.fromkeys(record.subject for record in records)
-    results = {scan.name: scan for subject in subjects for scan in read_scans(output_dir, subject)}
-    for record in records:
-        scan = results.get(result_name(record))
+    for record, scan in match_results(records, output_dir):
         if scan is None or scan.broken or not scan.agreement:
             why = scan.reason if scan is not None and scan.broken else 'it was not compared with labels'
             raise InputError(f'{record.relative_path} has no agreement to read: {why}; run it again')

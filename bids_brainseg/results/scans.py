@@ -75,6 +75,16 @@ def result_name(record: ImageRecord) -> str:
     return _name(_source_entities(record.entities), scan_label(record))
 
 
+def match_results(
+    records: Iterable[ImageRecord], output_dir: Path
+) -> list[tuple[ImageRecord, ScanResult | None]]:
+    """Pair scans with their results; None where there is none."""
+    records = list(records)
+    subjects = dict.fromkeys(record.subject for record in records)
+    results = {scan.name: scan for subject in subjects for scan in read_scans(output_dir, subject)}
+    return [(record, results.get(result_name(record))) for record in records]
+
+
 @dataclass
 class _Derivatives:
     """Paths of the derivatives of one scan, while they are collected."""

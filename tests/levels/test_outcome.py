@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 
 import pytest
+from simulated import write_scan
 
 from bids_brainseg.bids.names import record_from_path
-from bids_brainseg.levels.outcome import assess_outcome, format_summary, write_outcomes
+from bids_brainseg.levels.outcome import assess_outcome, format_summary, previous_outcomes, write_outcomes
 from bids_brainseg.records import Outcome, RunOutcome
 from bids_brainseg.results.outcomes import read_outcomes, reason_of
 from bids_brainseg.settings import Settings
@@ -97,6 +98,28 @@ def test_what_is_missing_failed_also_without_a_crash_file(settings, tmp_path):
     )
     assert outcome.status == 'failed'
     assert outcome.reason == 'was not written: sub-01_dseg.nii.gz (IndexError: sbatch was refused)'
+
+
+def test_the_outputs_say_what_became_of_each_scan(settings):
+    out, names = settings.output_dir, ['sub-01_T1w', *(f'sub-01_run-{n}_T1w' for n in (2, 3, 4))]
+    for entities in ('', '_run-2', '_run-3'):
+        table = write_scan(out, '01', None, 'T1w', [1.0] * 27, 1.5e6, entities=entities)
+        if entities != '_run-2':
+            dseg = table.name.replace('_seg', '_space-orig_seg').replace('morph.tsv', 'dseg.nii.gz')
+            table.with_name(dseg).touch()
+    crash = settings.log_dir('01', None) / 'crash-1.txt'
+    write_outcomes([Outcome(scan(names[2]), 'failed', 'no space left', crash)], settings)
+    records = [scan(name) for name in names]
+    assert previous_outcomes(records, out) == [
+        Outcome(records[0], 'done'),
+        Outcome(
+            records[1], 'failed', 'was not written: sub-01_run-2_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
+        ),
+        Outcome(records[2], 'failed', 'no space left', crash),
+        Outcome(records[3], 'skipped', 'not processed yet'),
+    ]
+    compared = previous_outcomes(records[:1], out, compared=True)
+    assert compared == [Outcome(records[0], 'skipped', 'not compared yet')]
 
 
 def test_what_was_told_can_be_read_again(settings):

@@ -50,8 +50,8 @@ def test_a_scan_has_its_files_figures_and_transforms(tmp_path):
     back = touch(xfm_path(record, tmp_path, reference='Adult', inverse=True))
     touch(xfm_path(record, tmp_path, reference='Adult', extension='.lta'))
     alignment = touch(figure_path(record, tmp_path, kind='alignment'))
-    viewer = touch(figure_path(record, tmp_path, kind='viewer', extension='.json'))
-    touch(figure_path(record, tmp_path, kind='viewer'))
+    viewer = touch(figure_path(record, tmp_path, kind='viewer'))
+    touch(viewer.with_suffix('.svg'))
     plain, scan = read_scans(tmp_path, 'sub-01')
     assert (plain.name, scan.name) == ('sub-01_ses-1_T1w', 'sub-01_ses-1_acq-2D_T1w')
     assert scan.files == {'dseg': dseg, 'morph': table, 'qc': qc_of(table)}
