@@ -21,7 +21,8 @@ import pandas as pd
 
 from bids_brainseg.cli.run import main as brainseg
 from bids_brainseg.core import corruption
-from bids_brainseg.core.geometry import resample, voxel_sizes
+from bids_brainseg.core.geometry import voxel_sizes
+from bids_brainseg.core.resampling import resample
 from bids_brainseg.imaging import image_on_grid, load_image, save_like
 from bids_brainseg.results.scans import read_scans
 

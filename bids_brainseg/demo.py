@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from .core.geometry import resample
+from .core.resampling import resample
 from .files import write_json, write_text
 
 TISSUES = ('gray', 'white', 'fluid', 'skull', 'scalp')

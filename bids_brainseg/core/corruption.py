@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from . import geometry
+from .resampling import resample
 
 Corrupted = tuple[NDArray[np.float32], NDArray[np.float64]]
 
@@ -307,7 +308,7 @@ def _rotated(image: NDArray, affine: ArrayLike, degrees: float, axis: int) -> ND
     pull[[i, j], [i, j]] = cosine
     pull[i, j], pull[j, i] = sine, -sine  # from where the point is to where it came from
     pull[:3, 3] = center - pull[:3, :3] @ center
-    return geometry.resample(image, affine, image.shape, affine, pull, order=1, antialias=False)
+    return resample(image, affine, image.shape, affine, pull, order=1, antialias=False)
 
 
 def invert_contrast(image: ArrayLike, fraction: float) -> NDArray[np.float32]:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..core.geometry import bounding_box, resample
-from ..core.resampling import resample_labels_nearest
+from ..core.geometry import bounding_box
+from ..core.resampling import resample, resample_labels_nearest
 from ..data import Label, label_table
 from ..files import write_text
 from . import svg

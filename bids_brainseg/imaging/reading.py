@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import geometry
+from ..core.resampling import resample
 from ..errors import GeometryError, InputError
 from .checks import check_values
 from .headers import Image, check_orientation
@@ -132,7 +133,7 @@ def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) ->
         If the file is missing, empty or not a single 3D volume.
     """
     mask = load_image(path)
-    return geometry.resample(mask.data, mask.affine, shape, affine, np.eye(4), antialias=False) > 0.5
+    return resample(mask.data, mask.affine, shape, affine, np.eye(4), antialias=False) > 0.5
 
 
 def _check_file(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
 
-from ..core.geometry import resample
+from ..core.resampling import resample
 from ..figures.slices import alignment_figure, contours_figure, uncertainty_figure
 from ..figures.viewer import viewer_figure
 from ..imaging import load_grid, load_image

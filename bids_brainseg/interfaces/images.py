@@ -17,9 +17,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..core.geometry import invert, resample
+from ..core.geometry import invert
 from ..core.intensity import normalize
-from ..core.resampling import resample_labels_nearest, resample_map, resample_posterior
+from ..core.posterior_resampling import resample_map, resample_posterior
+from ..core.resampling import resample, resample_labels_nearest
 from ..core.threads import map_threads
 from ..data import modalities
 from ..imaging import (

@@ -9,7 +9,8 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.geometry import invert, resample
+from ..core.geometry import invert
+from ..core.resampling import resample
 from .images import read_matrix
 
 STEPS = 255  # probabilities are kept in steps of 1/255: a 28-class series in float32 would fill gigabytes

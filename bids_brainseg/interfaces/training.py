@@ -18,9 +18,9 @@ from nipype.interfaces.base import (
 
 from ..bids.sidecars import bids_uri, output_rules
 from ..bids.training_cases import pair_paths
-from ..core.geometry import invert, resample
+from ..core.geometry import invert
 from ..core.labels import freesurfer_classes
-from ..core.resampling import resample_labels_majority
+from ..core.resampling import resample, resample_labels_majority
 from ..data import freesurfer_rules
 from ..errors import InputError
 from ..files import copy_file, write_json

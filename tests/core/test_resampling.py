@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_brainseg.core import geometry, resampling
-
-AXES = dict(zip('RLAPSI', [*itertools.chain(*((v, -v) for v in np.eye(3)))], strict=True))
 
 
 def rotation(degrees: float, axis: int) -> np.ndarray:
@@ -20,197 +17,128 @@ def rotation(degrees: float, axis: int) -> np.ndarray:
     return matrix
 
 
-def scan_grid(codes: str, sizes, tilt: float = 0.0, extent=(115.0, 135.0, 115.0)):
-    """A grid around the origin whose axes point where the codes say."""
-    linear = np.stack([AXES[c] * s for c, s in zip(codes, sizes, strict=True)], axis=1)
-    shape = tuple(int(np.ceil(np.abs(AXES[c]) @ extent / s)) for c, s in zip(codes, sizes, strict=True))
-    affine = np.eye(4)
-    affine[:3, :3] = (rotation(tilt, 0) @ rotation(tilt, 2))[:3, :3] @ linear
-    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
-    return shape, affine
+def shift(x: float, y: float, z: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = x, y, z
+    return matrix
 
 
-GRIDS = {
-    'LAS': scan_grid('LAS', (2, 2, 2)),
-    'PSR': scan_grid('PSR', (2, 2, 2)),
-    'oblique': scan_grid('LPS', (2, 2, 2), tilt=20),
-    'anisotropic': scan_grid('RAS', (1, 1, 5)),
-    'sagittal slices': scan_grid('PIR', (1.5, 1.5, 4), tilt=8),
-    '0.7 mm': scan_grid('LIA', (0.7, 0.7, 0.7)),
-}
-# What a registration would have found: turned, squeezed and moved, but the head is still upright.
-REFERENCE_TO_SCAN = rotation(9, 0) @ rotation(-4, 1) @ np.diag([0.95, 1.05, 0.9, 1])
-REFERENCE_TO_SCAN[:3, 3] = 1.0, 4.0, -3.0
+def ramp(shape, affine, slopes=(1.0, -2.0, 3.0), at_origin=5.0) -> np.ndarray:
+    """An image whose value is a linear function of its RAS position."""
+    points = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    return points @ np.array(slopes) + at_origin
 
 
-def world(shape, affine) -> np.ndarray:
-    return np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
-
-
-def apply(matrix, points) -> np.ndarray:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
-
-
-@pytest.mark.parametrize('name', GRIDS)
-@pytest.mark.parametrize('how', ['posterior', 'nearest'])
-def test_left_is_left_on_the_way_back(phantom27, name, how):
-    shape, affine = GRIDS[name]
-    back = geometry.invert(REFERENCE_TO_SCAN)
-    if how == 'posterior':
-        labels = resampling.resample_posterior(phantom27.posterior, phantom27.affine, shape, affine, back)
-    else:
-        labels = resampling.resample_labels_nearest(phantom27.labels, phantom27.affine, shape, affine, back)
-    assert labels.shape == shape and labels.dtype == np.uint8
-    longest = geometry.voxel_sizes(affine).max()
-    voxels = np.argwhere(labels)
-    found = labels[tuple(voxels.T)]
-    center = {i: apply(affine, voxels[found == i].mean(axis=0)) for i in range(1, 28)}
-    for left, right in phantom27.pairs:
-        assert center[left][0] < -10 and center[right][0] > 10
-    for index in range(1, 28):
-        expected = apply(REFERENCE_TO_SCAN, phantom27.center(index))
-        assert np.linalg.norm(center[index] - expected) < longest / 2
-
-
-@pytest.mark.parametrize('name', GRIDS)
-def test_left_is_left_on_the_way_to_the_reference(phantom27, name):
-    shape, affine = GRIDS[name]
-    head = phantom27.labels_at(apply(geometry.invert(REFERENCE_TO_SCAN), world(shape, affine)))
-    points = world(phantom27.labels.shape, phantom27.affine)
-    for index in phantom27.pairs[2]:
-        out = geometry.resample(
-            head == index, affine, phantom27.labels.shape, phantom27.affine, REFERENCE_TO_SCAN
-        )
-        center = (points * out[..., None]).sum(axis=(0, 1, 2)) / out.sum()
-        assert np.linalg.norm(center - phantom27.center(index)) < geometry.voxel_sizes(affine).max() / 2
-
-
-@pytest.mark.parametrize('name', ['LAS', 'oblique', '0.7 mm'])
-def test_volumes_survive_the_way_back(phantom27, name):
-    shape, affine = GRIDS[name]
-    labels = resampling.resample_labels_nearest(
-        phantom27.labels, phantom27.affine, shape, affine, geometry.invert(REFERENCE_TO_SCAN)
+@pytest.mark.parametrize('order', [1, 3])
+@pytest.mark.parametrize('antialias', [False, True])
+def test_a_linear_image_is_resampled_exactly(order, antialias):
+    affine = shift(-40, -50, -35) @ rotation(15, 0) @ np.diag([-1.0, 0.8, 1.1, 1])
+    affine[0, 3] += 80
+    image = ramp((80, 100, 70), affine)
+    matrix = shift(2, -3, 1) @ rotation(-8, 2) @ np.diag([1.1, 0.9, 1, 1])
+    # Cover the middle, where no filter touches the border of the image.
+    center = affine[:3, :3] @ (40, 50, 35) + affine[:3, 3]
+    target_affine = np.diag([2.5, 2.0, 1.5, 1])
+    target_affine[:3, 3] = (geometry.invert(matrix) @ (*center, 1))[:3] - (12.5, 10, 7.5)
+    out = resampling.resample(
+        image, affine, (11, 11, 11), target_affine, matrix, order=order, antialias=antialias
     )
-    expected = phantom27.volumes_mm3[1:] * geometry.volume_scaling(REFERENCE_TO_SCAN)
-    measured = np.bincount(labels.ravel(), minlength=28)[1:] * geometry.voxel_volume(affine)
-    np.testing.assert_allclose(measured, expected, rtol=0.02 if name == '0.7 mm' else 0.12)
-    assert measured.sum() == pytest.approx(expected.sum(), rel=0.01)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, ramp((11, 11, 11), matrix @ target_affine), atol=0.02)
 
 
-def test_nearest_is_the_definition_of_the_boxes(phantom27):
-    shape, affine = GRIDS['oblique']
-    back = geometry.invert(REFERENCE_TO_SCAN)
-    labels = resampling.resample_labels_nearest(phantom27.labels, phantom27.affine, shape, affine, back)
-    np.testing.assert_array_equal(labels, phantom27.labels_at(apply(back, world(shape, affine))))
+def test_the_matrix_maps_target_points_to_image_points():
+    image = np.zeros((9, 9, 9), np.float32)
+    image[6, 4, 4] = 1
+    out = resampling.resample(image, np.eye(4), (9, 9, 9), np.eye(4), shift(2, 0, 0))
+    assert out[4, 4, 4] == 1 and out.sum() == 1
 
 
-def random_posterior(shape=(14, 17, 15), classes=28, smooth=3, seed=0) -> np.ndarray:
-    """Classes in patches, with soft and noisy borders, and up to the edge of the grid."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.normal(size=(classes, *(n // smooth + 1 for n in shape)))
-    patches = np.kron(coarse, np.ones((1, smooth, smooth, smooth)))[:, : shape[0], : shape[1], : shape[2]]
-    logits = 2.0 * patches + rng.normal(size=(classes, *shape))
-    exp = np.exp(logits)
-    return (exp / exp.sum(axis=0)).astype(np.float16)
+@pytest.mark.parametrize('order', [0, 1, 3])
+def test_the_same_grid_gives_the_same_image(order):
+    image = np.random.default_rng(1).normal(size=(7, 8, 9)).astype(np.float32)
+    affine = shift(90.3, -126.7, -72.1) @ rotation(11, 1) @ np.diag([-0.7, 0.9, 1.3, 1])
+    out = resampling.resample(image, affine, image.shape, affine, np.eye(4), order=order)
+    np.testing.assert_allclose(out, image, atol=1e-5)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_posterior_equals_evaluating_every_class_everywhere(seed):
-    posterior = random_posterior(seed=seed)
-    affine = np.diag([1.4, 1.4, 1.4, 1])
-    matrix = rotation(20, 0) @ rotation(-15, 2)
-    matrix[:3, 3] = -3.0, 2.0, 1.0
-    shape, target = (41, 39, 37), np.diag([0.7, 0.6, 0.8, 1])
-    out = resampling.resample_posterior(posterior, affine, shape, target, matrix)
-    # Linear interpolation by its definition: the mean of eight corners, weighted by the opposite volumes.
-    where = apply(geometry.voxel_to_voxel(affine, target, matrix), np.moveaxis(np.indices(shape), 0, -1))
-    padded = np.pad(posterior.astype(np.float64), ((0, 0), (1, 1), (1, 1), (1, 1)))
-    padded[0, ...] = 1.0
-    padded[0, 1:-1, 1:-1, 1:-1] = posterior[0]
-    position = np.clip(where + 1, 0, np.array(padded.shape[1:]) - 1 - 1e-9)
-    base = np.floor(position).astype(int)
-    part = position - base
-    values = 0.0
-    for corner in itertools.product((0, 1), repeat=3):
-        i, j, k = np.moveaxis(base + corner, -1, 0)
-        values = values + padded[:, i, j, k] * np.where(corner, part, 1 - part).prod(axis=-1)
-    first, second = np.sort(values, axis=0)[[-1, -2]]
-    decided = first - second > 1e-5
-    assert decided.mean() > 0.99 and len(np.unique(values.argmax(axis=0))) > 10
-    np.testing.assert_array_equal(out[decided], values.argmax(axis=0)[decided])
-    threaded = resampling.resample_posterior(posterior, affine, shape, target, matrix, threads=3)
-    np.testing.assert_array_equal(threaded, out)
+def test_antialias_averages_what_lies_between_the_samples():
+    stripes = np.zeros((64, 8, 8), np.float32)
+    stripes[::4] = 1  # the mean is 1/4; samples every 4 voxels see only ones
+    coarse = np.diag([4.0, 1, 1, 1])
+    aliased = resampling.resample(stripes, np.eye(4), (16, 8, 8), coarse, np.eye(4), antialias=False)
+    np.testing.assert_array_equal(aliased, 1)
+    blurred = resampling.resample(stripes, np.eye(4), (16, 8, 8), coarse, np.eye(4))
+    np.testing.assert_allclose(blurred[2:-2], 0.25, atol=0.06)
 
 
-def test_posterior_on_its_own_grid_is_the_argmax():
-    posterior = random_posterior()
-    affine = rotation(7, 1) @ np.diag([-1.4, 1.3, 1.4, 1])
-    affine[:3, 3] = 87.3, -126.1, -72.9
-    out = resampling.resample_posterior(posterior, affine, posterior.shape[1:], affine, np.eye(4))
-    # Grid-scale rounding may turn a tie; there is none between half-precision numbers this far apart.
-    first, second = np.sort(posterior.astype(np.float32), axis=0)[[-1, -2]]
-    clear = first - second > 1e-4
-    np.testing.assert_array_equal(out[clear], posterior.argmax(axis=0)[clear])
-
-
-def test_a_class_that_is_second_everywhere_may_win_in_between():
-    posterior = np.zeros((4, 2, 2, 2))
-    posterior[:, 0] = np.array([0.0, 0.55, 0.45, 0.0])[:, None, None]
-    posterior[:, 1] = np.array([0.0, 0.0, 0.45, 0.55])[:, None, None]
-    out = resampling.resample_posterior(posterior, np.eye(4), (3, 2, 2), np.diag([0.5, 1, 1, 1]), np.eye(4))
-    np.testing.assert_array_equal(out[:, 0, 0], (1, 2, 3))
-
-
-def test_outside_the_network_grid_is_background():
-    posterior = np.zeros((3, 4, 4, 4))
-    posterior[2] = 1
-    shifted = np.eye(4)
-    shifted[:3, 3] = -3
-    out = resampling.resample_posterior(posterior, np.eye(4), (10, 10, 10), shifted, np.eye(4))
-    expected = np.zeros((10, 10, 10))
-    expected[3:7, 3:7, 3:7] = 2
-    np.testing.assert_array_equal(out, expected)
+def test_antialias_leaves_axes_alone_that_become_finer():
+    thick = np.random.default_rng(2).normal(size=(16, 16, 6)).astype(np.float32)
+    affine = np.diag([1.0, 1, 5, 1])
+    args = thick, affine, (16, 16, 26), np.eye(4), np.eye(4)
     np.testing.assert_array_equal(
-        resampling.resample_labels_nearest(posterior.argmax(0), np.eye(4), (10, 10, 10), shifted, np.eye(4)),
-        expected,
+        resampling.resample(*args, antialias=True), resampling.resample(*args, antialias=False)
     )
 
 
-def test_a_scan_elsewhere_has_no_labels(phantom27):
-    far = np.eye(4)
-    far[:3, 3] = 1000
-    args = phantom27.affine, (5, 6, 7), far, np.eye(4)
-    assert not resampling.resample_posterior(phantom27.posterior, *args).any()
-    assert not resampling.resample_labels_nearest(phantom27.labels, *args).any()
+@pytest.mark.parametrize('order', [1, 3])
+def test_the_field_of_view_ends_half_a_voxel_beyond_the_outer_centers(order):
+    image = np.full((5, 5, 5), 7.0)
+    affine = np.diag([1.0, 1, 4, 1])
+    fine = shift(0, 0, -4)
+    out = resampling.resample(image, affine, (5, 5, 25), fine, np.eye(4), order=order, cval=-1024)
+    z = np.arange(25) - 4.0
+    inside = (z >= -2) & (z <= 18)
+    np.testing.assert_allclose(out[..., inside], 7, atol=1e-4)
+    np.testing.assert_array_equal(out[..., ~inside], -1024)
 
 
-def test_an_empty_label_map_stays_empty():
-    out = resampling.resample_labels_nearest(
-        np.zeros((4, 4, 4), int), np.eye(4), (5, 5, 5), np.eye(4), np.eye(4)
-    )
-    assert out.shape == (5, 5, 5) and not out.any()
+def test_a_grid_elsewhere_holds_only_the_outside_value():
+    out = resampling.resample(np.ones((4, 4, 4)), np.eye(4), (3, 3, 3), shift(500, 0, 0), np.eye(4), cval=-5)
+    np.testing.assert_array_equal(out, np.full((3, 3, 3), -5))
 
 
-def test_a_map_is_interpolated_and_not_blurred():
-    values = np.zeros((5, 5, 5))
-    values[2, 2, 2] = 1
-    out = resampling.resample_map(values, np.eye(4), (3, 5, 5), np.diag([2.0, 1, 1, 1]), np.eye(4))
-    assert out[1, 2, 2] == 1 and out.sum() == 1
-    finer = resampling.resample_map(values, np.eye(4), (9, 5, 5), np.diag([0.5, 1, 1, 1]), np.eye(4))
-    np.testing.assert_allclose(finer[3:6, 2, 2], (0.5, 1, 0.5))
+def test_memory_order_and_integer_input_make_no_difference():
+    image = np.random.default_rng(3).integers(0, 1000, (20, 21, 22)).astype(np.int16)
+    matrix = rotation(10, 2)
+    args = np.eye(4), (12, 12, 12), np.diag([1.5, 1.5, 1.5, 1]), matrix
+    expected = resampling.resample(image.astype(np.float32), *args, order=3)
+    np.testing.assert_array_equal(resampling.resample(np.asfortranarray(image), *args, order=3), expected)
 
 
-@pytest.mark.parametrize(
-    ('posterior', 'message'),
-    [
-        (np.zeros((4, 4, 4)), r'got \(4, 4, 4\)'),
-        (np.zeros((65, 2, 2, 2)), r'got \(65, 2, 2, 2\)'),
-        (np.full((3, 2, 2, 2), np.nan), 'not finite'),
-    ],
-)
-def test_what_is_no_posterior_is_refused(posterior, message):
-    with pytest.raises(ValueError, match=message):
-        resampling.resample_posterior(posterior, np.eye(4), (2, 2, 2), np.eye(4), np.eye(4))
+def test_the_image_is_not_changed():
+    image = np.random.default_rng(4).normal(size=(20, 20, 20)).astype(np.float32)
+    before = image.copy()
+    resampling.resample(image, np.eye(4), (10, 10, 10), np.diag([2.0, 2, 2, 1]), np.eye(4), order=3)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize('order', [1, 3])
+def test_neither_threads_nor_the_order_in_memory_change_what_is_resampled(order):
+    image = np.random.default_rng(0).random((20, 23, 26))
+    grid = np.diag([1.7, 1.4, 0.9, 1.0])
+    turn = np.array([[0.9, 0.2, 0, 1], [-0.2, 1, 0.1, -3], [0, 0.1, 1.1, 2], [0, 0, 0, 1]])
+    place = (np.eye(4), (12, 17, 30), grid, turn)
+    plain = resampling.resample(image, *place, order=order)
+    assert np.ptp(plain) > 0.1
+    for laid_out in (image, np.asfortranarray(image), image[::-1].copy()[::-1]):
+        found = resampling.resample(laid_out, *place, order=order, threads=3)
+        np.testing.assert_array_equal(found, plain)
+
+
+def test_a_box_is_sampled_as_scipy_samples_the_whole():
+    """Plane by plane, to the last bit."""
+    image = np.random.default_rng(0).random((20, 23, 26)).astype(np.float32)
+    mapping = np.array([[0.9, 0.2, 0, 1], [-0.2, 1, 0.1, 3], [0, 0.1, 1.1, 0.3], [0, 0, 0, 1]])
+    options = {'order': 3, 'mode': 'mirror'}
+    whole = ndimage.affine_transform(image, mapping, output_shape=(15, 16, 17), prefilter=False, **options)
+    box = (slice(0, 15), slice(0, 16), slice(0, 17))
+    np.testing.assert_array_equal(resampling.sample_box(image, mapping, box, **options, threads=2), whole)
+
+
+def test_only_volumes_are_resampled():
+    with pytest.raises(ValueError, match=r'three dimensions, got shape \(2, 3, 4, 5\)'):
+        resampling.resample(np.zeros((2, 3, 4, 5)), np.eye(4), (2, 2, 2), np.eye(4), np.eye(4))
 
 
 def test_majority_keeps_volumes_and_the_largest_share(phantom27):

@@ -10,6 +10,7 @@ from nitransforms.linear import load as load_linear
 from scipy import ndimage
 
 from bids_brainseg.core import geometry
+from bids_brainseg.core.resampling import resample
 from bids_brainseg.errors import RegistrationError
 from bids_brainseg.registration import transforms
 
@@ -74,7 +75,7 @@ def test_itk_reads_and_applies_the_transform(tmp_path):
     affine[:3, 3] -= (300, -250, 400)
     moving = scan(truth(), affine, shape)
     fixed, fixed_affine, _ = reference()
-    ours = geometry.resample(moving, affine, SHAPE, fixed_affine, matrix, order=1, antialias=False)
+    ours = resample(moving, affine, SHAPE, fixed_affine, matrix, order=1, antialias=False)
 
     reader = itkTransformFileReaderPython.itkTransformFileReaderTemplateD.New()
     reader.SetFileName(str(path))
