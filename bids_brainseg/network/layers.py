@@ -15,7 +15,8 @@ class MonteCarloDropout(keras.layers.Layer):
     Parameters
     ----------
     rate : float
-        Share of units set to zero; the others are divided by ``1 - rate``.
+        Share of units set to zero, of single voxels to the nearest 1/65536; the others are divided by
+        ``1 - rate``.
     channelwise : bool
         Drop whole feature maps (doi 10.48550/arXiv.1411.4280) instead of single voxels.
     seed : int, optional
@@ -25,6 +26,7 @@ class MonteCarloDropout(keras.layers.Layer):
     -----
     Never rely on ``model(x, training=True)`` for Monte-Carlo samples: it also changes the statistics of
     batch normalization. This layer ignores that flag: ``predict`` samples, and nothing else moves.
+    A mask of single voxels takes 16 random bits for each, since drawing them is most of the work.
     """
 
     def __init__(self, rate: float, *, channelwise: bool = False, seed: int | None = None, **kwargs):
@@ -48,11 +50,17 @@ class MonteCarloDropout(keras.layers.Layer):
         -------
         tensor of the same shape
         """
-        noise_shape = None
+        shape = ops.shape(inputs)
         if self.channelwise:
-            shape = keras.ops.shape(inputs)
             noise_shape = (shape[0], *([1] * (len(shape) - 2)), shape[-1])
-        return keras.random.dropout(inputs, self.rate, noise_shape=noise_shape, seed=self.seed_generator)
+            return keras.random.dropout(inputs, self.rate, noise_shape=noise_shape, seed=self.seed_generator)
+        dropped = round(self.rate * 2**16)
+        # half a word for each unit; a channel too many where their number is odd
+        words = keras.random.randint(
+            (*shape[:-1], -(-shape[-1] // 2)), -(2**31), 2**31 - 1, dtype='int32', seed=self.seed_generator
+        )
+        kept = ops.view(words, 'int16')[..., : shape[-1]] >= ops.cast(dropped - 2**15, 'int16')
+        return inputs * ops.cast(kept, inputs.dtype) * (2**16 / (2**16 - dropped))
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the input."""
@@ -63,8 +71,78 @@ class MonteCarloDropout(keras.layers.Layer):
         return super().get_config() | {'rate': self.rate, 'channelwise': self.channelwise, 'seed': self.seed}
 
 
+@keras.saving.register_keras_serializable('bids_brainseg')
+class InstanceNormalization(keras.layers.Layer):
+    """Give every feature map of every scan the mean `beta` and the deviation `gamma`.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance.
+
+    Notes
+    -----
+    The same as :class:`keras.layers.GroupNormalization` with one map in a group, in half of its time on a
+    processor: moments are summed slab by slab, which is quicker and loses fewer digits than one long sum, and
+    the maps are scaled by a product with a diagonal matrix, since factors that change along the last, short
+    axis are slow.
+    """
+
+    def __init__(self, epsilon: float = 1e-3, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        """Make scale and offset.
+
+        Parameters
+        ----------
+        input_shape : (batch, I, J, K, channels) tuple
+        """
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer='ones', name='gamma')
+        self.beta = self.add_weight(shape=(input_shape[-1],), initializer='zeros', name='beta')
+
+    def call(self, inputs):
+        """Normalize.
+
+        Parameters
+        ----------
+        inputs : (batch, I, J, K, channels) tensor
+
+        Returns
+        -------
+        tensor of the same shape
+        """
+        shape = ops.shape(inputs)
+        slabs = ops.cast(ops.reshape(inputs, (shape[0], shape[1], -1, shape[-1])), 'float32')
+        count = ops.cast(shape[1] * shape[2] * shape[3], 'float32')
+        mean = ops.sum(ops.sum(slabs, 2), 1) / count
+        square = ops.sum(ops.sum(ops.square(slabs), 2), 1) / count
+        variance = ops.maximum(square - ops.square(mean), 0.0)
+        scale = ops.cast(self.gamma, 'float32') / ops.sqrt(variance + self.epsilon)
+        offset = ops.cast(self.beta, 'float32') - mean * scale
+        scales = ops.cast(scale[:, None] * ops.eye(shape[-1]), inputs.dtype)
+        return self._scaled(inputs, shape, scales, ops.cast(offset, inputs.dtype))
+
+    @staticmethod
+    def _scaled(inputs, shape, scales, offset):
+        if inputs.shape[0] == 1:
+            flat = ops.matmul(ops.reshape(inputs, (-1, shape[-1])), scales[0]) + offset[0]
+        else:
+            flat = ops.matmul(ops.reshape(inputs, (shape[0], -1, shape[-1])), scales) + offset[:, None]
+        return ops.reshape(flat, shape)
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of the input."""
+        return input_shape
+
+    def get_config(self):
+        """Return what rebuilds the layer."""
+        return super().get_config() | {'epsilon': self.epsilon}
+
+
 class PosteriorAccumulator(keras.layers.Layer):
-    """Add up the probabilities of passes, and their entropies, where they are computed.
+    """Add up the probabilities of passes, and the mean entropies of their voxels, where they are computed.
 
     Parameters
     ----------
@@ -83,30 +161,32 @@ class PosteriorAccumulator(keras.layers.Layer):
         self.total = self.add_weight(
             shape=(1, *shape, classes), initializer='zeros', trainable=False, name='total'
         )
-        self.entropy = self.add_weight(
-            shape=(1, *shape), initializer='zeros', trainable=False, name='entropy'
-        )
+        self.entropy = self.add_weight(shape=(), initializer='zeros', trainable=False, name='entropy')
 
-    def call(self, probabilities):
+    def call(self, logits):
         """Add one pass and return its labels.
 
         Parameters
         ----------
-        probabilities : (1, I, J, K, C) tensor
+        logits : (1, I, J, K, C) tensor
+            Logarithms of the probabilities, but for a number that each voxel may choose.
 
         Returns
         -------
         (1, I, J, K) uint8 tensor
         """
+        probabilities = ops.softmax(logits)
         self.total.assign_add(probabilities)
-        self.entropy.assign_add(entropy(probabilities))
         # TensorFlow's argmax takes four times as long on a processor.
-        _, winner = ops.top_k(probabilities, 1, sorted=False)
+        highest, winner = ops.top_k(logits, 1, sorted=False)
+        # -sum(p log p) without a logarithm of every probability
+        missing = highest[..., 0] - ops.log(ops.max(probabilities, -1))
+        self.entropy.assign_add(ops.mean(missing - ops.sum(probabilities * logits, -1)))
         return ops.cast(ops.squeeze(winner, -1), 'uint8')
 
-    def compute_output_spec(self, probabilities):
+    def compute_output_spec(self, logits):
         """Return shape and type of the labels."""
-        return keras.KerasTensor(probabilities.shape[:-1], dtype='uint8')
+        return keras.KerasTensor(logits.shape[:-1], dtype='uint8')
 
     def mirror(self, classes) -> None:
         """Turn the sums left to right, as if all passes so far had seen the mirrored scan.
@@ -117,7 +197,6 @@ class PosteriorAccumulator(keras.layers.Layer):
             Class of the other side, for each class.
         """
         self.total.assign(ops.take(ops.flip(self.total, axis=1), ops.array(classes, 'int32'), axis=-1))
-        self.entropy.assign(ops.flip(self.entropy, axis=1))
 
     def summary(self, passes: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Return mean, its entropy, and the mean mutual information after so many passes.
@@ -132,7 +211,7 @@ class PosteriorAccumulator(keras.layers.Layer):
         unit = float(np.log(self.total.shape[-1]))
         mean = self.total[0] / passes
         total = ops.clip(entropy(mean) / unit, 0, 1)
-        within = ops.mean(self.entropy) / (passes * unit)
+        within = self.entropy / (passes * unit)
         # rounded before it is turned round: half the memory to move
         mean = ops.transpose(ops.cast(mean, 'float16'), (3, 0, 1, 2))
         information = max(float(ops.mean(total) - within), 0.0)

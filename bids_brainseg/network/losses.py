@@ -53,16 +53,18 @@ class DiceCrossEntropy(keras.losses.Loss):
         -------
         (batch,) tensor
         """
-        truth = ops.one_hot(ops.cast(y_true, 'int32'), y_pred.shape[-1], dtype=y_pred.dtype)
-        space = (1, 2, 3)
-        overlap = ops.sum(truth * y_pred, space)
-        size = ops.sum(truth, space)
-        dice = 2 * overlap / ops.maximum(size + ops.sum(y_pred, space), 1.0)
-        dice = ops.sum(ops.where(size > 0, dice, 0.0)[:, 1:], -1)
-        share = size / ops.sum(size, -1, keepdims=True)
-        weight = ops.where(size > 0, ops.maximum(share, 1e-9) ** -self.balance, 0.0)
-        weight = weight / ops.sum(weight * share, -1, keepdims=True)
-        chosen = ops.sum(truth * y_pred, -1)
+        classes = y_pred.shape[-1]
+        scans = ops.shape(y_pred)[0]
+        predicted = ops.reshape(y_pred, (scans, -1, classes))
+        truth = ops.one_hot(ops.reshape(ops.cast(y_true, 'int32'), (scans, -1)), classes, dtype=y_pred.dtype)
+        chosen = ops.sum(truth * predicted, -1)
         surprise = -ops.log(ops.clip(chosen, keras.config.epsilon(), 1.0))
-        weights = ops.einsum('bijkc,bc->bijk', truth, weight)
-        return self.entropy_weight * ops.mean(weights * surprise, space) - dice
+        # one product sums all three by the true class of the voxels
+        sums = ops.matmul(ops.stack([chosen, surprise, ops.ones_like(chosen)], 1), truth)
+        overlap, surprise, size = sums[:, 0], sums[:, 1], sums[:, 2]
+        dice = 2 * overlap / ops.maximum(size + ops.sum(predicted, 1), 1.0)
+        dice = ops.sum(ops.where(size > 0, dice, 0.0)[:, 1:], -1)
+        voxels = ops.sum(size, -1, keepdims=True)
+        weight = ops.where(size > 0, ops.maximum(size / voxels, 1e-9) ** -self.balance, 0.0)
+        weight = weight / ops.sum(weight * size, -1, keepdims=True)
+        return self.entropy_weight * ops.sum(weight * surprise, -1) - dice

@@ -6,7 +6,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from .layers import MonteCarloDropout
+from .layers import InstanceNormalization, MonteCarloDropout
 
 NORMALIZATIONS = ('instance', 'group', 'batch')
 DROPOUTS = ('element', 'channel')
@@ -111,13 +111,16 @@ def split_first_block(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Returns
     -------
     first, rest : keras.Model
-        ``rest(first(x))`` is ``model(x)``; `first` is deterministic, so Monte-Carlo passes share its result.
+        ``softmax(rest(first(x)))`` is ``model(x)``; `first` is deterministic, so Monte-Carlo passes share its
+        result.
     """
-    features = model.get_layer('encoder_0_out').output
-    return keras.Model(model.input, features), keras.Model(features, model.output)
+    features, logits = (model.get_layer(name).output for name in ('encoder_0_out', 'logits'))
+    return keras.Model(model.input, features), keras.Model(features, logits)
 
 
 def _normalization(kind, name):
     if kind == 'batch':
         return layers.BatchNormalization(name=name)
-    return layers.GroupNormalization(groups=-1 if kind == 'instance' else 8, name=name)
+    if kind == 'group':
+        return layers.GroupNormalization(groups=8, name=name)
+    return InstanceNormalization(name=name)

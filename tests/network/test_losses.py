@@ -6,6 +6,7 @@ import os
 os.environ.setdefault('KERAS_BACKEND', 'tensorflow')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+import keras
 import numpy as np
 import pytest
 
@@ -14,6 +15,48 @@ from bids_brainseg.network.losses import DiceCrossEntropy
 
 def loss(labels, probabilities):
     return float(DiceCrossEntropy()(np.asarray(labels)[None], np.asarray(probabilities, np.float32)[None]))
+
+
+def plainly(labels, probabilities, balance, entropy_weight):
+    """Value and gradient of the loss of one scan, class by class."""
+    truth = np.eye(probabilities.shape[-1])[labels]
+    size, total = truth.sum((0, 1, 2)), probabilities.sum((0, 1, 2))
+    overlap = (truth * probabilities).sum((0, 1, 2))
+    counted = size > 0
+    counted[0] = False  # the background has no part in the Dice
+    value = -(2 * overlap / (size + total))[counted].sum()
+    slope = -2.0 * counted * (truth * (size + total) - overlap) / (size + total) ** 2
+    weight = np.where(size > 0, np.maximum(size, 1e-9) ** -balance, 0)
+    weight = weight / (weight * size).sum()
+    chosen = (truth * probabilities).sum(-1)
+    value -= entropy_weight * (weight[labels] * np.log(chosen)).sum()
+    return value, slope - entropy_weight * truth * (weight[labels] / chosen)[..., None]
+
+
+@pytest.mark.parametrize(('balance', 'entropy_weight'), [(0.0, 1.0), (0.4, 10.0)])
+def test_value_and_gradient_are_those_of_the_plain_formula(balance, entropy_weight):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (2, 3, 4, 5))
+    labels[labels == 3] = 2  # one class is absent
+    logits = rng.normal(0, 1, (2, 3, 4, 5, 6))
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    layer = keras.Sequential([keras.Input((3, 4, 5, 6)), Offset()])
+    layer.compile(keras.optimizers.SGD(1.0), loss=DiceCrossEntropy(balance, entropy_weight, reduction='sum'))
+    expected = [plainly(*pair, balance, entropy_weight) for pair in zip(labels, probabilities, strict=True)]
+    found = layer.train_on_batch(probabilities.astype(np.float32), labels)
+    assert float(found) == pytest.approx(sum(value for value, _ in expected), rel=1e-5)
+    slopes = -keras.ops.convert_to_numpy(layer.layers[-1].offset)
+    np.testing.assert_allclose(slopes, [slope for _, slope in expected], atol=1e-5)
+
+
+class Offset(keras.layers.Layer):
+    """Add a weight to every number, so that a step of the optimizer shows the gradient."""
+
+    def build(self, shape):
+        self.offset = self.add_weight(shape=(2, *shape[1:]), initializer='zeros')
+
+    def call(self, inputs):
+        return inputs + self.offset
 
 
 def test_a_perfect_answer_scores_minus_one_per_structure_present():
