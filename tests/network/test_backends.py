@@ -107,7 +107,7 @@ def test_pairs_are_drawn_on_the_device_with_every_backend(backend):
         '-q',
         '-p',
         'no:cacheprovider',
-        Path(__file__).with_name('test_device.py'),
+        Path(__file__).parents[1] / 'synthesis' / 'test_device.py',
     ]
     environment = {**os.environ, 'KERAS_BACKEND': backend}
     run = subprocess.run([*map(str, command)], env=environment, check=False, capture_output=True, text=True)
