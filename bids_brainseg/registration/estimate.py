@@ -1,35 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registrations: of a scan to a reference head, and of two scans of one person."""
+"""Register a scan to a reference head, or to another scan of the same person."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import RegistrationError
 from .elastix import refine
 from .search import Score, at_spacing, search
 from .trust import field_coverage, implausible, local_agreement
-from .volumes import dilate, mask_like, parameters, prepare
+from .volumes import Volume, dilate, mask_like, parameters, preprocess
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What aligning one scan to the reference gave.
+    """The alignment of a scan to a reference.
 
     Attributes
     ----------
     matrix : (4, 4) float64 array
         Maps points of the reference to points of the scan, RAS millimeters.
     similarity : float
-        Share of local structure that agrees inside the reference's brain, in [0, 1]; see
+        Agreement of scan and reference inside the reference's brain, in [0, 1]; see
         :func:`local_agreement`.
     coverage : float
-        Share of the reference's brain that lies inside the scan's field of view, in [0, 1].
+        Fraction of the reference's brain inside the scan's field of view, in [0, 1].
     model : str
-        'affine', or 'similarity' where the affine was implausible and was not used.
+        'affine', or 'similarity' where the affine was implausible and was rejected.
     start : str
         The start that the search chose, in words.
     scales : tuple of float
@@ -40,7 +42,7 @@ class Registration:
         What a reader of the report should know.
     """
 
-    matrix: np.ndarray
+    matrix: NDArray
     similarity: float
     coverage: float
     model: str
@@ -51,12 +53,12 @@ class Registration:
 
 
 def register_affine(
-    moving: np.ndarray,
-    moving_affine: np.ndarray,
-    fixed: np.ndarray,
-    fixed_affine: np.ndarray,
+    moving: NDArray,
+    moving_affine: NDArray,
+    fixed: NDArray,
+    fixed_affine: NDArray,
     *,
-    fixed_mask: np.ndarray | None = None,
+    fixed_mask: NDArray | None = None,
     threads: int = 2,
     seed: int = 0,
     window: tuple[float, float] | None = None,
@@ -98,10 +100,10 @@ def register_affine(
     _check(moving, fixed, fixed_mask)
     settings = parameters()
     grid = settings['grid']
-    small = prepare(moving, moving_affine, grid, window, 'scan')
-    reference = prepare(fixed, fixed_affine, grid, window, 'reference')
+    small = preprocess(moving, moving_affine, grid, window, 'scan')
+    reference = preprocess(fixed, fixed_affine, grid, window, 'reference')
     mask = reference.data > 0.1 if fixed_mask is None else mask_like(fixed_mask, fixed_affine, reference)
-    start, words = search(small, reference, mask, settings['search'], grid['mask_dilation_mm'])
+    start, description = search(small, reference, mask, settings['search'], grid['mask_dilation_mm'])
     matrix, model, notes = start, 'similarity', ()
     try:
         affine = start @ refine(small, reference, mask, start, settings, threads=threads, seed=seed)
@@ -109,7 +111,7 @@ def register_affine(
     except RegistrationError as error:
         complaint = str(error)
     if complaint:
-        notes = (f'the affine was not used ({complaint}); the similarity transform of the search stands',)
+        notes = (f'the affine was rejected ({complaint}); the similarity transform of the search is used',)
     else:
         matrix, model = affine, 'affine'
     return Registration(
@@ -117,7 +119,7 @@ def register_affine(
         similarity=local_agreement(small, reference, mask, matrix),
         coverage=field_coverage(np.shape(moving), moving_affine, mask, reference.affine, matrix),
         model=model,
-        start=words,
+        start=description,
         scales=tuple(float(s) for s in np.linalg.svd(matrix[:3, :3], compute_uv=False)[::-1]),
         seconds=time.perf_counter() - began,
         notes=notes,
@@ -125,12 +127,12 @@ def register_affine(
 
 
 def register_rigid(
-    moving: np.ndarray,
-    moving_affine: np.ndarray,
-    fixed: np.ndarray,
-    fixed_affine: np.ndarray,
+    moving: NDArray,
+    moving_affine: NDArray,
+    fixed: NDArray,
+    fixed_affine: NDArray,
     *,
-    fixed_mask: np.ndarray,
+    fixed_mask: NDArray,
     threads: int = 2,
     seed: int = 0,
     window: tuple[float, float] | None = None,
@@ -162,42 +164,46 @@ def register_rigid(
     Notes
     -----
     Two starts are compared by mutual information: the scanner's own coordinates, which nearly fit within one
-    visit, and the search over the whole head, for scans that share no origin.
+    visit, and the search over the whole head, for scans whose origins differ.
     """
     began = time.perf_counter()
     _check(moving, fixed, fixed_mask)
     settings = parameters()
     grid = settings['grid']
-    small = prepare(moving, moving_affine, grid, window, 'scan')
-    reference = prepare(fixed, fixed_affine, grid, None, 'other scan')
+    small = preprocess(moving, moving_affine, grid, window, 'scan')
+    reference = preprocess(fixed, fixed_affine, grid, None, 'other scan')
     mask = mask_like(fixed_mask, fixed_affine, reference)
-    start, words = _rigid_start(small, reference, mask, settings)
+    start, description = _rigid_start(small, reference, mask, settings)
     matrix, model, notes = start, 'start', ()
-    chosen = {**settings, 'elastix': {**settings['elastix'], **settings['rigid']['elastix']}}
+    options = {**settings, 'elastix': {**settings['elastix'], **settings['rigid']['elastix']}}
     try:
-        found = start @ refine(small, reference, mask, start, chosen, threads=threads, seed=seed)
-        complaint = _too_far(found, start, mask, reference.affine, settings['rigid']['largest_shift_mm'])
+        rigid = start @ refine(small, reference, mask, start, options, threads=threads, seed=seed)
+        complaint = _too_far(rigid, start, mask, reference.affine, settings['rigid']['largest_shift_mm'])
     except RegistrationError as error:
         complaint = str(error)
     if complaint:
-        notes = (f'what elastix found was not used ({complaint}); the start stands: {words}',)
+        notes = (f'the result of elastix was rejected ({complaint}); its start is used: {description}',)
     else:
-        matrix, model = found, 'rigid'
+        matrix, model = rigid, 'rigid'
     return Registration(
         matrix=matrix,
         similarity=local_agreement(small, reference, mask, matrix),
         coverage=field_coverage(np.shape(moving), moving_affine, mask, reference.affine, matrix),
         model=model,
-        start=words,
+        start=description,
         scales=(1.0, 1.0, 1.0),
         seconds=time.perf_counter() - began,
         notes=notes,
     )
 
 
-def _rigid_start(moving, fixed, mask, settings):
-    """Return the better of the scanner's coordinates and the search, both refined, and its name."""
-    searched, words = search(moving, fixed, mask, settings['search'], settings['grid']['mask_dilation_mm'])
+def _rigid_start(
+    moving: Volume, fixed: Volume, mask: NDArray[np.bool_], settings: Mapping
+) -> tuple[NDArray[np.float64], str]:
+    """Return the better of the scanner's coordinates and the search, and its description."""
+    searched, description = search(
+        moving, fixed, mask, settings['search'], settings['grid']['mask_dilation_mm']
+    )
     u, _, v = np.linalg.svd(searched[:3, :3])
     center = fixed.affine[:3, :3] @ np.mean(np.nonzero(mask), axis=1) + fixed.affine[:3, 3]
     rigid = np.eye(4)
@@ -207,20 +213,22 @@ def _rigid_start(moving, fixed, mask, settings):
     around = dilate(mask, settings['grid']['mask_dilation_mm'], fixed.affine)
     score = Score(*at_spacing(moving, fixed, around, level['spacing_mm']), level['bins'], level['points'])
     # within one visit the scanner is right to a millimeter or two, and the search only to a few
-    starts = {"the scanner's coordinates": np.eye(4), f'search: {words}': rigid}
-    name = max(starts, key=lambda name: score(starts[name]))
-    return starts[name], name
+    starts = {"the scanner's coordinates": np.eye(4), f'search: {description}': rigid}
+    best = max(starts, key=lambda name: score(starts[name]))
+    return starts[best], best
 
 
-def _too_far(found, start, mask, affine, limit):
-    """Say that elastix left its start by more than the start can be wrong, or return None."""
+def _too_far(
+    matrix: NDArray, start: NDArray, mask: NDArray[np.bool_], affine: NDArray, limit: float
+) -> str | None:
+    """Say that elastix moved the brain by more than the start can be wrong (mm), or return None."""
     points = affine[:3, :3] @ np.stack(np.nonzero(mask)) + affine[:3, 3:]
-    apart = (found - start)[:3, :3] @ points + (found - start)[:3, 3:]
+    apart = (matrix - start)[:3, :3] @ points + (matrix - start)[:3, 3:]
     shift = float(np.linalg.norm(apart, axis=0).max())
     return f'it moved the brain by {shift:.0f} mm' if shift > limit else None
 
 
-def _check(moving, fixed, fixed_mask):
+def _check(moving: NDArray, fixed: NDArray, fixed_mask: NDArray | None) -> None:
     for name, image in (('moving', moving), ('fixed', fixed)):
         if np.ndim(image) != 3:
             raise ValueError(f'{name} must be three-dimensional, got shape {np.shape(image)}')

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Affines as others read and write them: ITK and ANTs, FreeSurfer."""
+"""Write affines as other software reads them: ITK and ANTs, FreeSurfer."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bids_brainseg.core import geometry
-from bids_brainseg.errors import RegistrationError
+from ..core import geometry
 
 #: "LINEAR_RAS_TO_RAS" of FreeSurfer's LTA.
 RAS_TO_RAS = 1
 
 
-def save_itk_affine(matrix: np.ndarray, path) -> Path:
+def save_itk_affine(matrix: NDArray, path: str | os.PathLike) -> Path:
     """Write a 4x4 RAS matrix as an ITK text transform (LPS), readable by ITK and ANTs.
 
     Parameters
@@ -24,8 +25,12 @@ def save_itk_affine(matrix: np.ndarray, path) -> Path:
     matrix : (4, 4) array
         Maps points of the output space to points of the input image, RAS millimeters: the direction in which
         ITK uses a transform to resample the image.
-    path : path
+    path : path-like
         File to write, ending in .txt or .tfm.
+
+    Returns
+    -------
+    Path
     """
     lps = geometry.ras_to_lps(matrix)
     numbers = ' '.join(repr(float(v)) for v in [*lps[:3, :3].ravel(), *lps[:3, 3]])
@@ -38,26 +43,20 @@ def save_itk_affine(matrix: np.ndarray, path) -> Path:
     return path
 
 
-def load_itk_affine(path) -> np.ndarray:
-    """Read a 4x4 RAS matrix from an ITK text transform that holds one three-dimensional affine.
+def about_center(numbers: NDArray, center: NDArray) -> NDArray[np.float64]:
+    """Return the matrix of ITK's parameters, which act about a center of rotation.
 
-    Raises
-    ------
-    RegistrationError
-        If the file holds something else.
+    Parameters
+    ----------
+    numbers : (12,) array
+        The 3x3 matrix row by row, then the translation (mm).
+    center : (3,) array, mm
+
+    Returns
+    -------
+    (4, 4) float64 array
+        In ITK's LPS frame.
     """
-    lines = Path(path).read_text().splitlines()
-    fields = dict(line.split(':', 1) for line in lines if ':' in line and not line.startswith('#'))
-    kind = fields.get('Transform', '').strip()
-    if not kind.startswith(('AffineTransform_', 'MatrixOffsetTransformBase_')) or not kind.endswith('_3_3'):
-        raise RegistrationError(f'{path} does not hold a 3D affine ITK transform, but {kind or "nothing"}')
-    numbers = np.array([float(v) for v in fields['Parameters'].split()])
-    center = np.array([float(v) for v in fields['FixedParameters'].split()])
-    return geometry.ras_to_lps(about_center(numbers, center))
-
-
-def about_center(numbers: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Return the 4x4 matrix of ITK's nine numbers and translation, which act about a center of rotation."""
     linear, translation = numbers[:9].reshape(3, 3), numbers[9:12]
     matrix = np.eye(4)
     matrix[:3, :3] = linear
@@ -66,10 +65,10 @@ def about_center(numbers: np.ndarray, center: np.ndarray) -> np.ndarray:
 
 
 def save_lta(
-    matrix: np.ndarray,
-    moving: tuple[Sequence[int], np.ndarray],
-    fixed: tuple[Sequence[int], np.ndarray],
-    path,
+    matrix: NDArray,
+    moving: tuple[Sequence[int], NDArray],
+    fixed: tuple[Sequence[int], NDArray],
+    path: str | os.PathLike,
 ) -> Path:
     """Write a 4x4 RAS matrix as an LTA, FreeSurfer's linear transform.
 
@@ -77,13 +76,17 @@ def save_lta(
     ----------
     matrix : (4, 4) array
         Maps points of the moving image to points of the fixed one, RAS millimeters: the inverse of what
-        :func:`save_itk_affine` takes for the same pair, since an LTA pushes from ``src`` to ``dst``.
+        :func:`save_itk_affine` takes for the same pair, since an LTA maps points from ``src`` to ``dst``.
     moving, fixed : tuple of (3,) ints and (4, 4) array
         Shape and affine of the image that is moved (``src``) and of the one it is moved onto (``dst``).
-    path : path
+    path : path-like
         File to write, ending in .lta.
+
+    Returns
+    -------
+    Path
     """
-    from nitransforms.io.lta import FSLinearTransform, VolumeGeometry  # slow, and the search does not need it
+    from nitransforms.io.lta import FSLinearTransform, VolumeGeometry  # slow, and only needed here
 
     transform = FSLinearTransform()
     fields = transform.structarr

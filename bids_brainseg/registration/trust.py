@@ -1,18 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can an alignment be trusted?"""
+"""Whether an alignment can be trusted: plausibility, agreement with the reference, coverage."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..core import geometry
-from .volumes import Volume, dilate, parameters, regrid, regrid_mask, regrid_with_field, smooth, working_grid
+from .volumes import (
+    Volume,
+    dilate,
+    parameters,
+    sample_mask,
+    sample_on_grid,
+    sample_with_field,
+    smooth,
+    working_grid,
+)
 
 
-def implausible(matrix: np.ndarray, limits: dict | None = None) -> str | None:
-    """Say why a matrix cannot be what lies between two adult heads, or return None.
+def implausible(matrix: ArrayLike, limits: Mapping | None = None) -> str | None:
+    """Say why a matrix cannot be the affine between two adult heads.
 
+    Parameters
+    ----------
+    matrix : (4, 4) array_like
+        RAS points to RAS points.
+    limits : mapping, optional
+        ``plausible`` of :func:`parameters`.
+
+    Returns
+    -------
+    str or None
+        None if it can.
+
+    Examples
+    --------
     >>> implausible(np.diag([1.1, 1.0, 0.9, 1.0])) is None
     True
     >>> implausible(np.diag([1.1, 1.0, 0.5, 1.0]))
@@ -21,7 +47,7 @@ def implausible(matrix: np.ndarray, limits: dict | None = None) -> str | None:
     limits = parameters()['plausible'] if limits is None else limits
     linear = np.asarray(matrix, float)[:3, :3]
     if not np.isfinite(linear).all() or np.linalg.det(linear) <= 0:
-        return 'it mirrors or collapses space'
+        return 'it mirrors or flattens space'
     u, scales, v = np.linalg.svd(linear)
     low, high = limits['scale']
     for scale in scales:
@@ -29,42 +55,45 @@ def implausible(matrix: np.ndarray, limits: dict | None = None) -> str | None:
             return f'scale {scale:.2f} outside {low:g} to {high:g}'
     if scales[0] / scales[2] > limits['stretch']:
         return f'stretch {scales[0] / scales[2]:.2f} above {limits["stretch"]:g}'
-    turn = np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1)))
-    if turn > limits['rotation_degrees']:
-        return f'rotation by {turn:.0f} degrees above {limits["rotation_degrees"]:g}'
+    angle = np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1)))
+    if angle > limits['rotation_degrees']:
+        return f'rotation by {angle:.0f} degrees above {limits["rotation_degrees"]:g}'
     return None
 
 
-def local_agreement(moving, fixed, mask, matrix) -> float:
-    """Return the quality number of an alignment.
-
-    In a Gaussian window around each point of the reference's brain the squared correlation between reference
-    and aligned scan is taken, then its mean. Squared: a scan of reversed contrast counts as well. Local: the
-    scanner's shading does not matter. Only the brain and a rim of a few millimeters take part, so that scans
-    with and without a skull can be compared.
+def local_agreement(
+    moving: tuple[NDArray, NDArray], fixed: tuple[NDArray, NDArray], mask: NDArray, matrix: NDArray
+) -> float:
+    """Measure how well an alignment fits: the mean local squared correlation of scan and reference.
 
     Parameters
     ----------
     moving, fixed : (data, affine) pairs
         Scan and reference; data (I, J, K), affine (4, 4) RAS millimeters.
-    mask : array of bool
+    mask : bool array
         The reference's brain, on its grid.
     matrix : (4, 4) array
         Maps reference points to scan points, RAS millimeters.
 
     Returns
     -------
-    agreement : float
+    float
         In [0, 1]: 1 for the same image, about 0.6 for a well aligned head, about 0.3 for one that is 10 mm or
         20 degrees off or for an ellipsoid, 0.15 or less for noise.
+
+    Notes
+    -----
+    The correlation is taken in a Gaussian window around each point of the reference's brain. Squared, so that
+    a scan of reversed contrast counts as well; local, so that the scanner's shading does not matter. Only the
+    brain and a rim of a few millimeters take part, so that scans with and without a skull can be compared.
     """
     settings = parameters()['quality']
     moving, fixed = Volume(*moving), Volume(*fixed)
     grid = {'spacing_mm': settings['spacing_mm'], 'margin_mm': 0.0}
     shape, affine = working_grid(fixed, mask, grid)
-    inside = regrid_mask(mask, fixed.affine, shape, affine)
-    reference = regrid(smooth(fixed, settings['fwhm_mm']), shape, affine, np.eye(4))
-    scan, field = regrid_with_field(smooth(moving, settings['fwhm_mm']), shape, affine, matrix)
+    inside = sample_mask(mask, fixed.affine, shape, affine)
+    reference = sample_on_grid(smooth(fixed, settings['fwhm_mm']), shape, affine, np.eye(4))
+    scan, field = sample_with_field(smooth(moving, settings['fwhm_mm']), shape, affine, matrix)
     seen = field & dilate(inside, settings['rim_mm'], affine)
     inside &= field
     if not inside.any():
@@ -73,11 +102,11 @@ def local_agreement(moving, fixed, mask, matrix) -> float:
     return float(agreement[inside].mean())
 
 
-def label_agreement(image: np.ndarray, labels: np.ndarray, affine: np.ndarray) -> float:
-    """Return how well a label map fits the scan that it lies on.
+def label_agreement(image: NDArray, labels: NDArray, affine: NDArray) -> float:
+    """Measure how well a label map fits the scan on whose grid it is.
 
-    The labels are painted with the mean intensity that the scan has in each, and this picture is compared
-    with the scan by :func:`local_agreement`.
+    Each label is replaced by the mean intensity that the scan has in it, and the result is compared with the
+    scan by :func:`local_agreement`.
 
     Parameters
     ----------
@@ -105,8 +134,10 @@ def label_agreement(image: np.ndarray, labels: np.ndarray, affine: np.ndarray) -
     return local_agreement((image, affine), (means[labels].astype(np.float32), affine), mask, np.eye(4))
 
 
-def field_coverage(shape, affine, mask, mask_affine, matrix) -> float:
-    """Return the share of a mask that lies inside a scan's field of view.
+def field_coverage(
+    shape: Sequence[int], affine: NDArray, mask: NDArray, mask_affine: NDArray, matrix: NDArray
+) -> float:
+    """Measure which fraction of a mask lies inside a scan's field of view.
 
     Parameters
     ----------
@@ -114,7 +145,7 @@ def field_coverage(shape, affine, mask, mask_affine, matrix) -> float:
         Shape of the scan.
     affine : (4, 4) array
         Voxel to RAS millimeters of the scan.
-    mask : array of bool
+    mask : bool array
         Of the reference.
     mask_affine : (4, 4) array
         Voxel to RAS millimeters of the mask.
@@ -132,12 +163,14 @@ def field_coverage(shape, affine, mask, mask_affine, matrix) -> float:
     return float(np.mean(np.all((voxels >= -0.5) & (voxels <= size - 0.5), axis=0)))
 
 
-def _local_correlation(reference, scan, seen, sigma):
+def _local_correlation(
+    reference: NDArray, scan: NDArray, seen: NDArray[np.bool_], sigma: float
+) -> NDArray[np.float64]:
     """Return the squared correlation in Gaussian windows over the voxels that are seen."""
-    share = ndimage.gaussian_filter(seen.astype(np.float64), sigma) + 1e-6
+    weight = ndimage.gaussian_filter(seen.astype(np.float64), sigma) + 1e-6
 
-    def mean(values):
-        return ndimage.gaussian_filter(np.where(seen, values, 0), sigma) / share
+    def mean(values: NDArray) -> NDArray:
+        return ndimage.gaussian_filter(np.where(seen, values, 0), sigma) / weight
 
     reference, scan = reference.astype(np.float64), scan.astype(np.float64)
     mean_r, mean_s = mean(reference), mean(scan)

@@ -12,7 +12,6 @@ from nitransforms.linear import load as load_linear
 from bids_brainseg.interfaces import registration as module
 from bids_brainseg.interfaces.registration import Coregister, WriteTransforms
 from bids_brainseg.registration import Registration
-from bids_brainseg.registration.transforms import load_itk_affine
 
 MATRIX = np.array([[1.1, 0.1, 0, 3], [0, 0.9, 0.2, -4], [0, 0, 1, 5], [0, 0, 0, 1]])
 
@@ -62,8 +61,10 @@ def write(tmp_path, make_nifti, **onward):
 def test_transforms_are_each_others_inverse(tmp_path, make_nifti):
     outputs = write(tmp_path, make_nifti)
     # The transform that moves images from the scan to the reference maps points the other way.
-    np.testing.assert_allclose(load_itk_affine(outputs.scan_to_reference), MATRIX, atol=1e-12)
-    np.testing.assert_allclose(load_itk_affine(outputs.reference_to_scan), np.linalg.inv(MATRIX), atol=1e-12)
+    np.testing.assert_allclose(load_linear(outputs.scan_to_reference, fmt='itk').matrix, MATRIX, atol=1e-12)
+    np.testing.assert_allclose(
+        load_linear(outputs.reference_to_scan, fmt='itk').matrix, np.linalg.inv(MATRIX), atol=1e-12
+    )
     np.testing.assert_allclose(load_linear(outputs.scan_to_reference_lta, fmt='fs').matrix, MATRIX, atol=1e-4)
 
 
@@ -74,5 +75,5 @@ def test_a_template_is_reached_through_the_reference(tmp_path, make_nifti):
     path.write_text(json.dumps({'reference_to_scan': to_template.tolist()}))
     outputs = write(tmp_path, make_nifti, onward=str(path))
     in_reference = np.array([7.0, -8, 9, 1])
-    found = load_itk_affine(outputs.scan_to_reference) @ (to_template @ in_reference)
+    found = load_linear(outputs.scan_to_reference, fmt='itk').matrix @ (to_template @ in_reference)
     np.testing.assert_allclose(found, MATRIX @ in_reference)

@@ -15,11 +15,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nitransforms.linear import load as load_linear
 from tiny import GRID, SPACING, head, make_tiny_bundle
 
 from bids_brainseg.cli.run import main
 from bids_brainseg.levels import scans
-from bids_brainseg.registration.transforms import load_itk_affine
 from bids_brainseg.results.outcomes import read_outcomes
 from bids_brainseg.results.scans import read_scans
 from bids_brainseg.settings import Settings
@@ -343,7 +343,7 @@ def test_a_template_on_this_disk(whole_run, tmp_path, monkeypatch):
         ('from-T1w_to-Phantom', np.linalg.inv(shift)),  # pulls: from points of the template
         ('from-Phantom_to-T1w', shift),
     ):
-        found = load_itk_affine(f'{stem}_{name}_mode-image_xfm.txt')
+        found = load_linear(f'{stem}_{name}_mode-image_xfm.txt', fmt='itk').matrix
         assert np.linalg.norm((found @ corners - expected @ corners)[:3], axis=0).max() < SPACING
     (listed,) = read_scans(tmp_path / 'out', 'good')
     assert listed.files['dseg'].name.startswith('sub-good_space-orig')

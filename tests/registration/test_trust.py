@@ -50,7 +50,7 @@ def test_coverage_counts_the_mask_inside_the_scan():
         (np.diag([1.0, 1, 1.6, 1]), 'scale 1.60'),
         (np.diag([1.2, 1, 0.8, 1]), 'stretch 1.50'),
         (truth(yaw=120), 'rotation by 120'),
-        (np.full((4, 4), np.nan), 'mirrors or collapses'),
+        (np.full((4, 4), np.nan), 'mirrors or flattens'),
     ],
 )
 def test_implausible(matrix, complaint):
