@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one family of exceptions that a user may meet."""
+"""The exceptions whose message is shown to the user."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class BrainsegError(Exception):
 
 
 class InputError(BrainsegError):
-    """A scan cannot be used as it is."""
+    """A scan cannot be used."""
 
 
 class GeometryError(InputError):
-    """The spatial description of a scan makes no sense."""
+    """The spatial information in the header of a scan is invalid."""
 
 
 class RegistrationError(BrainsegError):
-    """A scan could not be aligned to the reference."""
+    """A scan could not be registered to the reference."""
 
 
 class ModelError(BrainsegError):
@@ -32,14 +32,14 @@ class ModelError(BrainsegError):
 
 
 class BidsError(BrainsegError):
-    """A dataset cannot be read, or nothing in it was selected.
+    """A dataset cannot be used, or nothing in it is selected.
 
     Parameters
     ----------
     message : str
         What was wrong, what was found, what to do.
     exit_code : int
-        16: not a BIDS dataset; 18: nothing selected.
+        16: not a BIDS dataset; 18: nothing is selected; 2: wrong usage.
     """
 
     def __init__(self, message: str, exit_code: int = 16):
@@ -48,10 +48,10 @@ class BidsError(BrainsegError):
 
 
 def explain(code: int, output: str) -> str:
-    """Say in one line why the process of the network ended.
+    """Return in one line why the process of the network ended.
 
     >>> explain(-9, '')
-    'the network process was killed (SIGKILL), usually for want of memory; give it more, or fewer --nprocs'
+    'the network process was killed (SIGKILL), usually because memory ran out; use fewer --nprocs'
     >>> explain(1, 'warning\\nbids_brainseg.errors.ModelError: weights do not match\\n')
     'weights do not match'
     >>> explain(1, "  File ...\\nKeyError: 'grid'\\n")
@@ -60,12 +60,12 @@ def explain(code: int, output: str) -> str:
     if code < 0 or code > 128:
         number = -code if code < 0 else code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'
-        cure = ', usually for want of memory; give it more, or fewer --nprocs' if name == 'SIGKILL' else ''
-        return f'the network process was killed ({name}){cure}'
+        advice = ', usually because memory ran out; use fewer --nprocs' if name == 'SIGKILL' else ''
+        return f'the network process was killed ({name}){advice}'
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = lines[-1] if lines else 'it said nothing'
+    last = lines[-1] if lines else 'no message'
     kind, colon, message = last.partition(': ')
-    # what was not foreseen keeps its name: "'grid'" alone would tell nobody anything
+    # any other error keeps its name: "'grid'" alone would not help
     ours = {error.__name__ for error in (BrainsegError, *BrainsegError.__subclasses__(), GeometryError)}
-    told = colon and kind.rpartition('.')[2] in {*ours, 'ValueError'}
-    return message if told else f'the network process ended with code {code}: {last}'
+    for_users = colon and kind.rpartition('.')[2] in {*ours, 'ValueError'}
+    return message if for_users else f'the network process ended with code {code}: {last}'

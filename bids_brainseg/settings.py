@@ -15,7 +15,7 @@ from .data import modalities
 class Settings:
     """What the user asked for; nothing in it changes during a run.
 
-    ``None`` in ``mc_samples``, ``cv_threshold`` or ``ct_window`` means "as the model bundle says".
+    ``None`` in ``mc_samples``, ``cv_threshold`` or ``ct_window`` means the value of the model bundle.
     """
 
     bids_dir: Path
@@ -52,7 +52,7 @@ class Settings:
     ct_window: tuple[float, float] | None = None
     label_resampling: str = 'posterior'
     save_probseg: bool = False
-    output_spaces: tuple[str, ...] = ()  # NAME[:res-N][:cohort-N], beside the scan's own
+    output_spaces: tuple[str, ...] = ()  # NAME[:res-N][:cohort-N], in addition to that of the scan
 
     # evaluation
     label_table: str | Path = 'auto'  # or freesurfer, brainseg, a file
@@ -62,7 +62,7 @@ class Settings:
     study: str | None = None  # scaling or equal-size
     study_sizes: tuple[int, ...] = ()
 
-    # training: what was given on the command line beside the defaults of training.json
+    # training: the options that were given; the others have the defaults of training.json
     training: Mapping = field(default_factory=dict)
 
     # reporting
@@ -75,12 +75,12 @@ class Settings:
     verbosity: int = 0
 
     def log_dir(self, subject: str, session: str | None) -> Path:
-        """Folder for crash files and the settings of this run, one per subject (and session)."""
+        """Return the folder of this run for one subject (and session): crash files, settings, outcomes."""
         parts = [f'sub-{subject}', *([f'ses-{session}'] if session else [])]
         return self.output_dir.joinpath(*parts, 'log', self.run_uuid)
 
     def to_toml(self) -> str:
-        """Write the settings as TOML; settings that were left to the bundle do not appear.
+        """Return the settings as TOML; those that are left to the model bundle do not appear.
 
         >>> print(Settings(Path('in'), Path('out'), Path('w'), nprocs=2).to_toml().splitlines()[0])
         bids_dir = "in"
@@ -90,7 +90,7 @@ class Settings:
 
 
 def _toml(value) -> str:
-    """Spell one value in TOML: JSON does, except for tables.
+    """Return one value in TOML, which is JSON except for tables.
 
     >>> _toml({'T1w': Path('m'), 'n': (1, 2.5), 'x': {'y': None}})
     '{"T1w" = "m", "n" = [1, 2.5], "x" = {}}'

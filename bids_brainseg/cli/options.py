@@ -225,12 +225,12 @@ def _training(
 
 
 def _ranges(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, float]:
-    known = training_defaults()['augmentation']
+    names = training_defaults()['augmentation']
     ranges = {}
     for word in words:
         name, _, value = word.partition('=')
-        if name not in known:
-            parser.error(f'--range {word}: unknown name {name!r}; known: {", ".join(known)}')
+        if name not in names:
+            parser.error(f'--range {word}: unknown name {name!r}; known: {", ".join(names)}')
         try:
             ranges[name] = float(value)
         except ValueError:

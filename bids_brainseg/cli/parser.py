@@ -48,6 +48,7 @@ def get_parser() -> argparse.ArgumentParser:
     *titles, last = (modality.title for modality in modalities().values())
     parser = argparse.ArgumentParser(
         prog='bids_brainseg',
+        usage=f'%(prog)s [-h] BIDS_DIR OUTPUT_DIR {{{",".join(LEVELS)}}} [options]',
         description=f'Segment the {", ".join(titles)} and {last} brain scans of a BIDS dataset into 27 '
         'structures on the grid of each scan, with volumes, uncertainty and a report for each participant.',
         epilog='Exit codes: 0 everything was done; 1 something failed (it is listed, and the rest was done); '

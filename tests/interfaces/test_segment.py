@@ -43,14 +43,14 @@ def test_failure_is_one_line(make_nifti):
 @pytest.mark.parametrize(
     ('code', 'output', 'line'),
     [
-        (-9, 'loading', 'the network process was killed (SIGKILL), usually for want of memory'),
+        (-9, 'loading', 'the network process was killed (SIGKILL), usually because memory ran out'),
         (137, '', 'the network process was killed (SIGKILL)'),
         (-11, '', 'the network process was killed (SIGSEGV)'),
         (1, 'noise\nModelError: weights are damaged; get them anew\n', 'weights are damaged; get them anew'),
         (1, 'Traceback\nValueError: wrong shape\n\n', 'wrong shape'),
         (1, "Traceback\nKeyError: 'grid'\n", "the network process ended with code 1: KeyError: 'grid'"),
         (2, 'usage: x', 'the network process ended with code 2: usage: x'),
-        (1, '', 'the network process ended with code 1: it said nothing'),
+        (1, '', 'the network process ended with code 1: no message'),
     ],
 )
 def test_explain(code, output, line):

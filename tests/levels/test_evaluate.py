@@ -100,9 +100,9 @@ def test_tables_hold_every_scan_and_structure(whole_run):
         described = json.loads((root / 'out' / f'evaluation_{name}.json').read_text())
         assert set(described) == set(read(root / 'out' / f'evaluation_{name}.tsv').columns)
     dseg = root / 'out/sub-a/anat/sub-a_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
-    found, truth = np.asanyarray(nib.load(dseg).dataobj), labeled()
+    labels, truth = np.asanyarray(nib.load(dseg).dataobj), labeled()
     ours = structures[(structures['scan'] == 'sub-a_T1w') & structures['corrupted'].isna()].set_index('index')
-    expected = 2 * np.sum((found == 14) & (truth == 14)) / (np.sum(found == 14) + np.sum(truth == 14))
+    expected = 2 * np.sum((labels == 14) & (truth == 14)) / (np.sum(labels == 14) + np.sum(truth == 14))
     assert ours['dice'][14] == pytest.approx(expected)
     assert ours['reference_volume_mm3'][14] == np.sum(truth == 14) * SPACING**3
 
@@ -172,10 +172,10 @@ def test_a_study_ends_with_a_table_and_a_figure(whole_run, tiny_bundle, tmp_path
     command[1] = str(tmp_path / 'out')
     capsys.readouterr()
     assert main(command) == 0
-    told = capsys.readouterr()
-    assert 'study: T1w, 3 people: 1 2 3' in told.out
+    printed = capsys.readouterr()
+    assert 'study: T1w, 3 people: 1 2 3' in printed.out
     # the scan itself was aligned by the run before; the networks share the second and last alignment
-    assert told.err.count('coregister') == 1
+    assert printed.err.count('coregister') == 1
     table = read(tmp_path / 'out' / 'evaluation_study.tsv')
     assert table[['people', 'training_scans']].to_numpy().tolist() == [[2, 1], [3, 2]]
     assert set(table['scan']) == {'sub-a_T1w'} and table['D_A'].between(0, 1).all()
@@ -199,16 +199,16 @@ def test_no_scan_with_labels(dataset, tiny_bundle, capsys):
     assert 'no scan can be evaluated: no reference labels' in capsys.readouterr().err
 
 
-def test_every_kind_has_its_turn_and_the_draw_repeats():
+def test_every_kind_has_its_turn_and_the_seed_decides():
     records = [record_from_path(Path(f'/d/sub-{n}/anat/sub-{n}_rec-x_T1w.nii.gz'), 'T1w') for n in range(7)]
     plans = {(record.subject, record.key): {'labels': record.subject} for record in records}
-    copies, found = corrupted_copies(records, plans, 3, seed=1)
-    assert len(copies) == 21 == len(found)
-    corrupts = [found[copy.subject, copy.key]['corrupt'] for copy in copies]
+    copies, comparisons = corrupted_copies(records, plans, 3, seed=1)
+    assert len(copies) == 21 == len(comparisons)
+    corrupts = [comparisons[copy.subject, copy.key]['corrupt'] for copy in copies]
     assert {corrupt['kind'] for corrupt in corrupts} == set(modalities()['T1w'].corruptions)
     assert all(0.1 <= corrupt['severity'] <= 1 for corrupt in corrupts)
     assert len({corrupt['severity'] for corrupt in corrupts}) > 15
-    assert found[copies[0].subject, copies[0].key]['labels'] == '0'
+    assert comparisons[copies[0].subject, copies[0].key]['labels'] == '0'
     assert copies[0].entities['rec'] == 'xnoise1'
-    assert corrupted_copies(records, plans, 3, seed=1)[1] == found
-    assert corrupted_copies(records, plans, 3, seed=2)[1] != found
+    assert corrupted_copies(records, plans, 3, seed=1)[1] == comparisons
+    assert corrupted_copies(records, plans, 3, seed=2)[1] != comparisons

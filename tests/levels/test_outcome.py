@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a scan failed is read from its crash file, and told in one line."""
+"""The reason why a scan failed is read from its crash file, in one line."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_outputs_say_what_became_of_each_scan(settings):
     assert compared == [Outcome(records[0], 'skipped', 'not compared yet')]
 
 
-def test_what_was_told_can_be_read_again(settings):
+def test_written_outcomes_can_be_read_again(settings):
     session = record_from_path(Path('/data/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz'), 'T1w')
     inside = settings.output_dir / 'sub-01' / 'log' / 'now' / 'crash-1.txt'
     write_outcomes(
@@ -133,8 +133,8 @@ def test_what_was_told_can_be_read_again(settings):
         ],
         settings,
     )
-    found, unfinished = read_outcomes(settings.output_dir, '01')
-    assert found == {
+    outcomes, unfinished = read_outcomes(settings.output_dir, '01')
+    assert outcomes == {
         'sub-01/anat/sub-01_T1w.nii.gz': RunOutcome(
             'failed', 'too small', 'now', Path('sub-01/log/now/crash-1.txt')
         ),
@@ -148,7 +148,7 @@ def test_what_was_told_can_be_read_again(settings):
 
 def test_summary_lists_everything_that_is_not_done(tmp_path):
     (tmp_path / 'sub-01.html').touch()
-    told = format_summary(
+    text = format_summary(
         [
             Outcome(scan(), 'done'),
             Outcome(scan('sub-01_run-2_T1w'), 'failed', 'too small', Path('/out/crash-1.txt')),
@@ -157,7 +157,7 @@ def test_summary_lists_everything_that_is_not_done(tmp_path):
         tmp_path,
         61.7,
     )
-    assert told.splitlines() == [
+    assert text.splitlines() == [
         '1 of 3 scans segmented, 1 failed, 1 skipped (62 s)',
         '  failed  sub-01/anat/sub-01_run-2_T1w.nii.gz: too small',
         '          details: /out/crash-1.txt',
