@@ -130,7 +130,8 @@ def outliers_of(measures: Measures) -> list[list]:
     found = np.argwhere(farthest > LIMIT)
     found = found[np.argsort(-farthest[tuple(found.T)], kind='stable')]
     return [
-        [row, column, [why[row, column] for why in measures.why.values()]] for row, column in found.tolist()
+        [row, column, [reasons[row, column] for reasons in measures.reasons.values()]]
+        for row, column in found.tolist()
     ]
 
 

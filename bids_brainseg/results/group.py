@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that the group level starts from: all scans in the outputs, whole, failed or damaged."""
+"""Collect the input of the group level: all scans in the outputs, also the failed and damaged ones."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ..records import ScanResult
 from .outcomes import read_outcomes
 from .scans import read_scans
 
-UNFINISHED = 'run {} began and left no result: it was stopped, or is not done yet'
+_UNFINISHED = 'run {} began and left no result: it was stopped or still runs'
 
 
 @dataclass
 class Group:
-    """All scans, who should be there, and what is known about them.
+    """All scans, the participants that are expected, and their covariates.
 
     Attributes
     ----------
     scans : list of ScanResult
         By participant, session, modality and name.
     participants : dict of str
-        Label of everyone -> why there is nothing of them at all, empty where there is something.
+        Label -> why there is no result of the participant at all; empty where there is one.
     covariates : Covariates
-        Of participants and sessions.
+        From participants.tsv and sessions.tsv.
     pages : set of str
-        Labels of participants who have a page.
+        Labels of the participants that have a page.
     notes : list of str
-        What the reader of the tables should know.
+        Remarks for the readers of the tables.
     """
 
     scans: list[ScanResult]
@@ -53,97 +53,94 @@ def collect_group(
     session_label: Sequence[str] = (),
     modality: Sequence[str] = (),
 ) -> Group:
-    """Read the outputs of all participants; what cannot be read is listed and stops nothing.
+    """Read the outputs of all participants; those that cannot be read are listed and stop nothing.
 
     Parameters
     ----------
     output_dir : Path
         Root of the derivatives.
     bids_dir : Path, optional
-        The dataset they come from, for what is known about people; it need not exist.
+        The dataset they come from, for covariates and missing participants; it need not exist.
     participant_label, session_label, modality : sequence of str
-        Who, when and what to put together; none means all.
+        What to select; none means all.
 
     Raises
     ------
     BidsError
-        Exit code 18 if there is no scan; 2 if something else made the folder.
+        With exit code 18 if there is no scan, 2 if another program made the folder.
     """
-    output_dir, asked = Path(output_dir), [strip_prefix(label, 'sub') for label in participant_label]
+    output_dir, selected = Path(output_dir), [strip_prefix(label, 'sub') for label in participant_label]
     refuse_other_dataset(output_dir)
     sessions = {strip_prefix(label, 'ses') for label in session_label}
+    source = Path(bids_dir) if bids_dir is not None and Path(bids_dir).is_dir() else None
     notes = []
-    folders = [output_dir]
-    if bids_dir is not None and Path(bids_dir).is_dir():
-        folders.insert(0, Path(bids_dir))
-    else:
-        notes.append('The source dataset was not there: who is missing, and covariates, may be incomplete.')
-    there = _people(output_dir)
-    covariates = read_covariates(folders, asked or there)
-    listed, in_bids = set(covariates.participants), _people(folders[0]) if len(folders) > 1 else set()
-    everyone = sorted(asked or there | listed | in_bids, key=sort_key)
+    if source is None:
+        notes.append('The dataset was not found: missing participants and covariates may be incomplete.')
+    in_outputs, in_bids = _subjects(output_dir), _subjects(source) if source else set()
+    folders = [source, output_dir] if source else [output_dir]
+    covariates = read_covariates(folders, selected or in_outputs)
+    in_table = set(covariates.participants)
     sidecars = Sidecars()
     scans, participants = [], {}
-    for subject in everyone:
-        found = read_scans(output_dir, subject)
-        # Someone of whom there is something, even if none of it was asked for, is not missing.
-        participants[subject] = (
-            '' if found else _absence(subject, there, in_bids, listed, read_outcomes(output_dir, subject)[1])
-        )
+    for subject in sorted(selected or in_outputs | in_table | in_bids, key=sort_key):
+        results = read_scans(output_dir, subject)
+        # A participant with results that were not selected is not missing.
+        participants[subject] = '' if results else _absence(subject, output_dir, in_bids, in_table)
         scans += [
-            _with_scanner(scan, folders[0] if len(folders) > 1 else None, sidecars)
-            for scan in found
+            _with_scanner(scan, source, sidecars)
+            for scan in results
             if (not sessions or scan.session in sessions) and (not modality or scan.modality in modality)
         ]
     if not scans:
-        who = f' for participants {" ".join(asked)}' if asked else ''
+        of_selected = f' for participants {" ".join(selected)}' if selected else ''
         raise BidsError(
-            f'nothing is selected: {output_dir} holds no result of a scan{who}, of {len(there)} participants '
-            'in it; run the participant level first, or correct the selection',
+            f'nothing is selected: {output_dir} holds no result of a scan{of_selected}, of {len(in_outputs)} '
+            'participants in it; run the participant level first, or correct the selection',
             18,
         )
-    pages = {subject for subject in everyone if (output_dir / f'sub-{subject}.html').is_file()}
-    return Group(scans, participants, covariates, pages,
-                 [*notes, *_mixtures(scans), *covariates.notes])  # fmt: skip
+    pages = {subject for subject in participants if (output_dir / f'sub-{subject}.html').is_file()}
+    return Group(scans, participants, covariates, pages, [*notes, *_mixtures(scans), *covariates.notes])
 
 
 def _mixtures(scans: Sequence[ScanResult]) -> list[str]:
-    """Say where volumes were not all made in the same way."""
-    ways: dict[str, dict[str, set]] = {}
+    """Point out modalities whose volumes were not all made in the same way."""
+    methods: dict[str, dict[str, set]] = {}
     for scan in scans:
         if scan.usable:
-            made = ways.setdefault(
-                scan.modality, {'weights': set(), 'ways of resampling': set(), 'versions': set()}
+            made = methods.setdefault(
+                scan.modality, {'weights': set(), 'kinds of label resampling': set(), 'versions': set()}
             )
             made['weights'].add(str(scan.qc.get('Model', {}).get('SHA256')))
-            made['ways of resampling'].add(str(scan.qc.get('LabelResampling')))
+            made['kinds of label resampling'].add(str(scan.qc.get('LabelResampling')))
             made['versions'].add(str(scan.qc.get('Versions', {}).get('bids_brainseg')))
     return [
-        f'The {modality} scans come from {len(found)} {what}; their volumes may not be comparable.'
-        for modality, made in ways.items()
-        for what, found in made.items()
-        if len(found) > 1
+        f'The {modality} scans come from {len(values)} {what}; their volumes may not be comparable.'
+        for modality, made in methods.items()
+        for what, values in made.items()
+        if len(values) > 1
     ]
 
 
-def _people(folder: Path) -> set[str]:
+def _subjects(folder: Path) -> set[str]:
     return {path.name.removeprefix('sub-') for path in folder.glob('sub-*') if path.is_dir()}
 
 
-def _absence(subject: str, there: set, in_bids: set, listed: set, unfinished: str | None) -> str:
+def _absence(subject: str, output_dir: Path, in_bids: set, in_table: set) -> str:
+    """Say why there is no result of a participant."""
+    _, unfinished = read_outcomes(output_dir, subject)
     if unfinished:
-        return UNFINISHED.format(unfinished)
-    if subject in there:
+        return _UNFINISHED.format(unfinished)
+    if (output_dir / f'sub-{subject}').is_dir():
         return 'the folder in the outputs holds no result of a scan'
     if subject in in_bids:
-        return 'has a folder in the dataset, but no output: not processed yet, or no scan of a known modality'
-    if subject in listed:
-        return 'is listed in participants.tsv, without a folder in the dataset or in the outputs'
+        return 'has no output yet: not processed, or without a scan of a known modality'
+    if subject in in_table:
+        return 'is listed in participants.tsv, but has no folder in the dataset or the outputs'
     return 'is neither in the dataset nor in the outputs'
 
 
 def _with_scanner(scan: ScanResult, bids_dir: Path | None, sidecars: Sidecars) -> ScanResult:
-    """Ask the sidecars of the source where the output does not say which scanner it was."""
+    """Take the scanner from the sidecars of the dataset where the outputs do not name it."""
     if not scan.source or not scan.qc or 'Scanner' in scan.qc or bids_dir is None:
         return scan
     metadata, _ = sidecars.metadata(bids_dir / scan.source)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a group, each with its data dictionary."""
+"""The tables of a group, each with its data dictionary (``group.json`` describes the columns)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,36 +24,51 @@ from .group_measures import LABELS, NAMES, Measures, compare_pairs, pairs
 from .scanners import scanner_names
 from .scans import MEASURES
 
-ALWAYS = ('acq', 'rec', 'run')
-SCANNER = {
+#: Entities that have a column even where no scan has them.
+_ALWAYS = ('acq', 'rec', 'run')
+#: Column -> entry of the sidecar.
+_SCANNER = {
     'manufacturer': 'Manufacturer',
     'scanner_model': 'ManufacturersModelName',
     'field_strength': 'MagneticFieldStrength',
 }
-SCANNER_COLUMNS = ('scanner', *SCANNER)
-UNKNOWN = {'Description': 'Quality number of the scan, as in its qc.json.', 'Units': 'n/a'}
+_SCANNER_COLUMNS = ('scanner', *_SCANNER)
+_UNKNOWN = {'Description': 'Quality number of the scan, as in its qc.json.', 'Units': 'n/a'}
 
 
 class Table(NamedTuple):
-    """One table and what its columns mean."""
+    """A table and its data dictionary."""
 
     data: pd.DataFrame
     dictionary: dict
 
 
 @cache
-def rules() -> dict:
+def _rules() -> dict:
     """Return the descriptions of tables and columns (``group.json``)."""
     return json.loads(resource('group.json').read_text(encoding='utf-8'))
 
 
 def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
-    """Make ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'`` and ``'agreement'``."""
+    """Make the tables of a group.
+
+    Parameters
+    ----------
+    group : Group
+        All scans and participants.
+    measures : Measures
+        Of :func:`bids_brainseg.results.group_measures.measure_group`.
+
+    Returns
+    -------
+    dict of Table
+        ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'`` and ``'agreement'``.
+    """
     data = {
-        'volumes': long_volumes(group, measures),
-        'volumes_wide': wide_volumes(group, measures),
-        'qc': quality(group, measures),
-        'participants': participants(group),
+        'volumes': _long_volumes(group, measures),
+        'volumes_wide': _wide_volumes(group, measures),
+        'qc': _quality(group, measures),
+        'participants': _participants(group),
         'agreement': pd.DataFrame(
             compare_pairs(measures),
             columns=['modality_a', 'modality_b', 'structure', 'n_pairs', 'difference_mm3',
@@ -64,7 +79,7 @@ def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
 
 
 def write_tables(tables: Mapping[str, Table], output_dir: Path) -> list[Path]:
-    """Write ``group_<name>.tsv`` and ``.json``, each whole or not at all."""
+    """Write ``group_<name>.tsv`` and ``.json``; return the paths of the tables."""
     written = []
     for name, table in tables.items():
         written.append(write_tsv(table.data.replace('', np.nan), Path(output_dir) / f'group_{name}.tsv'))
@@ -72,8 +87,8 @@ def write_tables(tables: Mapping[str, Table], output_dir: Path) -> list[Path]:
     return written
 
 
-def identity(scan: ScanResult, entities: list[str]) -> dict:
-    """Say which scan a row is of."""
+def _identity(scan: ScanResult, entities: list[str]) -> dict:
+    """Return the cells that identify a scan."""
     return {
         'participant_id': f'sub-{scan.subject}',
         'session_id': f'ses-{scan.session}' if scan.session is not None else '',
@@ -83,63 +98,67 @@ def identity(scan: ScanResult, entities: list[str]) -> dict:
     }
 
 
-def entity_columns(group: Group) -> list[str]:
+def _entity_columns(group: Group) -> list[str]:
     """Return the entities that get a column: the usual ones, and whatever else occurs."""
     present = {key for scan in group.scans for key in scan.entities}
-    return [key for key in output_rules()['entity_order'] if key in ALWAYS or key in present - {'sub', 'ses'}]
+    return [
+        key for key in output_rules()['entity_order'] if key in _ALWAYS or key in present - {'sub', 'ses'}
+    ]
 
 
 def covariate_columns(group: Group) -> dict[str, str]:
-    """Return the columns of participants.tsv and sessions.tsv -> what they are called here.
+    """Return the columns of participants.tsv and sessions.tsv -> their names in the group tables.
 
-    A name that the group tables need for themselves gets ``participants_`` in front.
+    A name that the group tables use already gets the prefix ``participants_``.
     """
     numbers = {key for scan in group.scans for key in scan.qc.get('numbers') or {}}
-    taken = {*rules()['columns'], *output_rules()['morph_columns'], *entity_columns(group), *numbers}
+    taken = {*_rules()['columns'], *output_rules()['morph_columns'], *_entity_columns(group), *numbers}
     return {
         column: f'participants_{column}' if column in taken else column for column in group.covariates.columns
     }
 
 
-def scanner_of(scan: ScanResult) -> dict:
-    """Return which scanner a scan comes from, as its sidecar spells it."""
-    told = scan.qc.get('Scanner', {})
-    return {column: one_line(str(told.get(key, ''))) for column, key in SCANNER.items()}
+def _scanner_of(scan: ScanResult) -> dict:
+    """Return the scanner of a scan as its sidecar spells it."""
+    described = scan.qc.get('Scanner', {})
+    return {column: _one_line(str(described.get(key, ''))) for column, key in _SCANNER.items()}
 
 
 def scanners_of(group: Group) -> dict[str, str]:
-    """Return scan -> its scanner, under one name for all spellings."""
-    names = scanner_names([scanner_of(scan) for scan in group.scans])
+    """Return name of a scan -> its scanner, with one name for all spellings."""
+    names = scanner_names([_scanner_of(scan) for scan in group.scans])
     return {scan.name: name for scan, name in zip(group.scans, names, strict=True)}
 
 
-def _frame(group: Group, scans: list[ScanResult], extra) -> pd.DataFrame:
-    """One row per scan: who, then `extra(place, scan)`, then scanner and covariates."""
-    entities, names, scanners = entity_columns(group), covariate_columns(group), scanners_of(group)
+def _frame(
+    group: Group, scans: Sequence[ScanResult], extra: Callable[[int, ScanResult], dict]
+) -> pd.DataFrame:
+    """Make one row per scan: its identity, `extra(position, scan)`, then scanner and covariates."""
+    entities, names, scanners = _entity_columns(group), covariate_columns(group), scanners_of(group)
     rows = []
-    for place, scan in enumerate(scans):
-        known = group.covariates.of(scan.subject, scan.session)
-        about = {name: known.get(column, '') for column, name in names.items()}
-        scanner = {'scanner': scanners[scan.name], **scanner_of(scan)}
-        rows.append({**identity(scan, entities), **extra(place, scan), **scanner, **about})
+    for position, scan in enumerate(scans):
+        covariates = group.covariates.of(scan.subject, scan.session)
+        scanner = {'scanner': scanners[scan.name], **_scanner_of(scan)}
+        named = {name: covariates.get(column, '') for column, name in names.items()}
+        rows.append({**_identity(scan, entities), **extra(position, scan), **scanner, **named})
     if rows:
         return pd.DataFrame(rows)
-    head = ['participant_id', 'session_id', *entities, 'scan', 'modality', *SCANNER_COLUMNS, *names.values()]
+    head = ['participant_id', 'session_id', *entities, 'scan', 'modality', *_SCANNER_COLUMNS, *names.values()]
     return pd.DataFrame(columns=head)
 
 
-def long_volumes(group: Group, measures: Measures) -> pd.DataFrame:
-    """One row per scan and structure."""
-    scans, wide = measures.scans, len(NAMES)
-    about = _frame(group, scans, lambda place, scan: {
+def _long_volumes(group: Group, measures: Measures) -> pd.DataFrame:
+    """Make one row per scan and structure."""
+    scans, n_names = measures.scans, len(NAMES)
+    of_scans = _frame(group, scans, lambda position, scan: {
         'verdict': str(scan.qc.get('verdict') or ''),
-        'reference': 'yes' if measures.reference[place] else 'no',
+        'reference': 'yes' if measures.reference[position] else 'no',
     })  # fmt: skip
-    about = about.loc[about.index.repeat(wide)].reset_index(drop=True)
+    of_scans = of_scans.loc[of_scans.index.repeat(n_names)].reset_index(drop=True)
     rows = [row for scan in scans for row in scan.rows]
-    own = {
+    of_structures = {
         'structure': NAMES * len(scans),
-        'index': [*(str(label.index) for label in LABELS), *[''] * (wide - len(LABELS))] * len(scans),
+        'index': [*(str(label.index) for label in LABELS), *[''] * (n_names - len(LABELS))] * len(scans),
         'hemisphere': [row['hemisphere'] for row in rows],
         **{key: [row[key] for row in rows] for key in MEASURES},
         'flag': [row['flag'] for row in rows],
@@ -150,46 +169,46 @@ def long_volumes(group: Group, measures: Measures) -> pd.DataFrame:
         'n_reference': measures.count.ravel(),
         'outlier': measures.outlier.ravel(),
     }
-    front = [name for name in about if name not in (*SCANNER_COLUMNS, *covariate_columns(group).values())]
-    last = [name for name in about if name not in front]
-    return pd.concat([about[front], pd.DataFrame(own), about[last]], axis=1)
+    last = [name for name in of_scans if name in (*_SCANNER_COLUMNS, *covariate_columns(group).values())]
+    first = [name for name in of_scans if name not in last]
+    return pd.concat([of_scans[first], pd.DataFrame(of_structures), of_scans[last]], axis=1)
 
 
-def wide_volumes(group: Group, measures: Measures) -> pd.DataFrame:
-    """One row per scan: volumes, then asymmetries."""
+def _wide_volumes(group: Group, measures: Measures) -> pd.DataFrame:
+    """Make one row per scan: volumes, then asymmetries."""
 
-    def extra(place, scan):
+    def extra(position: int, scan: ScanResult) -> dict:
         row = {'verdict': str(scan.qc.get('verdict') or '')}
-        row |= {f'{name}_mm3': value for name, value in zip(NAMES, measures.volume[place], strict=True)}
+        row |= {f'{name}_mm3': value for name, value in zip(NAMES, measures.volume[position], strict=True)}
         for name, (left, _) in pairs().items():
-            row[f'{name}_asymmetry_percent'] = measures.asymmetry[place, left]
+            row[f'{name}_asymmetry_percent'] = measures.asymmetry[position, left]
         return row
 
     return _frame(group, measures.scans, extra)
 
 
-def quality(group: Group, measures: Measures) -> pd.DataFrame:
-    """One row per scan, also of those without a result."""
+def _quality(group: Group, measures: Measures) -> pd.DataFrame:
+    """Make one row per scan, also for those without a result."""
     numbers = list(dict.fromkeys(key for scan in group.scans for key in scan.qc.get('numbers') or {}))
-    outlying = (measures.outlier != '').sum(axis=1)
-    judged = {
-        scan.name: int(outlying[place])
-        for place, scan in enumerate(measures.scans)
-        if np.isfinite(measures.z['volume'][place]).any()
+    counts = (measures.outlier != '').sum(axis=1)
+    n_outliers = {
+        scan.name: int(counts[position])
+        for position, scan in enumerate(measures.scans)
+        if np.isfinite(measures.z['volume'][position]).any()
     }
 
-    def extra(_, scan):
+    def extra(_: int, scan: ScanResult) -> dict:
         qc = scan.qc
         model, versions = qc.get('Model', {}), qc.get('Versions', {})
         flags = [row['flag'] for row in scan.rows]
         return {
             'status': scan.status,
-            'status_reason': one_line(scan.reason),
+            'status_reason': _one_line(scan.reason),
             'verdict': str(qc.get('verdict') or ''),
-            'reasons': one_line('; '.join(map(str, qc.get('reasons') or ()))),
-            'warnings': one_line('; '.join(map(str, qc.get('warnings') or ()))),
+            'reasons': _one_line('; '.join(map(str, qc.get('reasons') or ()))),
+            'warnings': _one_line('; '.join(map(str, qc.get('warnings') or ()))),
             'n_flagged': sum(flag not in ('', 'n/a') for flag in flags) if flags else '',
-            'n_outliers': judged.get(scan.name, ''),
+            'n_outliers': n_outliers.get(scan.name, ''),
             **{key: _number((qc.get('numbers') or {}).get(key)) for key in numbers},
             'model': model.get('Name', ''),
             'model_sha256': model.get('SHA256', ''),
@@ -201,62 +220,64 @@ def quality(group: Group, measures: Measures) -> pd.DataFrame:
     return _frame(group, group.scans, extra)
 
 
-def participants(group: Group) -> pd.DataFrame:
-    """One row per person: what there is, and why it is not all."""
-    own: dict[str, list[ScanResult]] = {}
+def _participants(group: Group) -> pd.DataFrame:
+    """Make one row per participant: which results exist, and why not all of them."""
+    by_subject: dict[str, list[ScanResult]] = {}
     for scan in group.scans:
-        own.setdefault(scan.subject, []).append(scan)
+        by_subject.setdefault(scan.subject, []).append(scan)
     rows, names = [], covariate_columns(group)
     for subject, absence in group.participants.items():
-        scans = own.get(subject, [])
+        scans = by_subject.get(subject, [])
         done = [scan for scan in scans if scan.usable]
         without = [scan for scan in scans if not scan.usable]
         if not scans:
             status = 'missing'
         else:
             status = 'failed' if not done else 'partial' if without else 'present'
-        told = [f'{scan.name} {scan.status}: {scan.reason}' for scan in scans if scan.reason]
-        known = group.covariates.participants.get(subject, {})
+        reasons = [f'{scan.name} {scan.status}: {scan.reason}' for scan in scans if scan.reason]
+        covariates = group.covariates.participants.get(subject, {})
         rows.append({
             'participant_id': f'sub-{subject}',
             'participant_status': status,
-            'participant_reason': one_line(absence or '; '.join(told) or (
-                '' if scans else 'none of the scans was asked for')),
+            'participant_reason': _one_line(absence or '; '.join(reasons) or (
+                '' if scans else 'none of the scans was selected')),
             'n_done': len(done),
             'n_without': len(without),
             'modalities': ' '.join(dict.fromkeys(scan.modality for scan in done)),
-            **{name: known.get(column, '') for column, name in names.items()},
+            **{name: covariates.get(column, '') for column, name in names.items()},
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def one_line(text: str) -> str:
-    """Make a text fit into a cell.
+def _one_line(text: str) -> str:
+    """Put a text on one line, for a cell.
 
-    >>> one_line('cut\\tshort\\n at 5')
+    >>> _one_line('cut\\tshort\\n at 5')
     'cut short at 5'
     """
     return ' '.join(text.split())
 
 
-def _number(value):
+def _number(value: object) -> object:
+    """Return a number as it is, text and n/a as an empty cell."""
     return value if isinstance(value, (int, float)) else ''
 
 
 def _number_meanings(group: Group) -> dict[str, dict]:
-    """Describe the quality numbers: as the scans' own files do, else as they are packaged."""
-    own: dict[str, dict] = {}
+    """Describe the quality numbers as the files of the scans do, else as the packaged table does."""
+    of_scans: dict[str, dict] = {}
     units: dict[str, str] = {}
     for scan in group.scans:
-        own = {**scan.qc.get('Meaning', {}), **own}
+        of_scans = {**scan.qc.get('Meaning', {}), **of_scans}
         units = {**scan.qc.get('Units', {}), **units}
-    known = meanings(qc_numbers())
-    known |= {key: {**known.get(key, UNKNOWN), 'Units': unit} for key, unit in units.items()}
-    return known | {key: meaning for key, meaning in own.items() if isinstance(meaning, dict)}
+    packaged = meanings(qc_numbers())
+    packaged |= {key: {**packaged.get(key, _UNKNOWN), 'Units': unit} for key, unit in units.items()}
+    return packaged | of_scans
 
 
 def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
-    known = {**output_rules()['morph_columns'], **rules()['columns']}
+    """Describe a table and each of its columns."""
+    described = {**output_rules()['morph_columns'], **_rules()['columns']}
     renamed = {new: old for old, new in covariate_columns(group).items()}
     numbers = _number_meanings(group)
     columns = {}
@@ -264,11 +285,11 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
         structure, _, kind = column.rpartition('_asymmetry_')
         if column in renamed:
             columns[column] = {
-                'Description': 'From participants.tsv or sessions.tsv, the latter first.',
+                'Description': 'From sessions.tsv, else from participants.tsv.',
                 **group.covariates.columns[renamed[column]],
             }
-        elif column in known:
-            columns[column] = known[column]
+        elif column in described:
+            columns[column] = described[column]
         elif kind == 'percent':
             columns[column] = {
                 'Description': f'{structure}: 100 (left - right) / mean of both.',
@@ -279,9 +300,9 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
         elif column in output_rules()['entity_order']:
             columns[column] = {'Description': f'{column}, as in the file name.', 'Units': 'n/a'}
         else:
-            columns[column] = numbers.get(column, UNKNOWN)
+            columns[column] = numbers.get(column, _UNKNOWN)
     return {
-        'Description': rules()['descriptions'][name],
+        'Description': _rules()['descriptions'][name],
         **columns,
         'Parameters': {'Minimum': MINIMUM, 'Limit': LIMIT},
         'Notes': list(dict.fromkeys(group.notes)),

@@ -15,12 +15,12 @@ from ..bids.names import strip_prefix
 from ..files import write_json
 from ..records import RunOutcome
 
-FILE_NAME = 'outcomes.json'
-STATUSES = ('done', 'failed', 'skipped')
-LAST_ERROR = re.compile(
+_FILE_NAME = 'outcomes.json'
+_STATUSES = ('done', 'failed', 'skipped')
+_LAST_ERROR = re.compile(
     r'^\s*(?P<kind>(?:\w+\.)*\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: (?P<text>.*))?$'
 )
-NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
+_NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
 
 
 def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, Mapping]) -> Path:
@@ -35,7 +35,7 @@ def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, 
     scans : mapping
         Path of a scan below the root of its dataset -> ``status``, ``reason`` and ``crashfile``.
     """
-    return write_json({'Run': run, 'Version': version, 'Scans': scans}, Path(folder) / FILE_NAME)
+    return write_json({'Run': run, 'Version': version, 'Scans': scans}, Path(folder) / _FILE_NAME)
 
 
 def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome], str | None]:
@@ -74,7 +74,7 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome]
 
 def _from_file(folder: Path) -> dict[str, RunOutcome] | None:
     try:
-        scans = json.loads((folder / FILE_NAME).read_text(encoding='utf-8'))['Scans']
+        scans = json.loads((folder / _FILE_NAME).read_text(encoding='utf-8'))['Scans']
         return {
             str(scan): RunOutcome(
                 entry['status'],
@@ -83,7 +83,7 @@ def _from_file(folder: Path) -> dict[str, RunOutcome] | None:
                 Path(entry['crashfile']) if entry.get('crashfile') else None,
             )
             for scan, entry in scans.items()
-            if entry['status'] in STATUSES
+            if entry['status'] in _STATUSES
         }
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or damaged
         return None
@@ -95,7 +95,7 @@ def _from_crashes(folder: Path, output_dir: Path) -> dict[str, RunOutcome]:
     subject = next(part for part in reversed(folder.parts) if part.startswith('sub-'))
     for path in sorted(folder.glob('crash-*.txt'), key=lambda path: path.stat().st_mtime):
         text = path.read_text(encoding='utf-8', errors='replace')
-        if match := NODE.match(text):
+        if match := _NODE.match(text):
             name = f'{subject}_{_unkey(match["key"])}'
             outcome = RunOutcome('failed', reason_of(text), folder.name, path.relative_to(output_dir))
             outcomes.setdefault(name, outcome)
@@ -103,7 +103,7 @@ def _from_crashes(folder: Path, output_dir: Path) -> dict[str, RunOutcome]:
 
 
 def _unkey(key: str) -> str:
-    """Write the key of a record as in file names.
+    """Turn the key of a record into its name in files.
 
     >>> _unkey('ses_1_run_02_T1w')
     'ses-1_run-02_T1w'
@@ -114,17 +114,17 @@ def _unkey(key: str) -> str:
 
 
 def reason_of(crash: str) -> str:
-    """Find the one line in a crash file that a user needs.
+    """Find the error message in a crash file.
 
     >>> reason_of('Node: a\\nTraceback:\\n\\tbids_brainseg.errors.InputError: the file is empty\\n\\n')
     'the file is empty'
     >>> reason_of('ValueError: found 2 dimensions\\n')
     'ValueError: found 2 dimensions'
     """
-    matches = [match for match in map(LAST_ERROR.match, crash.splitlines()) if match]
+    matches = [match for match in map(_LAST_ERROR.match, crash.splitlines()) if match]
     if not matches:
         lines = [line.strip() for line in crash.splitlines() if line.strip()]
-        return lines[-1] if lines else 'no reason was left'
+        return lines[-1] if lines else 'no reason was recorded'
     kind, text = matches[-1]['kind'], matches[-1]['text'] or ''
     if kind.startswith('bids_brainseg.errors.'):
         return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One name for one kind of scanner, however its sidecars spell it (``data/scanners.json``)."""
+"""Give each kind of scanner one name, however its sidecars spell it (``data/scanners.json``)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from functools import cache
 
 from ..data import resource
 
-STRENGTH = re.compile(r'(?<![\w.])(\d+(?:\.\d+)?)[\s_]?T(?:esla)?(?![A-Za-z0-9])', re.IGNORECASE)
-GAUSS = 10_000  # in one tesla
-MOST_TESLA = 100  # what is more must be gauss
+_STRENGTH = re.compile(r'(?<![\w.])(\d+(?:\.\d+)?)[\s_]?T(?:esla)?(?![A-Za-z0-9])', re.IGNORECASE)
+_GAUSS = 10_000  # in one tesla
+_MOST_TESLA = 100  # a higher number must be in gauss
 
 
-def scanner_names(told: Sequence[Mapping[str, object]]) -> list[str]:
-    """Name the scanners of scans so that those of one kind are called the same.
+def scanner_names(scanners: Sequence[Mapping[str, object]]) -> list[str]:
+    """Name the scanners of scans, with the same name for all of one kind.
 
     Parameters
     ----------
-    told : sequence of mapping
+    scanners : sequence of mapping
         ``manufacturer``, ``scanner_model`` and ``field_strength`` (T) of each scan as its sidecar has them;
         any may be empty or missing.
 
     Returns
     -------
     list of str
-        One name per scan: vendor, model, field strength; '' where nothing is known. Case, underscores, and
-        the vendor or the product family within the model make no difference; of several spellings of a model
-        the most frequent one is shown.
+        One name per scan: vendor, model, field strength; empty where nothing is known. Case, underscores, and
+        the vendor or product family inside the model name make no difference; of several spellings of a model
+        the most frequent one is taken.
 
     Examples
     --------
@@ -39,13 +39,13 @@ def scanner_names(told: Sequence[Mapping[str, object]]) -> list[str]:
     >>> scanner_names([one, other])
     ['Siemens Prisma, 3 T', 'Siemens Prisma, 3 T']
     """
-    parts = [_parts(one) for one in told]
+    parts = [_parts(scanner) for scanner in scanners]
     spellings: dict[tuple, Counter] = {}
     for part in parts:
         spellings.setdefault(_kind(part), Counter())[part] += 1
     shown = {
-        kind: min(found, key=lambda part, found=found: (-found[part], part))
-        for kind, found in spellings.items()
+        kind: min(counts, key=lambda part, counts=counts: (-counts[part], part))
+        for kind, counts in spellings.items()
     }
     names = []
     for part in parts:
@@ -56,8 +56,8 @@ def scanner_names(told: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 @cache
-def rules() -> dict:
-    """Return vendors and their names, words that name no scanner, and the usual field strengths in T."""
+def _rules() -> dict:
+    """Return vendors with their names, words to ignore, and the usual field strengths in T."""
     return json.loads(resource('scanners.json').read_text(encoding='utf-8'))
 
 
@@ -66,18 +66,18 @@ def _kind(part: tuple[str, str, str]) -> tuple[str, str, str]:
     return vendor.casefold(), model.casefold(), strength
 
 
-def _parts(told: Mapping[str, object]) -> tuple[str, str, str]:
-    """Split what a sidecar says into vendor, model and field strength, each as it is to be shown."""
-    manufacturer, model = (_words(told.get(key)) for key in ('manufacturer', 'scanner_model'))
-    strength = _tesla(told.get('field_strength'))
-    if written := STRENGTH.search(model):
+def _parts(scanner: Mapping[str, object]) -> tuple[str, str, str]:
+    """Split the entries of a sidecar into vendor, model and field strength, each as it is shown."""
+    manufacturer, model = (_words(scanner.get(key)) for key in ('manufacturer', 'scanner_model'))
+    strength = _tesla(scanner.get('field_strength'))
+    if written := _STRENGTH.search(model):
         strength = strength or _tesla(written[1])
-        model = _words(STRENGTH.sub(' ', model))
+        model = _words(_STRENGTH.sub(' ', model))
     vendor = _vendor(manufacturer) or (_vendor(model) if not manufacturer else '')
-    rule = rules()['vendors'].get(vendor, {'names': [manufacturer] if manufacturer else [], 'families': []})
+    rule = _rules()['vendors'].get(vendor, {'names': [manufacturer] if manufacturer else [], 'families': []})
     for name in (*rule['names'], *rule['families']):
         model = re.sub(rf'(?<!\w){re.escape(name)}(?!\w)', ' ', model, flags=re.IGNORECASE)
-    company = rules()['company_words']
+    company = _rules()['company_words']
     kept = [word for word in model.split() if word.casefold().strip('.,') not in company]
     return vendor or manufacturer, ' '.join(kept), strength
 
@@ -87,9 +87,9 @@ def _words(text: object) -> str:
 
 
 def _vendor(text: str) -> str:
-    """Return the vendor that a text names; '' if it is none of the table."""
+    """Return the vendor that a text names; empty if it names none of the table."""
     plain = text.replace('.', '').casefold()
-    for vendor, rule in rules()['vendors'].items():
+    for vendor, rule in _rules()['vendors'].items():
         for name in (*rule['names'], *rule['families']):
             if re.search(rf'(?<!\w){re.escape(name)}(?!\w)', plain):
                 return vendor
@@ -97,15 +97,15 @@ def _vendor(text: str) -> str:
 
 
 def _tesla(value: object) -> str:
-    """Return a field strength in T, the usual one if it is near; '' if it is no strength."""
+    """Return a field strength in T, rounded to a usual one; empty if it is no strength."""
     try:
         tesla = float(str(value))
     except ValueError:
         return ''
     if not 0 < tesla < float('inf'):
         return ''
-    if tesla > MOST_TESLA:
-        tesla /= GAUSS
-    usual = min(rules()['strengths'], key=lambda strength: abs(strength - tesla))
-    near = abs(usual - tesla) <= rules()['tolerance'] * usual
+    if tesla > _MOST_TESLA:
+        tesla /= _GAUSS
+    usual = min(_rules()['strengths'], key=lambda strength: abs(strength - tesla))
+    near = abs(usual - tesla) <= _rules()['tolerance'] * usual
     return f'{usual if near else tesla:.3g}'

@@ -72,7 +72,7 @@ def crash(settings, name: str, text: str, age: float = 0.0) -> Path:
         ),
         ('Traceback\nKeyboardInterrupt\n', 'KeyboardInterrupt'),
         ('something else entirely\n', 'something else entirely'),
-        ('', 'no reason was left'),
+        ('', 'no reason was recorded'),
     ],
 )
 def test_reason(text, reason):

@@ -70,7 +70,7 @@ def test_data_of_the_page(page):
     assert set(data['groups']) == {'verdict', 'scanner', 'session', 'sex', 'site'}
     assert list(data['axes'])[0] == 'age'
     assert data['missing'] == [
-        ['sub-0061', 'missing', 'run 1 began and left no result: it was stopped, or is not done yet']
+        ['sub-0061', 'missing', 'run 1 began and left no result: it was stopped or still runs']
     ]
 
 

@@ -126,7 +126,7 @@ def test_everyone_who_is_missing_is_listed_with_why(out, make_bids):
     assert list(why) == ['01', '02', '03', '04', '05']
     assert why['01'] == ''
     assert why['02'].startswith('is listed in participants.tsv')
-    assert why['03'].startswith('has a folder in the dataset, but no output')
+    assert why['03'].startswith('has no output yet')
     assert why['04'] == 'the folder in the outputs holds no result of a scan'
     assert why['05'].startswith('run 2026-9 began and left no result')
     assert 'neither' in collect_group(out, bids, participant_label=['01', '09']).participants['09']
@@ -137,7 +137,7 @@ def test_the_dataset_need_not_be_there(out, tmp_path):
     (out / 'participants.tsv').write_text('participant_id\tsex\nsub-01\tF\n')
     group = collect_group(out, tmp_path / 'gone')
     assert group.covariates.of('01', None) == {'sex': 'F'}
-    assert 'The source dataset was not there' in group.notes[0]
+    assert 'The dataset was not found' in group.notes[0]
 
 
 def test_selection(out):
