@@ -89,7 +89,7 @@ class Settings:
         return ''.join(f'{name} = {_toml(value)}\n' for name, value in values.items() if value is not None)
 
 
-def _toml(value) -> str:
+def _toml(value: object) -> str:
     """Return one value in TOML, which is JSON except for tables.
 
     >>> _toml({'T1w': Path('m'), 'n': (1, 2.5), 'x': {'y': None}})

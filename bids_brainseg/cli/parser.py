@@ -12,11 +12,19 @@ from ..data import modalities, training_defaults
 LEVELS = ('participant', 'group', 'train', 'evaluate')
 LABEL_TABLES = ('auto', 'freesurfer', 'brainseg')
 
+Group = argparse._ArgumentGroup
+
 
 class _Version(argparse.Action):
     """Look up the version only when it is asked for."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         from .. import __version__
 
         parser.exit(message=f'bids_brainseg {__version__}\n')
@@ -70,7 +78,7 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_selection(group):
+def _add_selection(group: Group) -> None:
     group.add_argument(
         '--participant-label',
         nargs='+',
@@ -118,7 +126,7 @@ def _add_selection(group):
     )
 
 
-def _add_resources(group):
+def _add_resources(group: Group) -> None:
     group.add_argument(
         '-w',
         '--work-dir',
@@ -155,7 +163,7 @@ def _add_resources(group):
     )
 
 
-def _add_segmentation(group):
+def _add_segmentation(group: Group) -> None:
     group.add_argument(
         '--model',
         nargs='+',
@@ -217,7 +225,7 @@ def _add_segmentation(group):
     )
 
 
-def _add_training(group):
+def _add_training(group: Group) -> None:
     defaults = training_defaults()
     thresholds = ', '.join(f'{name} {rule.agreement_threshold:g}' for name, rule in modalities().items())
     group.add_argument('--modality', choices=list(modalities()), help='modality of the training scans')
@@ -286,7 +294,7 @@ def _add_training(group):
     group.add_argument('--license', help='license of the new weights, for the model card')
 
 
-def _add_network(group):
+def _add_network(group: Group) -> None:
     defaults = training_defaults()
     recipe = defaults['recipe']
     group.add_argument(
@@ -363,7 +371,7 @@ def _add_network(group):
     )
 
 
-def _add_evaluation(group):
+def _add_evaluation(group: Group) -> None:
     group.add_argument(
         '--label-table',
         type=_table,
@@ -413,7 +421,7 @@ def _add_evaluation(group):
     )
 
 
-def _add_reporting(group):
+def _add_reporting(group: Group) -> None:
     group.add_argument(
         '--reports-only', action='store_true', help='only write the pages again, from existing derivatives'
     )

@@ -7,6 +7,8 @@ import getpass
 import os
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,15 +26,15 @@ STAGES = ('check', 'coregister', 'segment', 'back', 'measure', 'align', 'carry')
 
 
 class LocalPlugin(MultiProcPlugin):
-    """Nipype's scheduler of local processes; theirs waits forever once a worker was killed."""
+    """Run steps in local processes; nipype's own scheduler waits forever once a worker was killed."""
 
-    def __init__(self, plugin_args=None):
+    def __init__(self, plugin_args: Mapping | None = None):
         super().__init__(plugin_args=plugin_args)
         self._scan_of = None
         self.pool.shutdown()  # no worker has started yet
         self._renew_pool()
 
-    def _renew_pool(self):
+    def _renew_pool(self) -> None:
         context = get_context(self.plugin_args.get('mp_context'))
         context.set_forkserver_preload(PRELOADED)
         self.pool = ProcessPoolExecutor(
@@ -42,10 +44,10 @@ class LocalPlugin(MultiProcPlugin):
             mp_context=context,
         )
 
-    def _sort_jobs(self, jobids, scheduler=None):
-        """Finish scans one after the other, instead of running the first step of the whole dataset first.
+    def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:
+        """Finish one scan after the other, instead of running the first step of all scans first.
 
-        Within a scan, what takes all processors goes before the figures, which fit in beside other work.
+        Within a scan, steps that use all processors come before the figures, which run beside other steps.
         """
         if self._scan_of is None:
             names = ['.'.join(node.fullname.split('.')[:3]) for node in self.procs]
@@ -57,7 +59,7 @@ class LocalPlugin(MultiProcPlugin):
         chosen = [job for job in jobids if self._scan_of[job] in current]
         return sorted(chosen, key=lambda job: (self._scan_of[job], -(self.procs[job].n_procs or 1)))
 
-    def _async_callback(self, args):
+    def _async_callback(self, args: Future) -> None:
         if not isinstance(args.exception(), BrokenProcessPool):
             return super()._async_callback(args)
         reason = (
@@ -68,7 +70,7 @@ class LocalPlugin(MultiProcPlugin):
         lost = next((n for n, future in self._task_obj.items() if future is args), self._taskid)
         self._taskresult[lost] = {'taskid': lost, 'result': None, 'traceback': [reason]}
 
-    def _submit_job(self, node, updatehash=False):
+    def _submit_job(self, node: pe.Node, updatehash: bool = False) -> int:
         try:
             return super()._submit_job(node, updatehash=updatehash)
         except BrokenProcessPool:
@@ -77,13 +79,13 @@ class LocalPlugin(MultiProcPlugin):
 
 
 class BatchPlugin:
-    """Adds to nipype's batch plugins that a step whose job was killed fails alone, with a reason."""
+    """Add to a batch plugin of nipype that a step whose job was killed fails alone, with a reason."""
 
-    def __init__(self, plugin_args=None):
+    def __init__(self, plugin_args: Mapping | None = None):
         super().__init__(plugin_args={'status_callback': print_progress} | (plugin_args or {}))
         os.environ.setdefault('LOGNAME', user_name())  # nipype names the jobs by it
 
-    def _submit_batchtask(self, scriptfile, node):
+    def _submit_batchtask(self, scriptfile: str, node: pe.Node) -> int:
         try:
             return super()._submit_batchtask(scriptfile, node)
         except (IndexError, AttributeError) as error:  # no job number in what the scheduler printed
@@ -91,7 +93,7 @@ class BatchPlugin:
                 f'the scheduler refused the job {scriptfile}; submit it yourself to see why'
             ) from error
 
-    def _get_result(self, taskid):
+    def _get_result(self, taskid: int) -> dict | None:
         result = super()._get_result(taskid)
         # One string, where nipype expects lines and fails on adding some: there is no result.
         if result and isinstance(result['traceback'], str):
