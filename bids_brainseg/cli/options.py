@@ -11,8 +11,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from ..bids.templates import parse_space
 from ..core.quality import check_rules
 from ..data import modalities, training_defaults
@@ -156,6 +154,8 @@ def _thresholds(parser: argparse.ArgumentParser, path: Path | None) -> dict:
 def _plugin(parser: argparse.ArgumentParser, path: Path | None) -> tuple[str, dict]:
     if path is None:
         return 'MultiProc', {}
+    import yaml  # a fifth of what --help takes, for this option alone
+
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
