@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from bids_brainseg.core import geometry
-from bids_brainseg.core.volumes import N_CLASSES, label_volumes
+from . import geometry
+from .volumes import N_CLASSES, label_volumes
 
 
 class Agreement(NamedTuple):
@@ -34,12 +34,12 @@ class Agreement(NamedTuple):
     missed: int
 
 
-def compare(found: NDArray, reference: NDArray, affine: ArrayLike, n: int = N_CLASSES) -> Agreement:
-    """Measure how a segmentation agrees with the reference labels on the same grid.
+def compare(segmentation: NDArray, reference: NDArray, affine: ArrayLike, n: int = N_CLASSES) -> Agreement:
+    """Measure how well a segmentation agrees with the reference labels on the same grid.
 
     Parameters
     ----------
-    found, reference : (I, J, K) integer arrays
+    segmentation, reference : (I, J, K) integer arrays
         Class indices, 0 to n - 1.
     affine : (4, 4) array_like
         Voxel indices to RAS mm, which gives the size of the voxels.
@@ -49,17 +49,17 @@ def compare(found: NDArray, reference: NDArray, affine: ArrayLike, n: int = N_CL
     Returns
     -------
     Agreement
-        Structures weigh by their volume in the reference in `dice_volume_weighted`.
+        In `dice_volume_weighted` a structure counts by its volume in the reference.
 
     Raises
     ------
     ValueError
         If the shapes differ or a label is not in 0 to n - 1.
     """
-    overlap = dice(found, reference, n)
-    distance = assd(found, reference, geometry.voxel_sizes(affine), n)
+    overlap = dice(segmentation, reference, n)
+    distance = assd(segmentation, reference, geometry.voxel_sizes(affine), n)
     voxel = geometry.voxel_volume(affine)
-    volume, truth = label_volumes(found, voxel, n), label_volumes(reference, voxel, n)
+    volume, truth = label_volumes(segmentation, voxel, n), label_volumes(reference, voxel, n)
     return Agreement(
         dice=overlap,
         assd=distance,
@@ -129,7 +129,7 @@ def dice_volume_weighted(scores: ArrayLike, volumes: ArrayLike) -> float:
     scores : (n,) array_like
         As :func:`dice` gives them.
     volumes : (n,) array_like
-        Of each class in the segmentation taken for the truth; any unit.
+        Of each class in the reference; any unit.
 
     Returns
     -------
@@ -168,8 +168,8 @@ def assd(a: NDArray, b: NDArray, voxel_sizes: ArrayLike, n: int = N_CLASSES) -> 
     Notes
     -----
     The surface of a structure is its voxels with a face towards anything else, or towards the edge of the
-    image. Each surface voxel has its distance to the nearest one of the other surface; the mean is taken over
-    the voxels of both surfaces together.
+    image. The mean is taken over the voxels of both surfaces of their distances to the nearest voxel of the
+    other surface.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def assd_average(distances: ArrayLike) -> float:
     -------
     float, mm
         nan if there is no such structure. A structure in only one of the two, whose distance is infinite, is
-        left out here; tell their number beside it.
+        left out here; report their number beside it.
     """
     distances = np.asarray(distances, dtype=np.float64)
     distances = distances[np.isfinite(distances)]

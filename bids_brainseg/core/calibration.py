@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a quality number tells scans whose segmentation is not good enough, and where to draw the line."""
+"""How well a quality number detects bad segmentations, and thresholds for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .statistics import NAN, Correlation, pearson
 class Roc(NamedTuple):
     """Points of a ROC curve, from the strictest threshold to the most lenient one.
 
-    A scan is flagged where its number is beyond the threshold. `sensitivity` is the share of the bad scans
-    that are flagged, `specificity` that of the good scans that are not.
+    A scan is flagged where its number is beyond the threshold. `sensitivity` is the fraction of the bad
+    scans that are flagged, `specificity` that of the good scans that are not.
     """
 
     thresholds: NDArray[np.float64]
@@ -24,7 +24,7 @@ class Roc(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """A threshold and what it does to the scans it was chosen on."""
+    """A threshold, with its sensitivity and specificity on the scans it was chosen on."""
 
     value: float
     sensitivity: float
@@ -32,9 +32,9 @@ class Threshold(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What one number says about D_A.
+    """How well one number predicts D_A.
 
-    `above` tells whether high numbers are bad. `bad` and `n` count scans; `auc` is nan, and the thresholds
+    `above` says whether high numbers are bad. `bad` and `n` count scans; `auc` is nan, and the thresholds
     are None, where all scans are good or all are bad.
     """
 
@@ -49,7 +49,7 @@ class Calibration(NamedTuple):
 
 
 def roc(numbers: ArrayLike, bad: ArrayLike, *, above: bool = True) -> Roc:
-    """Trace sensitivity and specificity over every threshold that makes a difference.
+    """Compute sensitivity and specificity at every threshold that makes a difference.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def roc(numbers: ArrayLike, bad: ArrayLike, *, above: bool = True) -> Roc:
     """
     numbers, bad = np.asarray(numbers, np.float64), np.asarray(bad, bool)
     if numbers.shape != bad.shape or numbers.ndim != 1:
-        raise ValueError(f'expected one verdict for each number, got {bad.shape} for {numbers.shape}')
+        raise ValueError(f'expected one flag for each number, got {bad.shape} for {numbers.shape}')
     if not np.isfinite(numbers).all():
-        raise ValueError('the numbers have to be finite')
+        raise ValueError('the numbers must be finite')
     if bad.all() or not bad.any():
         raise ValueError(f'a ROC curve needs good and bad scans, got {bad.sum()} bad ones of {bad.size}')
     signed = numbers if above else -numbers
@@ -122,7 +122,7 @@ def youden_threshold(curve: Roc) -> Threshold:
     Returns
     -------
     Threshold
-        Of equally good ones the strictest, which flags the fewest scans.
+        Of equally good ones the strictest: it flags the fewest scans.
 
     Notes
     -----
@@ -138,7 +138,7 @@ def conservative_threshold(curve: Roc, *, sensitivity: float = 0.95) -> Threshol
     ----------
     curve : Roc
     sensitivity : float
-        Share of the bad scans that must be flagged, in (0, 1].
+        Fraction of the bad scans that must be flagged, in (0, 1].
 
     Returns
     -------
@@ -150,7 +150,7 @@ def conservative_threshold(curve: Roc, *, sensitivity: float = 0.95) -> Threshol
 def calibrate(
     numbers: ArrayLike, dice: ArrayLike, acceptable: float, *, above: bool = True, sensitivity: float = 0.95
 ) -> Calibration:
-    """Judge a quality number by how it foretells D_A.
+    """Measure how well a quality number predicts D_A.
 
     Parameters
     ----------
@@ -176,8 +176,8 @@ def calibrate(
     """
     numbers, dice = np.asarray(numbers, np.float64), np.asarray(dice, np.float64)
     correlation = pearson(numbers, dice)
-    known = np.isfinite(numbers) & np.isfinite(dice)
-    numbers, bad = numbers[known], dice[known] < acceptable
+    valid = np.isfinite(numbers) & np.isfinite(dice)
+    numbers, bad = numbers[valid], dice[valid] < acceptable
     count, n = int(bad.sum()), bad.size
     if not 0 < count < n:
         return Calibration(correlation, above, count, n, NAN, None, None, None)

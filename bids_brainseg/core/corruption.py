@@ -78,8 +78,8 @@ def add_noise(
         Standard deviation of the noise, in the unit of the image.
     rng : numpy.random.Generator
     magnitude : bool
-        Add it to the real and the imaginary part of an MR signal whose magnitude is seen, which makes it
-        Rician: air is then brighter than 0. For images that are not negative.
+        Add it to the real and the imaginary part of an MR signal and take the magnitude: the noise is then
+        Rician, and air brighter than 0. For images that are not negative.
 
     Returns
     -------
@@ -220,9 +220,9 @@ def add_bias(image: ArrayLike, strength: float, rng: np.random.Generator) -> NDA
     Parameters
     ----------
     image : (I, J, K) array_like
-        For CT it makes no sense.
+        MR magnitude.
     strength : float
-        Largest absolute logarithm of the field: 0.5 makes the brightest place 1.65 times brighter or the
+        Largest absolute logarithm of the field: 0.5 makes the brightest voxel 1.65 times brighter or the
         darkest one 1.65 times darker.
     rng : numpy.random.Generator
 
@@ -277,9 +277,9 @@ def rotate_motion(
 
     Notes
     -----
-    Each part of k-space comes from the head in its own pose, and the magnitude of the whole is seen (Shaw
-    et al., arXiv 2019, doi:10.48550/arXiv.1906.04693). The middle of k-space, and so the place of the head,
-    comes from the pose in the middle.
+    Each part of k-space comes from the head in its own pose, and the image is the magnitude of the whole
+    (Shaw et al., arXiv 2019, doi:10.48550/arXiv.1906.04693). The middle of k-space, and so the position of
+    the head, comes from the pose in the middle.
     """
     image = np.asarray(image, np.float32)
     lines = image.shape[phase_axis]

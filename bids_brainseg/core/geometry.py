@@ -40,7 +40,7 @@ def as_affine(matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def is_singular(affine: ArrayLike) -> bool:
-    """Tell whether an affine cannot be inverted (a voxel without volume, or values that are not finite).
+    """Check whether an affine cannot be inverted: voxels without volume, or values that are not finite.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def voxel_sizes(affine: ArrayLike) -> NDArray[np.float64]:
 
 
 def voxel_volume(affine: ArrayLike) -> float:
-    """Measure the volume of one voxel, which for a sheared grid is not the product of its edges.
+    """Measure the volume of one voxel; in a sheared grid it is not the product of the edges.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def voxel_volume(affine: ArrayLike) -> float:
 
 
 def volume_scaling(matrix: ArrayLike) -> float:
-    """Give the factor by which a matrix multiplies volumes, without sign.
+    """Return the factor by which a matrix scales volumes, without sign.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def volume_scaling(matrix: ArrayLike) -> float:
 
 
 def obliquity(affine: ArrayLike) -> float:
-    """Measure how far a grid is turned away from the world axes.
+    """Measure how far a grid is rotated from the world axes.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def shear_angle(affine: ArrayLike) -> float:
 
 
 def rotation_angle(matrix: ArrayLike) -> float:
-    """Measure how far an affine turns.
+    """Measure the rotation of an affine.
 
     Parameters
     ----------
@@ -241,8 +241,8 @@ def rotation_angle(matrix: ArrayLike) -> float:
     180.0
     """
     left, _, right = np.linalg.svd(as_affine(matrix)[:3, :3])
-    turn = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
-    return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1.0, 1.0))))
+    rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0))))
 
 
 def voxel_to_voxel(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
@@ -270,12 +270,12 @@ def voxel_to_voxel(affine: ArrayLike, target_affine: ArrayLike, matrix: ArrayLik
 
 
 def bounding_box(array: ArrayLike) -> tuple[slice, ...]:
-    """Find the smallest box that holds all that is not 0.
+    """Find the smallest box around all that is not 0.
 
     Parameters
     ----------
     array : (I, J, K) array_like
-        Not negative: a mask, or labels.
+        A mask, or labels, not negative.
 
     Returns
     -------
@@ -291,8 +291,8 @@ def bounding_box(array: ArrayLike) -> tuple[slice, ...]:
     # The maximum of whole planes runs at the speed of memory, in either order of the axes.
     front, side = array.max(axis=0), array.max(axis=2)
     profiles, box = (side.max(axis=1), front.max(axis=1), front.max(axis=0)), []
-    for size, found in zip(array.shape, profiles, strict=True):
-        hit = np.flatnonzero(found)
+    for size, profile in zip(array.shape, profiles, strict=True):
+        hit = np.flatnonzero(profile)
         box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, size))
     return tuple(box)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one scan is among many: robust scores, what head size does not explain, agreement of two scans."""
+"""Compare a scan with many: robust scores, residuals over head size, agreement of repeated scans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Fewer values than this say too little about what is usual; nothing is judged by them.
+#: With fewer values nothing is scored: they say too little about what is usual.
 MINIMUM = 10
 #: Robust scores beyond this are called outliers (Iglewicz and Hoaglin 1993).
 LIMIT = 3.5
@@ -17,9 +17,9 @@ MAD_TO_SD = 1.4826022185056018
 
 
 class RobustScores(NamedTuple):
-    """Score of each value, and by what it was computed, one number per column.
+    """Robust scores, (N, S), with the median, the spread and the number of values of each column, (S,).
 
-    `scores` is (N, S); `median` and `spread` (in the unit of the values) and `count` are (S,).
+    `median` and `spread` are in the unit of the values.
     """
 
     scores: NDArray[np.float64]
@@ -29,7 +29,7 @@ class RobustScores(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """What a straight line leaves of each value, (N, S); its coefficients and values behind it, (S,)."""
+    """Residuals of a linear fit, (N, S); its coefficients and number of values, (S,)."""
 
     residuals: NDArray[np.float64]
     intercept: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Residuals(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How well two measurements agree: pairs, mean and SD of first - second, concordance correlation."""
+    """Number of pairs, mean and standard deviation of first - second, concordance correlation."""
 
     count: int
     difference: float
@@ -47,14 +47,14 @@ class Agreement(NamedTuple):
 
 
 def robust_scores(values: ArrayLike, reference: ArrayLike, *, minimum: int = MINIMUM) -> RobustScores:
-    """Score values by how many robust standard deviations they lie from the median.
+    """Score values by their distance from the median in robust standard deviations.
 
     Parameters
     ----------
     values : (N, S) array_like
         One row per scan, one column per structure, any unit; nan where there is none.
     reference : (N,) array_like of bool
-        Rows that tell what is usual; all rows are scored.
+        Rows that median and spread are taken from; all rows are scored.
     minimum : int
         Values that a column of the reference must have.
 
@@ -72,13 +72,13 @@ def robust_scores(values: ArrayLike, reference: ArrayLike, *, minimum: int = MIN
     Notes
     -----
     z = (x - median) / (1.4826 MAD); 1.4826 makes the median absolute deviation a consistent estimate of the
-    standard deviation of normal values (doi:10.1080/01621459.1993.10476408). Median and MAD bear up to half
+    standard deviation of normal values (doi:10.1080/01621459.1993.10476408). Median and MAD stand up to half
     of the values being wrong (doi:10.1016/j.jesp.2013.03.013).
 
     Examples
     --------
-    >>> found = robust_scores([[0.0], [1], [2], [3], [100]], [True] * 5, minimum=5)
-    >>> found.median.tolist(), (found.scores[:, 0] * MAD_TO_SD).round(9).tolist()
+    >>> result = robust_scores([[0.0], [1], [2], [3], [100]], [True] * 5, minimum=5)
+    >>> result.median.tolist(), (result.scores[:, 0] * MAD_TO_SD).round(9).tolist()
     ([2.0], [-2.0, -1.0, 0.0, 1.0, 98.0])
     """
     values, reference = _table(values, reference)
@@ -97,7 +97,7 @@ def robust_scores(values: ArrayLike, reference: ArrayLike, *, minimum: int = MIN
 def residuals(
     values: ArrayLike, covariate: ArrayLike, reference: ArrayLike, *, minimum: int = MINIMUM
 ) -> Residuals:
-    """Take away from each column what a straight line over a covariate explains.
+    """Regress a covariate out of each column.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def residuals(
     covariate : (N,) array_like
         Head size, as a rule; nan where unknown.
     reference : (N,) array_like of bool
-        Rows that the line is fitted to; all rows are measured against it.
+        Rows that the line is fitted to; residuals are computed for all rows.
     minimum : int
         Pairs that a column of the reference must have.
 
@@ -128,29 +128,29 @@ def residuals(
 
     Examples
     --------
-    >>> found = residuals([[3.0], [5], [7], [10]], [1, 2, 3, 4], [True, True, True, False], minimum=3)
-    >>> found.slope.round(9).tolist(), found.residuals[:, 0].round(9).tolist()
+    >>> fit = residuals([[3.0], [5], [7], [10]], [1, 2, 3, 4], [True, True, True, False], minimum=3)
+    >>> fit.slope.round(9).tolist(), fit.residuals[:, 0].round(9).tolist()
     ([2.0], [0.0, 0.0, 0.0, 1.0])
     """
     values, reference = _table(values, reference)
     covariate = np.asarray(covariate, dtype=np.float64)
     if covariate.shape != reference.shape:
         raise ValueError(f'Expected a covariate of shape {reference.shape}, got {covariate.shape}')
-    known = reference[:, None] & np.isfinite(values) & np.isfinite(covariate)[:, None]
-    count = known.sum(axis=0)
+    valid = reference[:, None] & np.isfinite(values) & np.isfinite(covariate)[:, None]
+    count = valid.sum(axis=0)
     intercept, slope = np.full((2, values.shape[1]), np.nan)
     for column in np.flatnonzero(count >= max(minimum, 2)):
-        x, y = covariate[known[:, column]], values[known[:, column], column]
-        centerd = x - x.mean()
-        if (square := centerd @ centerd) > 0:
-            slope[column] = centerd @ (y - y.mean()) / square
+        x, y = covariate[valid[:, column]], values[valid[:, column], column]
+        centered = x - x.mean()
+        if (square := centered @ centered) > 0:
+            slope[column] = centered @ (y - y.mean()) / square
             intercept[column] = y.mean() - slope[column] * x.mean()
-    left = values - (intercept + covariate[:, None] * slope)
-    return Residuals(left, intercept, slope, count)
+    remaining = values - (intercept + covariate[:, None] * slope)
+    return Residuals(remaining, intercept, slope, count)
 
 
 def fraction_of(values: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    """Express volumes as shares of a whole.
+    """Express volumes as fractions of a whole.
 
     Parameters
     ----------
@@ -185,8 +185,8 @@ def agreement(first: ArrayLike, second: ArrayLike) -> Agreement:
     -------
     Agreement
         Mean and sample standard deviation of first - second (doi:10.1016/S0140-6736(86)90837-8), and Lin's
-        concordance correlation (doi:10.2307/2532051): 1 where all pairs are equal, less the more they scatter
-        or the farther they are apart. nan with fewer than 3 pairs; the concordance also if nothing varies.
+        concordance correlation (doi:10.2307/2532051): 1 where all pairs are equal, less with scatter or a
+        systematic difference. nan with fewer than 3 pairs; the concordance also if nothing varies.
 
     Raises
     ------

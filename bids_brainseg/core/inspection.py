@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inspect a scan and its segmentation: pieces, cut edges, contrast, brightness, likelihood of volumes."""
+"""Inspect a scan and its segmentation: components, truncation, contrast, saturation, implausible volumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANY_NEIGHBOR = np.ones((3, 3, 3), bool)
 
 
 class TissueSignal(NamedTuple):
-    """How bright white and gray matter are, and how well told apart; nan where there is none of either."""
+    """Contrast, contrast-to-noise and signal-to-noise of white and gray matter; nan where one is absent."""
 
     contrast: float
     cnr: float
@@ -25,7 +25,7 @@ class TissueSignal(NamedTuple):
 
 
 def largest_component_fractions(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
-    """Measure which share of each structure hangs together.
+    """Measure the fraction of each structure in its largest connected component.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def largest_component_fractions(labels: ArrayLike, n: int = N_CLASSES) -> NDArra
     Returns
     -------
     (n,) float64 array, [0, 1]
-        Voxels of the largest connected piece over all voxels of the class; voxels that touch at a corner
-        hang together. nan for the background and for classes that do not occur.
+        Voxels of the largest component over all voxels of the class; voxels that touch at a corner are
+        connected. nan for the background and for classes that do not occur.
 
     Examples
     --------
@@ -50,14 +50,14 @@ def largest_component_fractions(labels: ArrayLike, n: int = N_CLASSES) -> NDArra
     labels = labels[bounding_box(labels)]
     if labels.strides[0] < labels.strides[-1]:
         labels = labels.T  # SciPy walks along the last axis
-    shares = np.full(n, np.nan)
+    fractions = np.full(n, np.nan)
     for index, box in enumerate(ndimage.find_objects(labels, n - 1), 1):
         if box is not None:
             mask = labels[box] == index
-            pieces, found = ndimage.label(mask, ANY_NEIGHBOR)
-            sizes = np.bincount(pieces[mask]) if found > 1 else np.ones(1)
-            shares[index] = sizes.max() / sizes.sum()
-    return shares
+            components, count = ndimage.label(mask, ANY_NEIGHBOR)
+            sizes = np.bincount(components[mask]) if count > 1 else np.ones(1)
+            fractions[index] = sizes.max() / sizes.sum()
+    return fractions
 
 
 def fov_truncation(mask: ArrayLike) -> float:
@@ -71,8 +71,8 @@ def fov_truncation(mask: ArrayLike) -> float:
     Returns
     -------
     float, [0, 1]
-        The largest share, over the six faces of the volume, of the voxels inside on that face over the
-        most in any slice parallel to it: 0 where nothing touches the border, 1 where the field of view ends
+        Voxels inside on a face of the volume over the most in any slice parallel to it, the largest of the
+        six faces: 0 where nothing touches the border, 1 where the field of view ends
         in the middle. nan for an empty mask.
 
     Examples
@@ -84,14 +84,14 @@ def fov_truncation(mask: ArrayLike) -> float:
     """
     mask = np.asarray(mask)
     box = bounding_box(mask)
-    inside, shares = mask[box] != 0, [0.0]
+    inside, fractions = mask[box] != 0, [0.0]
     if not inside.any():
         return float('nan')
     for axis, piece in enumerate(box):
         areas = np.count_nonzero(inside, axis=tuple(i for i in range(mask.ndim) if i != axis))
-        shares += [areas[0] / areas.max()] * (piece.start == 0)
-        shares += [areas[-1] / areas.max()] * (piece.stop == mask.shape[axis])
-    return float(max(shares))
+        fractions += [areas[0] / areas.max()] * (piece.start == 0)
+        fractions += [areas[-1] / areas.max()] * (piece.stop == mask.shape[axis])
+    return float(max(fractions))
 
 
 def tissue_signal(
@@ -146,7 +146,7 @@ def _center_and_spread(values: NDArray) -> tuple[float, float]:
 
 
 def saturation_fraction(image: ArrayLike, inside: ArrayLike) -> float:
-    """Measure how much of the brain is as bright as the brightest voxel of the scan.
+    """Measure the fraction of the brain that is as bright as the brightest voxel of the scan.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def saturation_fraction(image: ArrayLike, inside: ArrayLike) -> float:
     Returns
     -------
     float, [0, 1]
-        One voxel or so in a scan whose range was kept; more where intensities were clipped. nan if nothing is
-        inside.
+        About one voxel's worth in a scan whose range was kept, more where intensities were clipped; nan if
+        nothing is inside.
     """
     image, inside = np.asarray(image), np.asarray(inside)
     box = bounding_box(inside)
@@ -169,7 +169,7 @@ def saturation_fraction(image: ArrayLike, inside: ArrayLike) -> float:
 def population_scores(
     volumes: ArrayLike, etiv: float, log_mean: ArrayLike, log_sd: ArrayLike
 ) -> NDArray[np.float64]:
-    """Compare volumes with those of a population, for the size of the head.
+    """Compare volumes with those of a population, relative to head size.
 
     Parameters
     ----------

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-CORPUS_CALLOSUM = (251, 252, 253, 254, 255)
 #: Unknown numbers that an error lists; a scan taken for a label map has hundreds.
 NAMED = 10
 
 
-def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> np.ndarray:
+def remap(labels: ArrayLike, mapping: Mapping[int, int], *, default: int | None = None) -> NDArray[np.uint8]:
     """Renumber a label map.
 
     Parameters
@@ -43,7 +43,7 @@ def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> 
     numbers = labels.astype(np.int64)
     if not np.array_equal(numbers, labels) or numbers.min(initial=0) < 0:
         raise ValueError(
-            f'label maps hold whole numbers from 0; found {labels.min()} to {labels.max()} ({labels.dtype})'
+            f'label maps hold integers from 0; found {labels.min()} to {labels.max()} ({labels.dtype})'
         )
     table = np.full(max(int(numbers.max(initial=0)), max(mapping, default=0)) + 1, -1, np.int64)
     for number, index in mapping.items():
@@ -60,9 +60,16 @@ def remap(labels, mapping: Mapping[int, int], *, default: int | None = None) -> 
 
 
 def split_midline(
-    labels, affine, *, split: Iterable[int], left: int, right: int, left_of, right_of
-) -> np.ndarray:
-    """Give unpaired structures, such as the corpus callosum, to the hemisphere they lie in.
+    labels: ArrayLike,
+    affine: NDArray,
+    *,
+    split: Iterable[int],
+    left: int,
+    right: int,
+    left_of: Iterable[int],
+    right_of: Iterable[int],
+) -> NDArray:
+    """Divide unpaired structures, such as the corpus callosum, between the hemispheres.
 
     Parameters
     ----------
@@ -93,10 +100,10 @@ def split_midline(
         return labels.copy()
     centers = []
     for side in (left_of, right_of):
-        found = np.argwhere(np.isin(labels, list(side)))
-        if not len(found):
+        of_side = np.argwhere(np.isin(labels, list(side)))
+        if not len(of_side):
             raise ValueError(f'no voxel of {list(side)}: the midplane is undefined')
-        centers.append(affine[:3, :3] @ found.mean(0) + affine[:3, 3])
+        centers.append(affine[:3, :3] @ of_side.mean(0) + affine[:3, 3])
     axis = centers[1] - centers[0]
     position = (
         voxels @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3] - np.mean(centers, 0)
@@ -106,8 +113,10 @@ def split_midline(
     return result
 
 
-def split_nearest(labels, affine, *, split: Iterable[int], left: int, right: int) -> np.ndarray:
-    """Give patches that belong to no side to the nearer of two structures.
+def split_nearest(
+    labels: ArrayLike, affine: NDArray, *, split: Iterable[int], left: int, right: int
+) -> NDArray:
+    """Assign patches that belong to no side to the nearer of two structures.
 
     Parameters
     ----------
@@ -142,9 +151,9 @@ def split_nearest(labels, affine, *, split: Iterable[int], left: int, right: int
         return result
     distances = []
     for number in (left, right):
-        there = np.argwhere(labels == number) @ np.asarray(affine)[:3, :3].T
-        near = cKDTree(there).query(voxels @ np.asarray(affine)[:3, :3].T)[0] if len(there) else np.inf
-        distances.append(np.broadcast_to(near, len(voxels)))
+        points = np.argwhere(labels == number) @ np.asarray(affine)[:3, :3].T
+        distance = cKDTree(points).query(voxels @ np.asarray(affine)[:3, :3].T)[0] if len(points) else np.inf
+        distances.append(np.broadcast_to(distance, len(voxels)))
     if np.isinf(distances).all():
         raise ValueError(f'no voxel of {left} or {right}: the labels {list(split)} belong to no side')
     result[tuple(voxels.T)] = np.where(distances[0] <= distances[1], left, right)
@@ -152,15 +161,15 @@ def split_nearest(labels, affine, *, split: Iterable[int], left: int, right: int
 
 
 def freesurfer_classes(
-    labels,
-    affine,
+    labels: ArrayLike,
+    affine: NDArray,
     mapping: Mapping[int, int],
     *,
     midline: Iterable[int] = (),
     nearest: Iterable[int] = (),
     left: int,
     right: int,
-) -> np.ndarray:
+) -> NDArray[np.uint8]:
     """Turn a FreeSurfer segmentation of the whole brain into class indices.
 
     Parameters
@@ -172,8 +181,8 @@ def freesurfer_classes(
     mapping : mapping of int to int
         From FreeSurfer numbers to class indices (below 254).
     midline, nearest : iterable of int
-        Numbers of white matter that belong to no side: split by the midplane of the white matter, and by the
-        white matter that is nearest.
+        Numbers of white matter that belong to no side: divided by the midplane of the white matter, and by
+        the nearest white matter.
     left, right : int
         Classes of the cerebral white matter.
 
@@ -188,7 +197,7 @@ def freesurfer_classes(
 
     Notes
     -----
-    What belongs to no side is split after everything else has its class, so that the result does not depend
+    What belongs to no side is divided after everything else has its class, so that the result does not depend
     on how finely the segmentation divides cortex and white matter.
     """
     across, patch = 254, 255
@@ -200,14 +209,14 @@ def freesurfer_classes(
 
 
 def to_classes(
-    labels,
-    affine,
+    labels: ArrayLike,
+    affine: NDArray,
     mapping: Mapping[int, int],
     *,
     split: Mapping[int, tuple[int, int]] | None = None,
     midplane: tuple[int, int] | None = None,
     default: int | None = None,
-) -> np.ndarray:
+) -> NDArray[np.uint8]:
     """Turn a label map of another scheme into class indices.
 
     Parameters
@@ -245,9 +254,9 @@ def to_classes(
     if split and midplane is None:
         raise ValueError('labels are to be split and no midplane is given')
     sides = list(dict.fromkeys(split.values()))
-    # For a while unpaired structures are classes of their own, one for each pair of sides.
-    waiting = {number: 100 + sides.index(pair) for number, pair in split.items()}
-    classes = remap(labels, {**mapping, **waiting}, default=default)
+    # Unpaired structures are classes of their own first, one for each pair of sides.
+    unpaired = {number: 100 + sides.index(pair) for number, pair in split.items()}
+    classes = remap(labels, {**mapping, **unpaired}, default=default)
     for index, (left, right) in enumerate(sides):
         left_of, right_of = ([index_of_side] for index_of_side in midplane)
         classes = split_midline(

@@ -25,7 +25,7 @@ class Structures(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """How a scan was aligned to the reference.
+    """The alignment of a scan to the reference.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Alignment(NamedTuple):
 
 
 class Passes(NamedTuple):
-    """What is known about the Monte-Carlo passes on the grid of the network.
+    """The Monte-Carlo passes on the grid of the network.
 
     Attributes
     ----------
@@ -154,10 +154,10 @@ def measure_scan(
         'brain_mm3': totals.brain,
         'ventricles_mm3': totals.ventricles,
         'etiv_mm3': etiv,
-        **alignment_numbers(alignment),
-        **pass_numbers(passes, spread.cv, entropy, labels),
-        **structure_numbers(hard, scores, components, structures),
-        **scan_numbers(scan, labels, structures),
+        **_alignment_numbers(alignment),
+        **_pass_numbers(passes, spread.cv, entropy, labels),
+        **_structure_numbers(hard, scores, components, structures),
+        **_scan_numbers(scan, labels, structures),
     }
     columns = {
         'volume_mm3': hard,
@@ -171,16 +171,16 @@ def measure_scan(
     }
     return ScanMeasures(
         columns=columns,
-        flags=flags(hard, spread.cv, scores, components, cv_threshold),
+        flags=_flags(hard, spread.cv, scores, components, cv_threshold),
         totals={'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
         numbers=numbers,
     )
 
 
-def flags(
+def _flags(
     hard: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float
 ) -> dict[int, str]:
-    """Say which structures deserve a look, and why.
+    """Say which structures should be reviewed, and why.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def flags(
 
     Examples
     --------
-    >>> flags([9.0, 1.0, 0.0, 1.0], [0, 3, 0, 4], [0, 0, 0, 0], [1, 1, 0, 0.5], 2.5)
+    >>> _flags([9.0, 1.0, 0.0, 1.0], [0, 3, 0, 4], [0, 0, 0, 0], [1, 1, 0, 0.5], 2.5)
     {1: 'cv above 2.5 %', 2: 'absent', 3: 'cv above 2.5 %; fragmented: 50 % in one piece'}
     """
     reasons = {}
@@ -217,17 +217,8 @@ def flags(
     return reasons
 
 
-def alignment_numbers(alignment: Alignment) -> dict[str, float]:
-    """Give the numbers that say whether an alignment can be right.
-
-    Parameters
-    ----------
-    alignment : Alignment
-
-    Returns
-    -------
-    dict of str to float
-    """
+def _alignment_numbers(alignment: Alignment) -> dict[str, float]:
+    """Give the numbers that say whether an alignment can be right."""
     return {
         'alignment': alignment.similarity,
         'fov_coverage': alignment.coverage,
@@ -237,21 +228,8 @@ def alignment_numbers(alignment: Alignment) -> dict[str, float]:
     }
 
 
-def pass_numbers(passes: Passes, cv: NDArray, entropy: NDArray, labels: NDArray) -> dict[str, float]:
-    """Measure how sure the network is.
-
-    Parameters
-    ----------
-    passes : Passes
-    cv : (S,) array, per cent
-    entropy : (I, J, K) array, [0, 1]
-    labels : (I, J, K) integer array
-
-    Returns
-    -------
-    dict of str to float
-        Nothing but the entropy if there was a single pass: the others are nan.
-    """
+def _pass_numbers(passes: Passes, cv: NDArray, entropy: NDArray, labels: NDArray) -> dict[str, float]:
+    """Measure how certain the network is; nan, except for the entropy, if there was a single pass."""
     overlap = [value for value in passes.overlap[1:] if not np.isnan(value)]
     many = len(passes.counts) > 1
     box = geometry.bounding_box(labels)
@@ -264,21 +242,10 @@ def pass_numbers(passes: Passes, cv: NDArray, entropy: NDArray, labels: NDArray)
     }
 
 
-def structure_numbers(
+def _structure_numbers(
     hard: NDArray, scores: NDArray, components: NDArray, structures: Structures
 ) -> dict[str, float]:
-    """Measure what is odd about the structures.
-
-    Parameters
-    ----------
-    hard, scores, components : (S,) array
-        As :func:`flags` takes them.
-    structures : Structures
-
-    Returns
-    -------
-    dict of str to float
-    """
+    """Measure what is unusual about the structures."""
     left, right = np.array([structures.white_matter, structures.cortex]).T
     white, gray = np.abs(volumes.asymmetry(hard[left], hard[right])).tolist()
     present = hard[1:] > 0
@@ -295,20 +262,8 @@ def structure_numbers(
     }
 
 
-def scan_numbers(scan: NDArray, labels: NDArray, structures: Structures) -> dict[str, float]:
-    """Measure the scan itself, as far as the segmentation says where to look.
-
-    Parameters
-    ----------
-    scan : (I, J, K) array
-        Any unit.
-    labels : (I, J, K) integer array
-    structures : Structures
-
-    Returns
-    -------
-    dict of str to float
-    """
+def _scan_numbers(scan: NDArray, labels: NDArray, structures: Structures) -> dict[str, float]:
+    """Measure the scan itself, where the segmentation says to look."""
     signal = inspection.tissue_signal(scan, labels, white=structures.white_matter, gray=structures.cortex)
     return {
         'fov_truncation': inspection.fov_truncation(labels),

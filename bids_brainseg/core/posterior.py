@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the labels of Monte-Carlo passes agree, one pass at a time."""
+"""How far the labels of Monte-Carlo passes overlap, one pass at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 
 class LabelOverlapAccumulator:
-    """Gather the labels of passes without holding them.
+    """Intersection over union of the labels of all passes, without keeping them in memory.
 
     Parameters
     ----------
@@ -23,20 +26,20 @@ class LabelOverlapAccumulator:
 
     Notes
     -----
-    Kept are each pass' voxel counts, and per voxel the classes that it had in any pass and the class that all
-    passes so far agree on.
+    It keeps the voxel counts of each pass, and for each voxel the classes that it had in any pass and the
+    class on which all passes agree so far.
     """
 
-    def __init__(self, shape, classes: int):
+    def __init__(self, shape: Sequence[int], classes: int):
         if classes > 32:
             raise ValueError(f'at most 32 classes fit the bit field. Received instead: {classes}')
         self.shape = tuple(shape)
         self.classes = classes
-        self.counts: list[np.ndarray] = []
-        self._agreed: np.ndarray | None = None
+        self.counts: list[NDArray] = []
+        self._agreed: NDArray | None = None
         self._touched = np.zeros(self.shape, np.uint32)
 
-    def update(self, labels) -> None:
+    def update(self, labels: NDArray[np.uint8]) -> None:
         """Add one pass.
 
         Parameters
@@ -47,7 +50,7 @@ class LabelOverlapAccumulator:
         Raises
         ------
         ValueError
-            If the shape is another one.
+            If the shape is not that of the grid.
         """
         if np.shape(labels) != self.shape:
             raise ValueError(f'a pass has shape {np.shape(labels)}, expected {self.shape}')
@@ -64,8 +67,8 @@ class LabelOverlapAccumulator:
         """Number of passes so far."""
         return len(self.counts)
 
-    def intersection_over_union(self) -> np.ndarray:
-        """Return for each class the voxels that all passes share over those that any pass has.
+    def intersection_over_union(self) -> NDArray:
+        """Return for each class the voxels common to all passes over those of any pass.
 
         Returns
         -------

@@ -9,10 +9,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bids_brainseg.core import geometry
-from bids_brainseg.core.threads import map_threads
+from . import geometry
+from .threads import map_threads
 
-#: Edge, in voxels of the target, of the cubes that are worked on together: what they read stays in the cache.
+#: Edge, in voxels of the target, of the cubes that are computed together: what they read stays in the cache.
 CHUNK = 32
 #: One bit per class.
 MAX_CLASSES = 64
@@ -78,7 +78,7 @@ def resample_posterior(
     volumes = [_padded(volume, index == 0) for index, volume in enumerate(posterior)]
     shape = posterior.shape[1:]
 
-    def fill(chunk):
+    def fill(chunk: tuple[tuple[slice, ...], tuple[slice, ...]]) -> None:
         box, cells = chunk
         label = sole[cells].flat[0]
         if label != SEVERAL and (sole[cells] == label).all():
@@ -134,7 +134,7 @@ def resample_map(
     relevant = _over_corners(np.maximum, values, 0) > negligible
     shape, padded = values.shape, _padded(values, 0)
 
-    def fill(chunk):
+    def fill(chunk: tuple[tuple[slice, ...], tuple[slice, ...]]) -> None:
         box, cells = chunk
         if relevant[cells].any():
             out[box] = _interpolate(padded, *_corners(mapping, box, shape), shape)
@@ -232,13 +232,13 @@ def _interpolate(volume: NDArray, corner: NDArray, parts: Sequence[NDArray], sha
     row = shape[2] + 3
     plane = row * (shape[1] + 3)
 
-    def between(first, second, part):
+    def between(first: NDArray, second: NDArray, part: NDArray) -> NDArray:
         second = second - first
         second *= part
         second += first
         return second
 
-    def edge(offset):
+    def edge(offset: int) -> NDArray:
         first = volume.take(corner + offset).astype(np.float32, copy=False)
         return between(first, volume.take(corner + (offset + 1)).astype(np.float32, copy=False), z)
 

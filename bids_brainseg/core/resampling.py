@@ -49,8 +49,8 @@ def resample(
     order : int
         Degree of the spline: 0 nearest, 1 linear, 3 cubic.
     antialias : bool
-        Blur first along each axis of the image that the target samples more coarsely, so that what lies
-        between two samples counts as well.
+        Blur first along each axis of the image that the target samples more coarsely, so that voxels between
+        two samples count as well.
     cval : float
         Value outside the field of view (0 for MR, -1024 for CT).
     threads : int
@@ -233,7 +233,7 @@ def sample_box(
     if out is None:
         out = np.empty([piece.stop - piece.start for piece in box], dtype=image.dtype)
 
-    def fill(index):
+    def fill(index: int) -> None:
         ndimage.affine_transform(
             image,
             mapping[:3, :3],

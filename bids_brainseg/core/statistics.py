@@ -35,7 +35,7 @@ class Correlation(NamedTuple):
 
 
 def summarize(values: ArrayLike) -> Summary:
-    """Summarise values by mean and quartiles; what is not finite is left out.
+    """Summarize values by mean and quartiles; what is not finite is left out.
 
     Parameters
     ----------
@@ -87,16 +87,15 @@ def pearson(x: ArrayLike, y: ArrayLike, *, confidence: float = 0.95) -> Correlat
 
     Notes
     -----
-    The interval is Fisher's, arctanh r being about normal with variance 1 / (n - 3),
-    doi:10.2307/2331838.
+    The interval is Fisher's: arctanh r is about normal with variance 1 / (n - 3), doi:10.2307/2331838.
     """
     x, y = (np.asarray(values, np.float64).ravel() for values in (x, y))
     if x.shape != y.shape:
         raise ValueError(f'expected two measurements of the same scans, got {x.size} and {y.size}')
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[known], y[known]
+    valid = np.isfinite(x) & np.isfinite(y)
+    x, y = x[valid], y[valid]
     if x.size < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Correlation(NAN, NAN, NAN, x.size)
-    found = stats.pearsonr(x, y)
-    low, high = found.confidence_interval(confidence) if x.size > 3 else (NAN, NAN)
-    return Correlation(float(found.statistic), float(low), float(high), x.size)
+    result = stats.pearsonr(x, y)
+    low, high = result.confidence_interval(confidence) if x.size > 3 else (NAN, NAN)
+    return Correlation(float(result.statistic), float(low), float(high), x.size)

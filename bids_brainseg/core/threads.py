@@ -1,33 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Share work among threads; NumPy and SciPy let go of the interpreter in their loops."""
+"""Run a function in threads; NumPy and SciPy release the GIL in their loops."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 
-def map_threads(work: Callable, items: Iterable, threads: int = 1) -> None:
-    """Do the work for every item in some threads; the first error ends it.
+def map_threads(function: Callable[[Any], Any], items: Iterable, threads: int = 1) -> None:
+    """Call a function with every item, in several threads; the first error is raised.
 
     Parameters
     ----------
-    work : callable
+    function : callable
         Of one item; what it returns is dropped.
     items : iterable
     threads : int
-        With one, no thread is started.
+        With 1, no thread is started.
 
     Examples
     --------
-    >>> found = []
-    >>> map_threads(found.append, [1, 2], threads=1)
-    >>> found
+    >>> seen = []
+    >>> map_threads(seen.append, [1, 2], threads=1)
+    >>> seen
     [1, 2]
     """
     if threads < 2:
-        deque(map(work, items), maxlen=0)
+        deque(map(function, items), maxlen=0)
         return
     with ThreadPoolExecutor(threads) as pool:
-        deque(pool.map(work, items), maxlen=0)
+        deque(pool.map(function, items), maxlen=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn labels and probabilities into volumes in mm3, and samples of volumes into their spread."""
+"""Volumes of labels and probabilities in mm3, their spread over samples, totals and asymmetry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bids_brainseg.core import geometry
+from . import geometry
 
 N_CLASSES = 28
 #: Voxels that are counted at a time.
@@ -64,10 +64,10 @@ def label_volumes(labels: NDArray, voxel_mm3: float, n: int = N_CLASSES) -> NDAr
     counts[0] = np.size(labels) - flat.size
     # Piece by piece: bincount converts to 64-bit integers, eight times the size of the scan.
     for start in range(0, flat.size, PIECE):
-        found = np.bincount(flat[start : start + PIECE], minlength=n)
-        if len(found) > n:
-            raise ValueError(f'Expected labels from 0 to {n - 1}, found {len(found) - 1}')
-        counts += found
+        piece = np.bincount(flat[start : start + PIECE], minlength=n)
+        if len(piece) > n:
+            raise ValueError(f'Expected labels from 0 to {n - 1}, found {len(piece) - 1}')
+        counts += piece
     return counts * float(voxel_mm3)
 
 
@@ -102,12 +102,12 @@ def _total(values: NDArray) -> float:
         return float(values.sum(dtype=np.float64))
     # There are few different numbers, and counting them takes a quarter of the time of converting all.
     counts = np.bincount(values.ravel().view(np.uint16))
-    found = np.flatnonzero(counts)
-    return float(counts[found] @ found.astype(np.uint16).view(np.float16).astype(np.float64))
+    present = np.flatnonzero(counts)
+    return float(counts[present] @ present.astype(np.uint16).view(np.float16).astype(np.float64))
 
 
 def mc_statistics(samples_mm3: ArrayLike) -> MCStatistics:
-    """Summarise the volumes over Monte-Carlo samples.
+    """Summarize the volumes over Monte-Carlo samples.
 
     Parameters
     ----------
@@ -118,8 +118,7 @@ def mc_statistics(samples_mm3: ArrayLike) -> MCStatistics:
     -------
     MCStatistics
         Mean, population standard deviation, and coefficient of variation in per cent, (S,) each. The CV is
-        nan for a class absent from every sample. With a single sample there is no spread to speak of:
-        standard deviation and CV are nan throughout.
+        nan for a class absent from every sample. With a single sample standard deviation and CV are nan.
 
     Raises
     ------
@@ -128,8 +127,8 @@ def mc_statistics(samples_mm3: ArrayLike) -> MCStatistics:
 
     Notes
     -----
-    CV = sigma / mu over the samples (doi:10.3389/fneur.2021.653375). It is spread within the model, not the
-    error of a measurement.
+    CV = sigma / mu over the samples (doi:10.3389/fneur.2021.653375). It is the spread within the model, not
+    the error of a measurement.
 
     Examples
     --------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that can be segmented, and those that cannot."""
+"""Check the values of an image."""
 
 from __future__ import annotations
 
@@ -32,17 +32,37 @@ def check_hounsfield(image: Image) -> None:
     if lowest <= AIR_HU and soft >= SOFT_TISSUE_FRACTION:
         return
     if lowest > AIR_HU:
-        found = f'no air: values from {lowest:g} to {highest:g}'
+        evidence = f'no air: values from {lowest:g} to {highest:g}'
     else:
-        found = f'{100 * soft:.1f} % of the voxels between 0 and 100, values from {lowest:g} to {highest:g}'
+        evidence = (
+            f'{100 * soft:.1f} % of the voxels between 0 and 100, values from {lowest:g} to {highest:g}'
+        )
     raise InputError(
-        f'CT is not in Hounsfield units, found {found}: {image.path}. '
+        f'CT is not in Hounsfield units, found {evidence}: {image.path}. '
         'Convert it again from DICOM with its rescale slope and intercept, and without windowing.'
     )
 
 
 def check_values(data: NDArray[np.float32], path: Path) -> list[str]:
-    """Replace what is not finite, in place, and refuse an image without contrast."""
+    """Replace values that are not finite, in place, and refuse an image without contrast.
+
+    Parameters
+    ----------
+    data : (I, J, K) float32 array
+        Voxels that are not finite become 0, or the least value if that is negative.
+    path : Path
+        Of the image, for the errors.
+
+    Returns
+    -------
+    list of str
+        Sentences for the report.
+
+    Raises
+    ------
+    InputError
+        If no voxel is finite or all are equal.
+    """
     lowest, highest = data.min(), data.max()  # nan if there is one
     notes = []
     if not (np.isfinite(lowest) and np.isfinite(highest)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image, what its header says of the grid, and what is doubtful about that."""
+"""An image, what its header says about the grid, and what is doubtful about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMS_TOLERANCE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """One volume with what is known about its grid.
+    """One volume with its grid.
 
     Attributes
     ----------
@@ -96,27 +96,42 @@ def header_facts(image: Image) -> dict:
     }
 
 
-def check_orientation(header, affine: NDArray, shape: Sequence[int]) -> list[str]:
-    """Note what makes the position of the head, or its left and right, doubtful."""
+def check_orientation(
+    header: nib.spatialimages.SpatialHeader, affine: NDArray, shape: Sequence[int]
+) -> list[str]:
+    """Note what makes the position of the head, or its left and right, doubtful.
+
+    Parameters
+    ----------
+    header : nibabel header
+    affine : (4, 4) array
+        Voxel indices to RAS mm.
+    shape : (3,) ints
+
+    Returns
+    -------
+    list of str
+        Sentences for the report; none for a header that is not NIfTI.
+    """
     if not isinstance(header, nib.Nifti1Header):
         return []
     notes = []
     if not int(header['qform_code']) and not int(header['sform_code']):
         axes = ''.join(nib.aff2axcodes(affine))
         notes.append(
-            f'No orientation in the header (qform and sform codes 0): {axes} is assumed, check left.'
+            f'No orientation in the header (qform and sform codes 0): {axes} is assumed; check the sides.'
         )
-    apart = _forms_disagreement(header, shape)
-    if apart is not None and apart > FORMS_TOLERANCE:
-        notes.append(f'qform and sform disagree by up to {apart:.1f} mm; the sform is used.')
+    distance = _forms_disagreement(header, shape)
+    if distance is not None and distance > FORMS_TOLERANCE:
+        notes.append(f'qform and sform disagree by up to {distance:.1f} mm; the sform is used.')
     units = header.get_xyzt_units()[0]
     if units not in ('mm', 'unknown'):
         notes.append(f'The header gives its lengths in {units}; they are read as mm.')
     return notes
 
 
-def _forms_disagreement(header, shape: Sequence[int]) -> float | None:
-    """Measure, in mm, how far apart qform and sform put a corner of the image."""
+def _forms_disagreement(header: nib.spatialimages.SpatialHeader, shape: Sequence[int]) -> float | None:
+    """Measure the largest distance, in mm, between a corner by the qform and by the sform."""
     if not isinstance(header, nib.Nifti1Header) or not (header['qform_code'] and header['sform_code']):
         return None
     try:
@@ -124,12 +139,25 @@ def _forms_disagreement(header, shape: Sequence[int]) -> float | None:
     except (ValueError, nib.spatialimages.HeaderDataError):
         return float('inf')
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
-    apart = (qform - header.get_sform()) @ np.vstack([corners, np.ones(8)])
-    return round(float(np.linalg.norm(apart[:3], axis=0).max()), 3)
+    shifts = (qform - header.get_sform()) @ np.vstack([corners, np.ones(8)])
+    return round(float(np.linalg.norm(shifts[:3], axis=0).max()), 3)
 
 
 def fresh_header(affine: NDArray, shape: Sequence[int], code: int) -> nib.Nifti1Header:
-    """Make a NIfTI header of an affine."""
+    """Make the NIfTI header of a grid.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Voxel indices to RAS mm.
+    shape : sequence of int
+    code : int
+        NIfTI code of the space for qform and sform.
+
+    Returns
+    -------
+    nibabel.Nifti1Header
+    """
     header = nib.Nifti1Header()
     header.set_data_shape(shape)
     header.set_xyzt_units('mm', 'sec')

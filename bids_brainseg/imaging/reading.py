@@ -63,7 +63,7 @@ def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) ->
 
 
 def load_grid(path: str | os.PathLike) -> Image:
-    """Read what an image says about its grid, without its values.
+    """Read the grid of an image without its values.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) ->
 def _check_file(path: Path) -> None:
     """Refuse a path without readable content."""
     if path.is_symlink() and not path.exists():
-        raise InputError(f'Image not found, its link leads nowhere: {path}. Fetch its content (datalad get).')
+        raise InputError(f'Image not found, its link is broken: {path}. Fetch its content (datalad get).')
     if not path.is_file():
         raise InputError(f'Image not found: {path}. Check the path.')
     if path.stat().st_size == 0:
@@ -185,14 +185,14 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[nib.spatialimages.Spatia
 
 
 def _check_series(
-    header, volumes: Sequence[int] | None, path: Path
+    header: nib.spatialimages.SpatialHeader, volumes: Sequence[int] | None, path: Path
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Give the shape of one volume and the indices of those to average."""
     full = tuple(int(n) for n in header.get_data_shape())
     dtype = header.get_data_dtype()
     if dtype.names or dtype.kind not in 'iuf':
         what = 'complex' if dtype.kind == 'c' else 'RGB' if dtype.names else str(dtype)
-        raise InputError(f'Image is not of plain numbers, found {what}: {path}. Give a gray-scale one.')
+        raise InputError(f'Image is not grayscale, found {what}: {path}. Give one of plain numbers.')
     if any(n < 1 for n in full):
         raise InputError(f'Image has no voxels, found shape {full}: {path}. Convert the scan again.')
     shape = full[:3]
@@ -214,7 +214,11 @@ def _check_series(
 
 
 def _read_mean(
-    stream: BinaryIO, header, shape: tuple, chosen: tuple[int, ...], path: Path
+    stream: BinaryIO,
+    header: nib.spatialimages.SpatialHeader,
+    shape: tuple[int, ...],
+    chosen: tuple[int, ...],
+    path: Path,
 ) -> NDArray[np.float32]:
     """Read the chosen volumes one after the other and average them; read on to the end to verify the file."""
     dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
@@ -224,9 +228,11 @@ def _read_mean(
     total = None
     for index in range(count):
         block = stream.read(size)
-        found = index * size + len(block)
         if len(block) < size:
-            raise InputError(f'Truncated image, found {found} of {count * size} bytes: {path}. {FETCH_AGAIN}')
+            complete = index * size + len(block)
+            raise InputError(
+                f'Truncated image, found {complete} of {count * size} bytes: {path}. {FETCH_AGAIN}'
+            )
         if index in chosen:
             with np.errstate(over='ignore', invalid='ignore'):
                 volume = np.frombuffer(block, dtype).reshape(shape, order='F').astype(np.float32)

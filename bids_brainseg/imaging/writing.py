@@ -34,7 +34,7 @@ def save_like(
     array : (I, J, K) or (I, J, K, N) array_like
         On the image's grid.
     image : Image
-        Its header is kept, but for what describes its values and for extensions.
+        Its header is kept, except for what describes its values and for extensions.
     path : path-like
         .nii or .nii.gz; an MGH image is saved as NIfTI.
     dtype : dtype, optional
@@ -95,7 +95,7 @@ def compress(path: str | os.PathLike) -> Path:
 
 
 def _stored_values(array: NDArray, dtype: np.dtype, slope: float | None) -> NDArray:
-    """Convert to the type on disk, and refuse to do so where numbers would change."""
+    """Convert to the type on disk; refuse where numbers would change."""
     if slope is not None:
         array = array * np.array(1 / slope, np.result_type(array, np.float32))
         np.rint(array, out=array)
@@ -112,7 +112,7 @@ def _stored_values(array: NDArray, dtype: np.dtype, slope: float | None) -> NDAr
 
 
 def _plain_header(image: Image, stored: NDArray) -> nib.Nifti1Header:
-    """Copy what a header says about the grid and drop what it says about the values and the person."""
+    """Keep what a header says about the grid; drop what it says about the values and the person."""
     if not isinstance(image.header, nib.Nifti1Header):
         header = fresh_header(image.affine, stored.shape, code=1)
     else:

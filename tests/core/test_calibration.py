@@ -69,5 +69,5 @@ def test_what_makes_no_sense_is_refused():
         roc([1, 2], [True, True])
     with pytest.raises(ValueError, match='finite'):
         roc([1, np.nan], [True, False])
-    with pytest.raises(ValueError, match='one verdict for each number'):
+    with pytest.raises(ValueError, match='one flag for each number'):
         roc([1, 2, 3], [True, False])

@@ -42,7 +42,7 @@ def test_a_folder(tmp_path):
 def test_a_link_to_content_that_was_not_fetched(tmp_path):
     link = tmp_path / 'sub-01_T1w.nii.gz'
     link.symlink_to(tmp_path / '.git' / 'annex' / 'content')
-    refuse(link, 'link leads nowhere', 'datalad get')
+    refuse(link, 'link is broken', 'datalad get')
 
 
 @pytest.mark.parametrize('name', ['empty.nii.gz', 'empty.nii'])
@@ -121,11 +121,11 @@ def test_volumes_that_the_series_does_not_have(make_nifti):
 
 def test_a_color_image(make_nifti):
     colors = np.zeros((5, 5, 5), dtype=[('R', 'u1'), ('G', 'u1'), ('B', 'u1')])
-    refuse(make_nifti(data=colors), 'not of plain numbers, found RGB')
+    refuse(make_nifti(data=colors), 'not grayscale, found RGB')
 
 
 def test_a_complex_image(make_nifti):
-    refuse(make_nifti(data=NOISE.astype(np.complex64)), 'not of plain numbers, found complex')
+    refuse(make_nifti(data=NOISE.astype(np.complex64)), 'not grayscale, found complex')
 
 
 @pytest.mark.parametrize('flaw', ['zero column', 'dependent columns', 'nan'])
