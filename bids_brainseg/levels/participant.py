@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..files import write_text
-from ..pages.inputs import alignments
-from ..pages.participant import write_participant_page
+from ..pages.participant import alignments, write_participant_page
 from ..records import ImageRecord, Outcome, ScanResult
 from ..results.scans import read_scans
 from ..settings import Settings
@@ -119,11 +118,14 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
     """
     code, output_dir = 0, settings.output_dir
     results = read_scans(output_dir)
-    peers = alignments(output_dir)
+    peers = alignments(results)
     for subject, failures in subjects.items():
         try:
-            methods, _ = methods_of((scan for scan in results if scan.subject == subject), output_dir)
-            write_participant_page(output_dir, subject, failures=failures, methods=methods, peers=peers)
+            scans = [scan for scan in results if scan.subject == subject]
+            methods, _ = methods_of(scans, output_dir)
+            write_participant_page(
+                output_dir, subject, scans, failures=failures, methods=methods, peers=peers
+            )
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)
             reason = f'{type(error).__name__}: {error}'

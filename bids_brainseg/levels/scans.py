@@ -11,10 +11,10 @@ from pathlib import Path
 from ..bids.query import find_images
 from ..bids.validation import log_findings, validation_findings
 from ..files import write_json
-from ..pages.inputs import read_cards
 from ..pages.methods import bibliography, methods_text
 from ..records import Bundle, ImageRecord, Outcome, ScanResult
 from ..results.expected import result_files
+from ..results.logs import read_cards
 from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.base import init_brainseg_wf, subject_wf_name

@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..figures.charts import volumes_chart
 from ..figures.viewer import tables
 from ..files import write_text
+from ..records import ScanResult
+from ..results.logs import read_cards, read_validation
+from ..results.scans import without_derivatives
 from .drawings import read_drawing
-from .inputs import Scan, alignments, find_scans, read_cards, read_validation
-from .methods import methods_text
 from .model_cards import software, used_cards
 from .remarks import remarks
 from .render import render
 from .scan_view import durations, header_facts, quality_numbers, rank, run_facts, volumes_table
 
 PAGE_BYTES = 9_500_000  # no viewer is added to a page that would become larger
+FIGURES = ('alignment', 'contours', 'uncertainty')  # part of the page whatever its size
 
 
 def write_participant_page(
     output_dir: str | os.PathLike,
     subject: str,
+    scans: Iterable[ScanResult],
     *,
     failures: Sequence[Mapping] = (),
-    methods: str | None = None,
+    methods: str = '',
     peers: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Write the page of one participant.
@@ -38,18 +41,19 @@ def write_participant_page(
     Parameters
     ----------
     output_dir : path
-        Root of the derivatives; ``sub-<subject>/**/*_qc.json``, the ``*_morph.tsv`` beside each and
-        ``sub-<subject>/figures/*`` are read, and below ``logs`` the validator's findings and models' cards.
+        Root of the derivatives, where the page goes.
     subject : str
         Label, with or without ``sub-``.
+    scans : iterable of ScanResult
+        Of :func:`~bids_brainseg.results.scans.read_scans`, in the order of the page.
     failures : sequence of mapping, optional
-        ``scan`` (path or name), ``reason``, ``crashfile`` (or None), ``status`` ('failed', the default, or
-        'skipped') and ``command`` (to try it again) of each scan that has no result.
+        ``scan`` (its path below the root of the dataset), ``reason``, ``crashfile`` (or None), ``status``
+        ('failed', the default, or 'skipped') and ``command`` (to reproduce it) of each scan that this run did
+        not process; they go before what `scans` says.
     methods : str, optional
-        Text of the methods section; by default ``logs/CITATION.md``, else :func:`methods_text`.
+        Text of the methods section.
     peers : mapping, optional
-        Modality to the quality of every alignment so far; by default read from ``output_dir``, which takes a
-        while where there are thousands.
+        Modality to the alignments of all scans (:func:`alignments`).
 
     Returns
     -------
@@ -58,37 +62,42 @@ def write_participant_page(
     """
     output_dir = Path(output_dir)
     label = subject.removeprefix('sub-')
-    scans = find_scans(output_dir, label, failures)
-    cards = read_cards(output_dir)
-    qcs = [scan.qc for scan in scans]
-    if methods is None:
-        citation = output_dir / 'logs' / 'CITATION.md'
-        methods = citation.read_text(encoding='utf-8') if citation.exists() else methods_text(qcs, cards)
-    if peers is None:
-        peers = alignments(output_dir)
-    room = PAGE_BYTES - sum(path.stat().st_size for scan in scans for path in _always_shown(scan).values())
+    scans, failures = _with_failures(scans, failures)
+    room = PAGE_BYTES - sum(path.stat().st_size for scan in scans for path in _figures(scan).values())
     views = []
     for place, scan in enumerate(scans, 1):
-        views.append(scan_view(scan, f'scan-{place}', output_dir, peers, room))
-        if views[-1]['viewer']:
+        view = scan_view(scan, output_dir, failures.get(scan.name), peers, room)
+        views.append(view | {'anchor': f'scan-{place}'})
+        if view['viewer']:
             room -= scan.figures['viewer'].stat().st_size
+    qcs = [scan.qc for scan in scans]
     page = render(
         'participant.html',
         title=f'sub-{label}',
         scans=views,
         validation=read_validation(output_dir),
         methods=methods,
-        cards=used_cards(qcs, cards),
+        cards=used_cards(qcs, read_cards(output_dir)),
         software=software(qcs),
         viewer_tables=tables(),
     )
     return write_text(page, output_dir / f'sub-{label}.html')
 
 
+def alignments(scans: Iterable[ScanResult]) -> dict[str, list[float]]:
+    """Collect the alignments of scans, modality to sorted numbers."""
+    collected: dict[str, list[float]] = {}
+    for scan in scans:
+        value = scan.number('alignment')
+        if value is not None:
+            collected.setdefault(scan.modality, []).append(value)
+    return {modality: sorted(values) for modality, values in collected.items()}
+
+
 def scan_view(
-    scan: Scan,
-    anchor: str,
+    scan: ScanResult,
     output_dir: Path,
+    failure: Mapping | None = None,
     peers: Mapping[str, Sequence[float]] | None = None,
     room: int = PAGE_BYTES,
 ) -> dict:
@@ -96,12 +105,12 @@ def scan_view(
 
     Parameters
     ----------
-    scan : Scan
+    scan : ScanResult
         Its results.
-    anchor : str
-        Its place in the page.
     output_dir : Path
         Root of the derivatives, which links start from.
+    failure : mapping, optional
+        Why this run did not process it.
     peers : mapping, optional
         Modality to the alignments of all scans.
     room : int
@@ -111,17 +120,13 @@ def scan_view(
     fits = viewer is not None and viewer.stat().st_size <= room
     threshold = (qc.get('Thresholds') or {}).get('cv_percent')
     return {
-        'anchor': anchor,
         'title': scan.title,
-        'source': ' '.join(str(source) for source in qc.get('Sources') or [scan.name]),
-        'modality': str(qc.get('modality')),
-        'verdict': str(qc.get('verdict', 'unknown')),
-        'reasons': [str(reason) for reason in qc.get('reasons') or ()],
-        'crashfile': qc.get('crashfile'),
-        'command': qc.get('command'),
+        'source': ' '.join(str(source) for source in qc.get('Sources') or [scan.source or scan.name]),
+        'modality': scan.modality,
+        **_verdict(scan, failure, output_dir),
         'numbers': qc.get('numbers') or {},
-        'rank': rank(qc, peers or {}),
-        'figures': {kind: read_drawing(path, output_dir) for kind, path in _always_shown(scan).items()},
+        'rank': rank(scan, peers or {}),
+        'figures': {kind: read_drawing(path, output_dir) for kind, path in _figures(scan).items()},
         'viewer': json.loads(viewer.read_text(encoding='utf-8')) if fits else None,
         'viewer_left_out': viewer is not None and not fits,
         'chart': volumes_chart(scan.rows, cv_threshold=threshold),
@@ -134,6 +139,39 @@ def scan_view(
     }
 
 
-def _always_shown(scan: Scan) -> dict[str, Path]:
-    """Return the figures that are part of the page whatever its size."""
-    return {kind: path for kind, path in scan.figures.items() if kind != 'viewer'}
+def _with_failures(
+    scans: Iterable[ScanResult], failures: Iterable[Mapping]
+) -> tuple[list[ScanResult], dict[str, Mapping]]:
+    """Give each failure to its scan, by name; a scan of which nothing else is known comes last."""
+    scans, by_name = list(scans), {}
+    names = {scan.source: scan.name for scan in scans if scan.source}
+    for failure in failures:
+        path = str(failure['scan'])
+        if path not in names:
+            scan = without_derivatives(Path(path))
+            names[path] = scan.name
+            if scan.name not in {other.name for other in scans}:
+                scans.append(scan)
+        by_name[names[path]] = failure
+    return scans, by_name
+
+
+def _verdict(scan: ScanResult, failure: Mapping | None, output_dir: Path) -> dict:
+    """Say whether the scan can be trusted, and why not: this run goes before the last one, that before QC."""
+    verdict, reasons = str(scan.qc.get('verdict', 'unknown')), list(scan.qc.get('reasons') or ())
+    crashfile = scan.outcome and scan.outcome.crashfile
+    if failure is not None:
+        verdict, reasons = failure.get('status') or 'failed', [failure.get('reason') or 'no reason given']
+        crashfile = failure.get('crashfile')
+        if scan.usable:
+            reasons.append('what is shown below is from an earlier run')
+    elif scan.status != 'done':
+        verdict, reasons = scan.status, [scan.reason]
+    if crashfile and Path(crashfile).is_relative_to(output_dir):
+        crashfile = Path(crashfile).relative_to(output_dir)
+    command = failure and failure.get('command')
+    return {'verdict': verdict, 'reasons': reasons, 'crashfile': crashfile, 'command': command}
+
+
+def _figures(scan: ScanResult) -> dict[str, Path]:
+    return {kind: scan.figures[kind] for kind in FIGURES if kind in scan.figures}

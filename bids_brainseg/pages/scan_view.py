@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..core.volumes import asymmetry
 from ..data import label_table
 from ..figures.slices import legible
+from ..records import ScanResult
 from .formats import MISSING, bounds, milliliters, number, plain
 
 TOTALS = {'brain': 'Brain without ventricles', 'ventricles': 'Ventricles', 'etiv': 'eTIV'}
@@ -172,21 +173,21 @@ def durations(qc: Mapping) -> list[tuple[str, str]]:
     return [(STAGES.get(key, key), f'{value:.1f} s') for key, value in (qc.get('Seconds') or {}).items()]
 
 
-def rank(qc: Mapping, peers: Mapping[str, Sequence[float]]) -> Rank | None:
+def rank(scan: ScanResult, peers: Mapping[str, Sequence[float]]) -> Rank | None:
     """Place the alignment of a scan among all scans of its modality; None if it was not measured.
 
     Parameters
     ----------
-    qc : mapping
-        Content of ``*_qc.json``.
+    scan : ScanResult
+        Its results.
     peers : mapping
         Modality to the alignments of all scans, this one included.
     """
-    value = (qc.get('numbers') or {}).get('alignment')
-    if not isinstance(value, int | float):
+    value = scan.number('alignment')
+    if value is None:
         return None
-    others = sorted(peers.get(str(qc.get('modality')), ()))
-    rules = (qc.get('Rules') or {}).get('alignment')
+    others = sorted(peers.get(scan.modality, ()))
+    rules = (scan.qc.get('Rules') or {}).get('alignment')
     return Rank(value, bounds(rules), others, bisect.bisect_left(others, value))
 
 

@@ -104,7 +104,7 @@ def _scans_of(output_dir: Path, subject: str) -> Iterable[ScanResult]:
         outcome = outcomes.get(scan.source) or outcomes.get(scan.name)
         scans[scan.name] = _with_outcome(scan, outcome)
     for path, outcome in outcomes.items():
-        scan = _without_derivatives(Path(path))
+        scan = without_derivatives(Path(path))
         if scan is not None and scan.name not in scans:
             scans[scan.name] = _with_outcome(scan, outcome)
     return scans.values()
@@ -276,7 +276,7 @@ def _source(qc: Mapping) -> str:
     return uri.removeprefix(RAW) if uri.startswith(RAW) else ''
 
 
-def _without_derivatives(path: Path) -> ScanResult | None:
+def without_derivatives(path: Path) -> ScanResult | None:
     """Describe a scan that has no derivatives from its path or name; None if it is no name of a scan."""
     entities, suffix, _ = split_name(path.name)
     if not entities.get('sub'):

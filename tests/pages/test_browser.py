@@ -19,6 +19,7 @@ from bids_brainseg.figures.slices import alignment_figure, contours_figure, unce
 from bids_brainseg.figures.viewer import viewer_figure
 from bids_brainseg.files import write_tsv
 from bids_brainseg.pages.participant import write_participant_page
+from bids_brainseg.results.scans import read_scans
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 pytestmark = [
@@ -91,11 +92,11 @@ def page(phantom27, tmp_path_factory) -> Path:
         'volume_mm3': values, 'volume_soft_mm3': values, 'mc_mean_mm3': values,
         'mc_std_mm3': 0.02 * values, 'cv_mc': [2.0] * 28,
     }  # fmt: skip
-    table = morph_table(columns, totals={'Brain': 1e6, 'eTIV': 1.5e6})
+    table = morph_table(columns, totals={'Brain': 1e6, 'Ventricles': 3e4, 'eTIV': 1.5e6})
     write_tsv(table, anat / 'sub-01_seg-brainseg_desc-T1w_morph.tsv')
     qc = {'verdict': 'review', 'reasons': ['a reason'], 'modality': 'T1w', 'numbers': {'alignment': 0.6}}
     (anat / 'sub-01_desc-T1w_qc.json').write_text(json.dumps(qc | {'Thresholds': {'cv_percent': 1.0}}))
-    return write_participant_page(folder, '01')
+    return write_participant_page(folder, '01', read_scans(folder))
 
 
 def command(page: Path, tmp_path: Path, *options: str) -> list[str]:

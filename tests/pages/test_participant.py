@@ -7,7 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bids_brainseg.pages import inputs, participant
+from bids_brainseg.data import label_table
+from bids_brainseg.pages import participant
+from bids_brainseg.results.outcomes import write_outcomes
+from bids_brainseg.results.scans import MEASURES, TOTALS, read_scans
 
 FIGURE = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
 VOID = {'meta', 'input', 'img', 'br', 'link'}
@@ -29,7 +32,7 @@ class Page(HTMLParser):
         if tag == 'section':
             self.name = attrs['id']
             self.sections[self.name] = ''
-        if tag in ('td', 'th') and self.name:
+        if tag in ('td', 'th', 'li', 'p', 'h4', 'dt', 'dd', 'pre') and self.name:
             self.sections[self.name] += ' '
         if tag not in VOID:
             self.open.append(tag)
@@ -50,6 +53,14 @@ def make_viewer(folder, scan='T1w', size=0):
     (folder / 'figures' / f'{folder.name}_desc-viewer_{scan}.json').write_text(json.dumps(content))
 
 
+def write_page(output_dir, subject='01', **options):
+    scans = read_scans(output_dir)
+    own = [scan for scan in scans if scan.subject == subject.removeprefix('sub-')]
+    return participant.write_participant_page(
+        output_dir, subject, own, peers=participant.alignments(scans), **options
+    )
+
+
 @pytest.fixture
 def make_scan(tmp_path):
     """Write the derivatives of a scan below OUTPUT_DIR; entities without `sub-01`."""
@@ -66,8 +77,15 @@ def make_scan(tmp_path):
             **qc,
         }
         (where / f'{stem}_desc-{scan}_qc.json').write_text(json.dumps(qc))
-        table = f'index\tname\tvolume_mm3\tmc_mean_mm3\tmc_std_mm3\tcv_mc\tflag\n17\tx\t1\t1\t1\t1\tn/a\nn/a\t{stem}_total\t1000\tn/a\tn/a\tn/a\tn/a\n'  # noqa: E501
-        (where / f'{stem}_seg-brainseg_desc-{scan}_morph.tsv').write_text(table)
+        columns = ('index', 'name', 'hemisphere', *MEASURES, 'flag')
+        table = [
+            columns,
+            *((str(x.index), x.name, x.hemisphere, *['1'] * 5, 'n/a') for x in label_table()[1:]),
+        ]
+        number = 1 + len(list(tmp_path.rglob('*_morph.tsv')))  # tells the tables apart
+        table += [('n/a', name, 'n/a', f'{number}000', *['n/a'] * 5) for name in TOTALS]
+        text = ''.join('\t'.join(row) + '\n' for row in table)
+        (where / f'{stem}_seg-brainseg_desc-{scan}_morph.tsv').write_text(text)
         drawings = tmp_path / 'sub-01' / 'figures'
         drawings.mkdir(exist_ok=True)
         for kind in figures:
@@ -81,31 +99,31 @@ def test_every_scan_has_its_own_numbers_and_figures(tmp_path, make_scan):
     make_scan(['acq-2D'], 'T1w')
     make_scan([], 'FLAIR')
     make_scan(['run-1'], 'ct', folder='ct')
-    page = Page(participant.write_participant_page(tmp_path, '01'))
+    page = Page(write_page(tmp_path))
     assert list(page.sections) == ['overview', 'scan-1', 'scan-2', 'scan-3', 'scan-4']
     expected = [('sub-01', 'T1w'), ('sub-01_acq-2D', 'T1w'), ('sub-01', 'FLAIR'), ('sub-01_run-1', 'ct')]
     for number, (stem, scan) in enumerate(expected, 1):
         text = page.sections[f'scan-{number}']
         found = re.findall(r'(sub-\S+) (\S+) (alignment|contours|uncertainty)\b', text)
         assert found == [(stem, scan, kind) for kind in ('alignment', 'contours', 'uncertainty')]
-        assert re.findall(r'sub-\S+_total', text) == [f'{stem}_total']
+        assert re.findall(r'(\d)\.0 ml', text) == [str(number)] * 3
 
 
 def test_sessions_come_in_order(tmp_path, make_scan):
     make_scan(['ses-2'], 'T1w', folder='ses-2/anat')
     make_scan(['ses-1'], 'dwi', folder='ses-1/dwi')
     make_scan(['ses-1'], 'FLAIR', folder='ses-1/anat')
-    titles = [scan.title for scan in inputs.find_scans(tmp_path, '01')]
-    assert titles == ['ses-1 FLAIR', 'ses-1 dwi', 'ses-2 T1w']
+    titles = re.findall('<h2>(.*?)</h2>', write_page(tmp_path).read_text())
+    assert titles == ['Overview', 'ses-1 FLAIR', 'ses-1 dwi', 'ses-2 T1w']
 
 
 def test_the_page_is_one_file(tmp_path, make_scan):
     make_scan([], 'T1w')
-    path = participant.write_participant_page(tmp_path, 'sub-01')
+    path = write_page(tmp_path, 'sub-01')
     assert path == tmp_path / 'sub-01.html'
     page = path.read_text()
     assert Page(path).fetched == []
-    assert '@import' not in page and 'url(' not in page and '<script' not in page
+    assert '@import' not in page and not re.search(r'url\((?!#)', page)
     links = re.findall(r'<a href="([^"#][^"]*)"', page)
     assert links == [
         f'sub-01/figures/sub-01_desc-{kind}_T1w.svg' for kind in ('alignment', 'contours', 'uncertainty')
@@ -118,14 +136,19 @@ def test_failed_and_skipped_scans_are_there_with_their_reason(tmp_path, make_sca
     make_scan([], 'T1w')
     crash = tmp_path / 'sub-01' / 'log' / 'crash-1.txt'
     failures = [
-        {'scan': 'sub-01/anat/sub-01_FLAIR.nii.gz', 'reason': 'it is <empty>', 'crashfile': crash},
+        {
+            'scan': 'sub-01/anat/sub-01_FLAIR.nii.gz',
+            'reason': 'it is <empty>',
+            'crashfile': crash,
+            'command': 'again <x>',
+        },
         {'scan': 'sub-01/dwi/sub-01_dwi.nii.gz', 'reason': 'only b = 0', 'status': 'skipped'},
     ]
-    page = Page(participant.write_participant_page(tmp_path, '01', failures=failures))
+    page = Page(write_page(tmp_path, '01', failures=failures))
     assert list(page.sections) == ['overview', 'scan-1', 'scan-2', 'scan-3']
     assert 'Pass' in page.sections['scan-1']
     assert 'Failed' in page.sections['scan-2'] and 'it is <empty>' in page.sections['scan-2']
-    assert 'sub-01/log/crash-1.txt' in page.sections['scan-2']
+    assert 'sub-01/log/crash-1.txt To reproduce: again <x>' in page.sections['scan-2']
     assert str(tmp_path) not in page.sections['scan-2']
     assert 'Skipped' in page.sections['scan-3'] and 'only b = 0' in page.sections['scan-3']
 
@@ -133,38 +156,51 @@ def test_failed_and_skipped_scans_are_there_with_their_reason(tmp_path, make_sca
 def test_a_scan_that_failed_this_time_is_not_passed(tmp_path, make_scan):
     make_scan([], 'T1w')
     failures = [{'scan': 'sub-01/anat/sub-01_T1w.nii.gz', 'reason': 'no space left'}]
-    (scan,) = inputs.find_scans(tmp_path, '01', failures)
-    assert scan.qc['verdict'] == 'failed'
-    assert scan.qc['reasons'] == ['no space left', 'what is shown below is from an earlier run']
+    text = Page(write_page(tmp_path, failures=failures)).sections['scan-1']
+    assert 'Failed This scan could not be processed. no space left what is shown below is from an' in text
+    assert 'Structures' in text
+
+
+def test_a_scan_that_failed_in_the_last_run_is_not_passed(tmp_path, make_scan):
+    make_scan([], 'T1w', Sources=['bids:raw:sub-01/anat/sub-01_T1w.nii.gz'])
+    crash = tmp_path / 'sub-01' / 'log' / 'r' / 'crash-1.txt'
+    outcome = {'status': 'failed', 'reason': 'no space left', 'crashfile': str(crash)}
+    scans = {'sub-01/anat/sub-01_T1w.nii.gz': outcome, 'sub-01/ct/sub-01_ct.nii.gz': outcome}
+    write_outcomes(crash.parent, run='r', version='1', scans=scans)
+    sections = Page(write_page(tmp_path)).sections
+    assert 'Outdated' in sections['scan-1'] and 'the last one failed: no space left' in sections['scan-1']
+    assert 'Failed' in sections['scan-2'] and 'crash-1.txt' in sections['scan-2']
+
+
+def test_a_result_that_cannot_be_read_is_broken(tmp_path, make_scan):
+    make_scan([], 'T1w')
+    (tmp_path / 'sub-01' / 'anat' / 'sub-01_desc-T1w_qc.json').write_text('{"numbers')
+    text = Page(write_page(tmp_path)).sections['scan-1']
+    assert 'Broken' in text and 'sub-01_desc-T1w_qc.json cannot be read as JSON' in text
 
 
 def test_a_subject_without_any_result_has_a_page(tmp_path):
     failures = [{'scan': 'sub-02_T1w.nii.gz', 'reason': 'truncated', 'crashfile': None}]
-    page = Page(participant.write_participant_page(tmp_path, '02', failures=failures))
+    page = Page(write_page(tmp_path, '02', failures=failures))
     assert 'truncated' in page.sections['scan-1']
 
 
-def test_methods_come_from_the_results_or_the_citation_file(tmp_path, make_scan):
+def test_methods_and_versions(tmp_path, make_scan):
     make_scan([], 'T1w', modality='T1w', Model={'Name': 'made-up'}, Versions={'keras': '3.99'})
-    page = Page(participant.write_participant_page(tmp_path, '01'))
-    assert 'T1w scans were segmented' in page.sections['methods']
-    assert 'made-up' in page.sections['methods'] and '3.99' in page.sections['methods']
-    (tmp_path / 'logs').mkdir()
-    (tmp_path / 'logs' / 'CITATION.md').write_text('As written.')
-    assert 'As written.' in Page(participant.write_participant_page(tmp_path, '01')).sections['methods']
+    page = Page(write_page(tmp_path, methods='How <it> was done.\n\n# References\n\nA paper.'))
+    assert page.sections['methods'] == 'Methods How <it> was done. References A paper. Software keras 3.99'
 
 
 def test_the_parts_of_a_scan_come_in_order(tmp_path, make_scan):
     make_scan(
         [], 'T1w', header={'shape': [1, 2, 3]}, numbers={'cv_mean': 1.0, 'alignment': 0.5},
         Model={'Name': 'm'}, Seconds={'registration': 1.0}, verdict='review', reasons=['odd'],
-        command='again <x>',
     )  # fmt: skip
     make_viewer(tmp_path / 'sub-01')
-    text = Page(participant.write_participant_page(tmp_path, '01')).sections['scan-1']
+    text = Page(write_page(tmp_path)).sections['scan-1']
     end = 0
     for words in (
-        'bids:raw:', 'Review', 'odd', 'To reproduce:', 'again <x>', 'Alignment to the reference',
+        'bids:raw:', 'Review', 'odd', 'Alignment to the reference',
         'Alignment 0.50', 'Structures', 'Slice by slice', 'Uncertainty', 'Volumes', 'Header', '1 × 2 × 3',
         'Quality numbers', 'cv_mean', 'Run', 'Registration',
     ):  # fmt: skip
@@ -175,7 +211,7 @@ def test_the_overview_says_why(tmp_path, make_scan):
     numbers = {'brain_mm3': 1.25e6, 'cv_mean': 0.71, 'alignment': 0.9}
     make_scan([], 'T1w', verdict='review', reasons=['a <reason>', 'another'], numbers=numbers)
     make_scan([], 'dwi', folder='dwi', verdict='odd')
-    text = Page(participant.write_participant_page(tmp_path, '01')).sections['overview']
+    text = Page(write_page(tmp_path)).sections['overview']
     assert 'T1w Review 1 250.0 ml n/a 0.71 % 0.90 a <reason>; another' in text
     assert 'dwi No verdict' in text
 
@@ -183,10 +219,13 @@ def test_the_overview_says_why(tmp_path, make_scan):
 def test_marks_are_explained(tmp_path, make_scan):
     make_scan([], 'T1w', Thresholds={'cv_percent': 1.0})
     table = tmp_path / 'sub-01' / 'anat' / 'sub-01_seg-brainseg_desc-T1w_morph.tsv'
-    columns = ('index', 'name', 'volume_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc', 'flag')
-    rows = [columns, ('5', 'Left-Caudate', '4', '4', '1', '1.2', 'cv above 1; touches <edge>')]
-    table.write_text('\n'.join('\t'.join(row) for row in rows) + '\n')
-    page = participant.write_participant_page(tmp_path, '01')
+    usual, marked = (
+        'Left-Caudate\tL' + '\t1' * 5 + '\tn/a',
+        'Left-Caudate\tL\t4\t4\t4\t1\t1.2\tcv above 1; touches <edge>',
+    )
+    assert usual in table.read_text()
+    table.write_text(table.read_text().replace(usual, marked))
+    page = write_page(tmp_path)
     assert '<span class="flag" title="touches &lt;edge&gt;">4</span>' in page.read_text()
     assert '<span class="flag" title="above the threshold">1.20</span>' in page.read_text()
     text = Page(page).sections['scan-1']
@@ -198,7 +237,7 @@ def test_viewers_bring_their_library_once(tmp_path, make_scan):
     for scan in ('T1w', 'FLAIR'):
         make_scan([], scan)
         make_viewer(tmp_path / 'sub-01', scan)
-    text = participant.write_participant_page(tmp_path, '01').read_text()
+    text = write_page(tmp_path).read_text()
     assert text.count('class="viewer"') == 2
     assert text.count('function brainsprite(') == text.count('id="viewer-tables"') == 1
     assert '</script><b>' not in text, 'what a volume holds cannot end its element'
@@ -209,7 +248,7 @@ def test_viewers_bring_their_library_once(tmp_path, make_scan):
 
 def test_a_page_without_viewers_has_no_script(tmp_path, make_scan):
     make_scan([], 'T1w')
-    assert '<script' not in participant.write_participant_page(tmp_path, '01').read_text()
+    assert '<script' not in write_page(tmp_path).read_text()
 
 
 def test_viewers_that_would_make_the_page_heavy_are_left_out(tmp_path, make_scan):
@@ -218,7 +257,7 @@ def test_viewers_that_would_make_the_page_heavy_are_left_out(tmp_path, make_scan
         content = {'spacing_mm': 1.5, 'scan': 'x' * 3_000_000}
         name = f'sub-01_run-{number}_desc-viewer_T1w.json'
         (tmp_path / 'sub-01' / 'figures' / name).write_text(json.dumps(content))
-    path = participant.write_participant_page(tmp_path, '01')
+    path = write_page(tmp_path)
     assert path.stat().st_size < 10_000_000
     assert path.read_text().count('class="viewer"') == 3
     assert 'left out to keep the page small' in Page(path).sections['scan-4']
@@ -234,7 +273,7 @@ def test_what_surrounds_the_scans_is_shown(tmp_path, make_scan):
     (tmp_path / 'logs' / 'models' / 't1w-ab.json').write_text(json.dumps(card))
     findings = {'errors': 1, 'warnings': 2, 'codes': {'EMPTY_FILE': 1}, 'validator': 'validator 2'}
     (tmp_path / 'logs' / 'bids_validation.json').write_text(json.dumps(findings))
-    page = Page(participant.write_participant_page(tmp_path, '01'))
+    page = Page(write_page(tmp_path))
     assert 'Of the 2 T1w scans in this folder so far, 1 is lower' in page.sections['scan-1']
     assert 'adults <only>' in page.sections['methods']
     assert '1 error, 2 warnings' in page.sections['overview'] and 'EMPTY_FILE' in page.sections['overview']

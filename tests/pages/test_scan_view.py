@@ -12,6 +12,7 @@ from bids_brainseg.pages.scan_view import (
     run_facts,
     volumes_table,
 )
+from bids_brainseg.records import ScanResult
 
 TOTALS = {'brain': 1.2e6, 'ventricles': 2.5e4, 'eTIV': 1.5e6}
 
@@ -138,14 +139,18 @@ def test_quality_numbers_keep_their_units_and_rules():
     assert quality_numbers({}) == []
 
 
+def scan(modality, value, **qc):
+    qc = {'numbers': {'alignment': value}, **qc}
+    return ScanResult(f'sub-1_{modality}', modality, modality, '1', None, {'sub': '1'}, qc=qc)
+
+
 @pytest.mark.parametrize(('value', 'others', 'lower'), [(0.5, [0.9, 0.3, 0.5, 0.7], 1), (0.3, [0.3, 0.9], 0)])
 def test_the_place_among_all_scans(value, others, lower):
-    place = rank({'modality': 'T1w', 'numbers': {'alignment': value}}, {'T1w': others, 'ct': [0.0]})
+    place = rank(scan('T1w', value), {'T1w': others, 'ct': [0.0]})
     assert (place.value, place.others, place.lower) == (value, sorted(others), lower)
 
 
 def test_the_place_comes_with_its_bounds_and_needs_a_number():
     rules = {'alignment': {'review_below': 0.45, 'fail_below': 0.33}}
-    qc = {'modality': 'ct', 'numbers': {'alignment': 0.5}, 'Rules': rules}
-    assert rank(qc, {}).bounds == 'review below 0.45, fail below 0.33'
-    assert rank({'numbers': {'alignment': 'n/a'}}, {}) is None
+    assert rank(scan('ct', 0.5, Rules=rules), {}).bounds == 'review below 0.45, fail below 0.33'
+    assert rank(scan('ct', 'n/a'), {}) is None
