@@ -18,9 +18,13 @@ import pytest
 from nitransforms.linear import load as load_linear
 from tiny import GRID, SPACING, head, make_tiny_bundle
 
+from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.cli.run import main
+from bids_brainseg.levels import participant
+from bids_brainseg.records import Outcome
 from bids_brainseg.results.outcomes import read_outcomes
 from bids_brainseg.results.scans import read_scans
+from bids_brainseg.settings import Settings
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
@@ -35,6 +39,33 @@ def test_what_cannot_run_is_recorded_for_the_group_level(make_bids, tmp_path, ca
     assert outcome.reason.startswith('no bval')
     assert main([f'{root}', f'{tmp_path}/out', 'group']) == 0
     assert outcome.reason in (tmp_path / 'out' / 'group_participants.tsv').read_text()
+
+
+def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    written = []
+
+    def write(output_dir, subject, **_):
+        if subject == '01':
+            raise KeyError('verdict')
+        written.append(subject)
+
+    monkeypatch.setattr(participant, 'write_participant_page', write)
+    settings = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work')
+    assert participant.write_reports(settings, {'01': [], '02': []}) == 1
+    assert written == ['02']
+    assert "the report of sub-01 was not written: KeyError: 'verdict'" in capsys.readouterr().err
+
+
+def test_the_page_shows_how_to_repeat_a_failure_but_not_a_choice(tmp_path):
+    settings = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work')
+    records = [record_from_path(Path(f'sub-{n}/anat/sub-{n}_T1w.nii.gz'), 'T1w') for n in ('01', '02')]
+    outcomes = [Outcome(records[0], 'failed', 'too small'), Outcome(records[0], 'skipped', 'b = 0 only')]
+    failures = participant.failures_by_subject(records, outcomes, settings)
+    assert [set(failure) for failure in failures['01']] == [
+        {'scan', 'status', 'reason', 'crashfile', 'command'},
+        {'scan', 'status', 'reason', 'crashfile'},
+    ]
+    assert failures['02'] == []
 
 
 @pytest.mark.integration
