@@ -18,7 +18,7 @@ def test_remap_and_unknown_labels():
 
 @pytest.mark.parametrize('wrong', [np.array([0.5]), np.array([-1])])
 def test_remap_wants_whole_numbers(wrong):
-    with pytest.raises(ValueError, match='whole numbers'):
+    with pytest.raises(ValueError, match='integers from 0'):
         remap(wrong, {0: 0})
 
 
