@@ -74,7 +74,7 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
     scans : pandas.DataFrame
         modality, corrupted, cv_mean (%), D_A.
     summary : mapping
-        ``modalities`` of :func:`bids_brainseg.results.evaluation.summarise_evaluation`.
+        ``modalities`` of :func:`bids_brainseg.results.evaluation.summarize_evaluation`.
 
     Returns
     -------

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..figures.comparison import comparison_figure
 from ..files import write_json, write_tsv
 from ..imaging import load_image, save_like
-from ..results.reference_pairs import agreement_document, agreement_table
+from ..results.agreement import agreement_document, agreement_table
 from .images import read_array
 
 

@@ -16,8 +16,8 @@ from ..data import modalities
 from ..errors import BidsError, InputError
 from ..pages.evaluation import write_evaluation_page
 from ..records import Bundle, ImageRecord, Outcome
-from ..results.evaluation import summarise_evaluation
-from ..results.reference_pairs import gather, stacked, write_evaluation, write_study_table
+from ..results.evaluation import summarize_evaluation
+from ..results.evaluation_tables import collect_evaluation, write_evaluation, write_study_table
 from ..results.scans import read_scans
 from ..settings import Settings
 from .folders import prepare_output
@@ -216,13 +216,11 @@ def write_results(
     outcomes: Sequence[Outcome],
 ) -> None:
     """Write tables, summary and page from the tables of the scans."""
-    structures, scans, units = gather(records, settings.output_dir)
-    if corrupted:
-        more_structures, more_scans, _ = gather(corrupted, calibration_folder(settings), corruptions)
-        structures, scans = stacked(structures, more_structures), stacked(scans, more_scans)
-    summary = summarise_evaluation(
-        structures,
-        scans,
+    sources = [(records, settings.output_dir), (corrupted, calibration_folder(settings))]
+    tables = collect_evaluation(sources, corruptions)
+    summary = summarize_evaluation(
+        tables.structures,
+        tables.scans,
         bundles={
             name: {'Name': b.name, 'SHA256': b.weights_sha256, 'cv_threshold': b.cv_threshold}
             for name, b in bundles.items()
@@ -230,14 +228,14 @@ def write_results(
         labels=str(settings.derivatives['labels']),
         acceptable=settings.acceptable_dice,
     )
-    write_evaluation(structures, scans, units, summary, settings.output_dir)
+    write_evaluation(tables, summary, settings.output_dir)
     figures = {
         record.bids_name: figure_path(record, settings.output_dir, kind='comparison') for record in records
     }
     page = write_evaluation_page(
         settings.output_dir,
-        structures,
-        scans,
+        tables.structures,
+        tables.scans,
         summary,
         figures=figures,
         failures=[outcome.as_failure() for outcome in outcomes if outcome.status != 'done'],

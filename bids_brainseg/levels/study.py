@@ -15,7 +15,7 @@ from ..bids.training_cases import find_label_maps, subject_of
 from ..errors import BidsError, BrainsegError
 from ..network.bundle import load_bundle
 from ..results.evaluation import averages
-from ..results.reference_pairs import gather
+from ..results.evaluation_tables import collect_evaluation
 from ..settings import Settings
 from . import train
 from .folders import prepare_output
@@ -215,7 +215,7 @@ def score(settings: Settings, bundle: Path, records: Sequence, plans: Mapping, f
     done = [outcome.record for outcome in outcomes if outcome.status == 'done']
     if not done:
         raise BidsError(f'no test scan could be segmented: {outcomes[0].reason}', 1)
-    _, scans, _ = gather(done, aside.output_dir)
+    scans = collect_evaluation([(done, aside.output_dir)]).scans
     learned = model.card['training']['data']
     return {
         'modality': modality,

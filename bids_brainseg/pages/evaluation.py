@@ -11,7 +11,7 @@ from ..data import label_table
 from ..figures.evaluation_plots import dice_plot, roc_plot, study_plot, uncertainty_plot
 from ..figures.slices import legible
 from ..files import write_text
-from ..results.evaluation import chosen_examples
+from ..results.evaluation import choose_examples
 from .drawings import read_drawing
 from .render import render
 
@@ -44,7 +44,7 @@ def write_evaluation_page(
     structures, scans : pandas.DataFrame
         The long tables.
     summary : mapping
-        Of :func:`~bids_brainseg.results.evaluation.summarise_evaluation`.
+        Of :func:`~bids_brainseg.results.evaluation.summarize_evaluation`.
     figures : mapping of Path
         Scan to its figure.
     failures : sequence of mapping
@@ -78,7 +78,7 @@ def write_evaluation_page(
         },
         examples=[
             {'title': title, 'scan': scan, 'dice': dice, 'drawing': read_drawing(Path(path), output_dir)}
-            for title, scan, dice, path in chosen_examples(scans, figures)
+            for title, scan, dice, path in choose_examples(scans, figures)
         ],
         scans=scans.sort_values('D_A', kind='stable').to_dict('records'),
         methods=methods,

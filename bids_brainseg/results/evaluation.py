@@ -1,34 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation found: the summary, and one page that opens offline."""
+"""The summary of an evaluation: averages, structures, and calibration of the quality numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from ..core.calibration import Calibration, calibrate
 from ..core.statistics import pearson, summarize
 from ..data import label_table, modalities
-from .reference_pairs import PREDICTORS
 
-#: A segmentation counts as bad below this share of the median D_A, unless the user says a level.
-ACCEPTABLE_SHARE = 0.9
-AVERAGES = ('D_A', 'D_V', 'ASSD_mm')
+#: Quality numbers that may predict D_A, and whether high values are bad.
+PREDICTORS = {
+    'cv_mean': True,
+    'mc_iou_mean': False,
+    'entropy_mean': True,
+    'mutual_information_mean': True,
+    'alignment': False,
+}
+#: A segmentation is bad below this fraction of the median D_A, unless the user gives a limit.
+_ACCEPTABLE_FRACTION = 0.9
+_AVERAGES = ('D_A', 'D_V', 'ASSD_mm')
 
 
-def summarise_evaluation(
-    structures, scans, *, bundles: Mapping, labels: str, acceptable: float | None = None
+def summarize_evaluation(
+    structures: pd.DataFrame,
+    scans: pd.DataFrame,
+    *,
+    bundles: Mapping[str, Mapping],
+    labels: str,
+    acceptable: float | None = None,
 ) -> dict:
-    """Summarise an evaluation for machines.
+    """Summarize an evaluation for ``evaluation.json`` and its page.
 
     Parameters
     ----------
     structures, scans : pandas.DataFrame
-        As :func:`bids_brainseg.results.reference_pairs.gather` gives them, corrupted scans included.
+        Of :func:`bids_brainseg.results.evaluation_tables.collect_evaluation`, corrupted scans included.
     bundles : mapping
-        Modality to name, hash and CV threshold of its model.
+        Modality -> name, hash and CV threshold of its model.
     labels : str
-        Where the reference labels are.
+        Folder of the reference labels.
     acceptable : float, optional
         D_A below which a segmentation is bad.
 
@@ -38,8 +52,7 @@ def summarise_evaluation(
         For each modality: model, averages with quartiles, each structure, correlation of D_A with the CV,
         and, where corrupted scans were evaluated, the calibration of each quality number.
     """
-    found = {'ReferenceLabels': labels, 'Units': {'D_A': 'fraction', 'D_V': 'fraction', 'ASSD_mm': 'mm'}}
-    found['modalities'] = {}
+    by_modality = {}
     for modality in (name for name in modalities() if (scans['modality'] == name).any()):
         every = scans[scans['modality'] == modality]
         clean = every[every['corrupted'].isna()]
@@ -56,20 +69,21 @@ def summarise_evaluation(
         }
         if len(every) > len(clean):
             part['calibration'] = _calibration(every, clean, acceptable, bundles.get(modality, {}))
-        found['modalities'][modality] = part
-    return found
+        by_modality[modality] = part
+    units = {'D_A': 'fraction', 'D_V': 'fraction', 'ASSD_mm': 'mm'}
+    return {'ReferenceLabels': labels, 'Units': units, 'modalities': by_modality}
 
 
-def averages(scans) -> dict:
-    """Summarise D_A, D_V and the surface distance over scans."""
-    return {name: summarize(scans[name])._asdict() for name in AVERAGES}
+def averages(scans: pd.DataFrame) -> dict:
+    """Summarize D_A, D_V and the surface distance over scans."""
+    return {name: summarize(scans[name])._asdict() for name in _AVERAGES}
 
 
-def _structure(rows) -> dict:
-    """Summarise one structure over scans: overlap, distance, and the volume against the reference."""
+def _structure(rows: pd.DataFrame) -> dict:
+    """Summarize one structure over scans: overlap, distance, and the volume against the reference."""
     volume, truth = rows['volume_mm3'], rows['reference_volume_mm3']
-    there = truth > 0
-    relative = 100 * (volume[there] - truth[there]) / truth[there]
+    present = truth > 0
+    relative = 100 * (volume[present] - truth[present]) / truth[present]
     return {
         'dice': summarize(rows['dice'])._asdict(),
         'assd_mm': summarize(rows['assd_mm'])._asdict(),
@@ -79,17 +93,19 @@ def _structure(rows) -> dict:
     }
 
 
-def _calibration(every, clean, acceptable: float | None, bundle: Mapping) -> dict:
-    """Judge every quality number by how it tells bad segmentations, over clean and corrupted scans."""
-    level = acceptable if acceptable is not None else ACCEPTABLE_SHARE * float(clean['D_A'].median())
+def _calibration(every: pd.DataFrame, clean: pd.DataFrame, acceptable: float | None, bundle: Mapping) -> dict:
+    """Measure how well each quality number separates bad segmentations, over clean and corrupted scans."""
+    level = acceptable if acceptable is not None else _ACCEPTABLE_FRACTION * float(clean['D_A'].median())
     predictors = {
         name: calibrate(every[name], every['D_A'], level, above=above)
         for name, above in PREDICTORS.items()
         if name in every and every[name].notna().any()
     }
-    ranked = sorted(
-        predictors, key=lambda name: (-_or(predictors[name].auc), -abs(_or(predictors[name].correlation.r)))
-    )
+
+    def rank(name: str) -> tuple[float, float]:
+        return -_number_or(predictors[name].auc), -abs(_number_or(predictors[name].correlation.r))
+
+    ranked = sorted(predictors, key=rank)
     return {
         'acceptable_D_A': level,
         'scans': len(every),
@@ -97,41 +113,50 @@ def _calibration(every, clean, acceptable: float | None, bundle: Mapping) -> dic
         'bad': int((every['D_A'] < level).sum()),
         'best': ranked[0] if ranked else None,
         'cv_threshold_in_use': bundle.get('cv_threshold'),
-        'predictors': {name: describe(predictors[name]) for name in ranked},
+        'predictors': {name: _describe(predictors[name]) for name in ranked},
     }
 
 
-def describe(found: Calibration) -> dict:
-    """Spell a calibration for JSON: the correlation, the area under the curve and both thresholds."""
+def _describe(calibration: Calibration) -> dict:
+    """Turn a calibration into JSON: the correlation, the area under the curve and both thresholds."""
     return {
-        'bad_when': 'above' if found.above else 'below',
-        'correlation_with_D_A': found.correlation._asdict(),
-        'auc': found.auc,
-        'youden': found.youden and found.youden._asdict(),
-        'conservative': found.conservative and found.conservative._asdict(),
-        'n': found.n,
+        'bad_when': 'above' if calibration.above else 'below',
+        'correlation_with_D_A': calibration.correlation._asdict(),
+        'auc': calibration.auc,
+        'youden': calibration.youden and calibration.youden._asdict(),
+        'conservative': calibration.conservative and calibration.conservative._asdict(),
+        'n': calibration.n,
     }
 
 
-def _or(value: float, other: float = -1.0) -> float:
+def _number_or(value: float, other: float = -1.0) -> float:
+    """Replace nan."""
     return value if value == value else other
 
 
-def chosen_examples(scans, figures: Mapping[str, Path]) -> list[tuple[str, str, float, Path]]:
-    """Pick the best, the median and the worst scan of each modality that have a figure.
+def choose_examples(scans: pd.DataFrame, figures: Mapping[str, Path]) -> list[tuple[str, str, float, Path]]:
+    """Choose the best, the median and the worst scan of each modality, of those that have a figure.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        Of :func:`bids_brainseg.results.evaluation_tables.collect_evaluation`.
+    figures : mapping of Path
+        Name of a scan -> its figure.
 
     Returns
     -------
     list of (title, scan, D_A, figure)
     """
-    picked = []
+    examples = []
     clean = scans[scans['corrupted'].isna() & scans['D_A'].notna() & scans['scan'].isin(list(figures))]
     for modality in modalities():
-        own = clean[clean['modality'] == modality].sort_values('D_A', ascending=False, kind='stable')
-        places = {0: 'best', len(own) - 1: 'worst', len(own) // 2: 'median'} if len(own) > 2 else {0: 'best'}
-        places = places if len(own) != 2 else {0: 'best', 1: 'worst'}
-        for place in sorted(places) if len(own) else []:
-            row = own.iloc[place]
-            title = f'{modality}, {places[place]}' if len(own) > 1 else modality
-            picked.append((title, row['scan'], float(row['D_A']), figures[row['scan']]))
-    return [example for example in picked if Path(example[3]).exists()]
+        ranked = clean[clean['modality'] == modality].sort_values('D_A', ascending=False, kind='stable')
+        last = len(ranked) - 1
+        # In this order, so that of one or two scans the first is the best and the second the worst.
+        titles = {len(ranked) // 2: 'median', last: 'worst', 0: 'best'}
+        for position in sorted(titles) if len(ranked) else []:
+            row = ranked.iloc[position]
+            title = f'{modality}, {titles[position]}' if last else modality
+            examples.append((title, row['scan'], float(row['D_A']), figures[row['scan']]))
+    return [example for example in examples if Path(example[3]).exists()]

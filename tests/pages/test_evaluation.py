@@ -14,7 +14,7 @@ import pytest
 from bids_brainseg.data import label_table
 from bids_brainseg.figures import evaluation_plots as plots
 from bids_brainseg.pages.evaluation import write_evaluation_page
-from bids_brainseg.results.evaluation import chosen_examples, summarise_evaluation
+from bids_brainseg.results.evaluation import choose_examples, summarize_evaluation
 
 CV = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 DICE = [0.9, 0.85, 0.8, 0.6, 0.5, 0.4]
@@ -46,7 +46,7 @@ def tables():
 
 def summarized(tables, **options):
     bundles = {'T1w': {'Name': 'm', 'SHA256': 'f' * 64, 'cv_threshold': 1.0}}
-    return summarise_evaluation(*tables, bundles=bundles, labels='/labels', **options)
+    return summarize_evaluation(*tables, bundles=bundles, labels='/labels', **options)
 
 
 def test_averages_are_over_scans_as_they_are(tables):
@@ -83,14 +83,14 @@ def test_examples_are_the_best_the_median_and_the_worst(tables, tmp_path):
     figures = {name: tmp_path / f'{name}.svg' for name in tables[1]['scan']}
     for path in figures.values():
         path.write_text('<svg/>')
-    picked = chosen_examples(tables[1], figures)
+    picked = choose_examples(tables[1], figures)
     assert [(title, scan) for title, scan, _, _ in picked] == [
         ('T1w, best', 'sub-0_T1w'),
         ('T1w, median', 'sub-1_T1w'),
         ('T1w, worst', 'sub-2_T1w'),
     ]
     figures['sub-1_T1w'].unlink()
-    assert len(chosen_examples(tables[1], figures)) == 2
+    assert len(choose_examples(tables[1], figures)) == 2
 
 
 def test_plots_are_drawings_in_the_ink_of_the_page(tables):

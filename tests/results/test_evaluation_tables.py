@@ -11,12 +11,11 @@ from simulated import write_scan
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import output_path
 from bids_brainseg.bids.sidecars import Provenance
+from bids_brainseg.errors import InputError
 from bids_brainseg.files import write_json, write_tsv
-from bids_brainseg.results.reference_pairs import (
-    agreement_document,
-    agreement_table,
-    gather,
-    stacked,
+from bids_brainseg.results.agreement import agreement_document, agreement_table
+from bids_brainseg.results.evaluation_tables import (
+    collect_evaluation,
     write_evaluation,
     write_study_table,
 )
@@ -53,7 +52,7 @@ def outputs(record, tmp_path):
 
 
 def test_what_was_measured_is_gathered(record, outputs):
-    structures, scans, units = gather([record], outputs)
+    structures, scans, units = collect_evaluation([([record], outputs)])
     assert len(structures) == 27
     first = structures.set_index('index')
     assert first['dice'][1] == pytest.approx(1 / 27)
@@ -67,20 +66,29 @@ def test_what_was_measured_is_gathered(record, outputs):
     assert units == {'cv_mean': '%', 'alignment': 'share'}
 
 
+def test_a_scan_without_a_comparison_is_named(record, tmp_path):
+    write_scan(tmp_path, '01', '2', 'T1w', [1.0] * 27, 1.5e6)
+    with pytest.raises(InputError, match='sub-01_ses-2_T1w.nii.gz cannot be evaluated: it was not compared'):
+        collect_evaluation([([record], tmp_path)])
+    table = output_path(record, tmp_path, suffix='morph')
+    table.write_bytes(table.read_bytes()[:900])
+    with pytest.raises(InputError, match='morph.tsv lacks'):
+        collect_evaluation([([record], tmp_path)])
+
+
 def test_corrupted_scans_say_how(record, outputs):
     about = {('01', record.key): {'kind': 'noise', 'severity': 0.4, 'seed': 1}}
-    structures, scans, _ = gather([record], outputs, about)
+    structures, scans, _ = collect_evaluation([([record], outputs)], about)
     assert (scans['corrupted'][0], scans['severity'][0]) == ('noise', 0.4)
     assert (structures['corrupted'] == 'noise').all()
 
 
 def test_tables_have_dictionaries_and_units(record, outputs):
-    structures, scans, units = gather([record], outputs)
-    both = stacked(scans, scans)
-    assert len(both) == 2
-    write_evaluation(structures, both, units, {'x': float('nan')}, outputs)
+    tables = collect_evaluation([([record], outputs), ([record], outputs)])
+    assert (len(tables.structures), len(tables.scans)) == (54, 2)
+    write_evaluation(tables, {'x': float('nan')}, outputs)
     described = json.loads((outputs / 'evaluation_scans.json').read_text())
-    assert list(described) == list(scans.columns)
+    assert list(described) == list(tables.scans.columns)
     assert described['cv_mean']['Units'] == '%'
     assert described['ASSD_mm']['Units'] == 'mm'
     assert described['D_A']['Description'].startswith('Mean Dice')
