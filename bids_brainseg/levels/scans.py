@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..bids.query import find_images
 from ..bids.validation import log_findings, validation_findings
-from ..files import write_json
+from ..files import write_json, write_text
 from ..pages.methods import bibliography, methods_text
 from ..records import Bundle, ImageRecord, Outcome, ScanResult
 from ..results.expected import result_files
@@ -154,8 +154,7 @@ def prepare_work(settings: Settings, records: Sequence[ImageRecord]) -> None:
 def write_settings(settings: Settings, records: Iterable[ImageRecord]) -> None:
     """Save the settings of the run in the log folder of each subject and session."""
     for folder in {settings.log_dir(record.subject, record.session) for record in records}:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / 'settings.toml').write_text(settings.to_toml())
+        write_text(settings.to_toml(), folder / 'settings.toml')
 
 
 def methods_of(results: Iterable[ScanResult], output_dir: Path) -> tuple[str, str]:

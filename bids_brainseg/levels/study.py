@@ -33,7 +33,7 @@ class Network(NamedTuple):
     subjects: list[str]
 
     def __str__(self) -> str:
-        return f'{self.modality}, {len(self.subjects)} people: {" ".join(self.subjects)}'
+        return f'{self.modality}, {len(self.subjects)} participants: {" ".join(self.subjects)}'
 
 
 def plan_study(settings: Settings, records: Sequence) -> list[Network]:
@@ -53,8 +53,8 @@ def plan_study(settings: Settings, records: Sequence) -> list[Network]:
     """
     if settings.training.get('label_maps') and 'freesurfer' in settings.derivatives:
         raise BidsError(
-            f'--study {settings.study} counts people, of scans or of label maps, and was given both; leave '
-            '--label-maps or --derivatives freesurfer out',
+            f'--study {settings.study} counts participants, of scans or of label maps, and was given both; '
+            'leave --label-maps or --derivatives freesurfer out',
             2,
         )
     tested = {record.subject for record in records}
@@ -88,7 +88,7 @@ def study(
     runs : list of dict
         One for each network: what it was trained on, D_A, D_V and ASSD over the test scans and of each.
     failed : list of dict
-        ``modality``, ``people`` and ``reason``.
+        ``modality``, ``participants`` and ``reason``.
     """
     top = settings.work_dir / 'study'
     if settings.clean_workdir:
@@ -102,11 +102,11 @@ def study(
         print(f'study: {network}', flush=True)
         try:
             bundle = train_on(settings, network, folder)
-            runs.append(score(settings, bundle, own, plans, folder) | {'people': len(network.subjects)})
+            runs.append(score(settings, bundle, own, plans, folder) | {'participants': len(network.subjects)})
         except BrainsegError as error:
-            people = len(network.subjects)
-            print(f'study: {network.modality}, {people} people: failed: {error}', file=sys.stderr)
-            failed.append({'modality': network.modality, 'people': people, 'reason': str(error)})
+            count = len(network.subjects)
+            print(f'study: {network.modality}, {count} participants: failed: {error}', file=sys.stderr)
+            failed.append({'modality': network.modality, 'participants': count, 'reason': str(error)})
     return runs, failed
 
 
@@ -123,7 +123,7 @@ def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tup
         raise BidsError(
             f'--study {settings.study}: {least} subjects are left to train on after the test scans are taken '
             f'out, {VALIDATE + 1} are needed; select fewer test participants with --participant-label, or '
-            'give label maps or FreeSurfer labels of more people',
+            'give label maps or FreeSurfer labels of more participants',
             2,
         )
     if settings.study == 'equal-size':

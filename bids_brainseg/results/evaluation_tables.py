@@ -28,7 +28,7 @@ _SCAN_COLUMNS = {
 #: Columns of the table of a study; what they share with the other tables is described there.
 _STUDY_COLUMNS = {
     'modality': _SCAN_COLUMNS['modality'],
-    'people': {'Description': 'Participants of the training set, the one for validation included.'},
+    'participants': {'Description': 'Participants of the training set, the one for validation included.'},
     'training_scans': {'Description': 'Scans and label maps that the network was trained on.'},
     'scan': {'Description': 'Name of the test scan.'},
 }
@@ -155,7 +155,7 @@ def write_study_table(
     """
     measures = ('D_A', 'D_V', 'ASSD_mm')
     rows = [
-        {**{name: run[name] for name in ('modality', 'people', 'training_scans')}, **scan}
+        {**{name: run[name] for name in ('modality', 'participants', 'training_scans')}, **scan}
         for run in runs
         for scan in run['test_scans']
     ]

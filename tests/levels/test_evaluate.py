@@ -173,18 +173,18 @@ def test_a_study_ends_with_a_table_and_a_figure(whole_run, tiny_bundle, tmp_path
     capsys.readouterr()
     assert main(command) == 0
     printed = capsys.readouterr()
-    assert 'study: T1w, 3 people: 1 2 3' in printed.out
+    assert 'study: T1w, 3 participants: 1 2 3' in printed.out
     # the scan itself was aligned by the run before; the networks share the second and last alignment
     assert printed.err.count('coregister') == 1
     table = read(tmp_path / 'out' / 'evaluation_study.tsv')
-    assert table[['people', 'training_scans']].to_numpy().tolist() == [[2, 1], [3, 2]]
+    assert table[['participants', 'training_scans']].to_numpy().tolist() == [[2, 1], [3, 2]]
     assert set(table['scan']) == {'sub-a_T1w'} and table['D_A'].between(0, 1).all()
     content = json.loads((tmp_path / 'out' / 'evaluation_study.json').read_text())
     assert [run['D_A']['median'] for run in content['runs']] == pytest.approx(table['D_A'].tolist())
     page = (tmp_path / 'out' / 'evaluation.html').read_text()
     assert '<h2>Training scans</h2>' in page and 'each set within the next one' in page
     assert main([*command, '--dry-run']) == 0
-    assert 'study: T1w, 2 people: ' in capsys.readouterr().out
+    assert 'study: T1w, 2 participants: ' in capsys.readouterr().out
 
 
 def test_labels_have_to_be_named(dataset, tiny_bundle, capsys):

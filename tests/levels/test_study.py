@@ -81,9 +81,9 @@ def test_a_network_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, ca
     networks = [study.Network('T1w', list('cd')), study.Network('T1w', list('cdef'))]
     asked = Settings(Path('in'), Path('out'), tmp_path, study='scaling', clean_workdir=True)
     runs, failed = study.study(asked, networks, records('a', 'b'), {})
-    assert runs == [{'scored': 2, 'people': 4}]
-    assert failed == [{'modality': 'T1w', 'people': 2, 'reason': 'training diverged'}]
-    assert 'T1w, 2 people: failed: training diverged' in capsys.readouterr().err
+    assert runs == [{'scored': 2, 'participants': 4}]
+    assert failed == [{'modality': 'T1w', 'participants': 2, 'reason': 'training diverged'}]
+    assert 'T1w, 2 participants: failed: training diverged' in capsys.readouterr().err
     assert not (tmp_path / 'study').exists()  # begun anew, once, and not validated for each network
     assert not used[1].clean_workdir and used[1].skip_bids_validation
 

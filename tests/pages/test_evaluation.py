@@ -145,9 +145,10 @@ class Balanced(HTMLParser):
 def test_the_page(tables, tmp_path):
     (tmp_path / 'evaluation_study.json').write_text(
         json.dumps({'study': 'scaling',
-                    'failed': [{'modality': 'ct', 'people': 8, 'reason': 'it <diverged>'}],
+                    'failed': [{'modality': 'ct', 'participants': 8, 'reason': 'it <diverged>'}],
                     'runs': [{
-            'modality': 'T1w', 'people': 5, 'training_scans': 4, 'steps': 77, 'test_scans': [{'D_A': 0.5}],
+            'modality': 'T1w', 'participants': 5, 'training_scans': 4, 'steps': 77,
+            'test_scans': [{'D_A': 0.5}],
             **{name: {'n': 3, 'mean': 0.5, 'sd': 0.1, 'q1': 0.4, 'median': 0.5, 'q3': 0.6}
                for name in ('D_A', 'ASSD_mm')},
         }]})

@@ -101,17 +101,18 @@ def test_tables_have_dictionaries_and_units(record, outputs):
 def test_the_table_of_a_study_has_a_row_for_each_network_and_scan(tmp_path):
     scans = [{'scan': f'sub-{n}_T1w', 'D_A': 0.5, 'D_V': 0.6, 'ASSD_mm': 2.0} for n in (1, 2)]
     runs = [
-        {'modality': 'T1w', 'people': n, 'training_scans': n - 1, 'steps': 9, 'test_scans': scans}
+        {'modality': 'T1w', 'participants': n, 'training_scans': n - 1, 'steps': 9, 'test_scans': scans}
         for n in (4, 8)
     ]
-    failed = [{'modality': 'T1w', 'people': 16, 'reason': 'why'}]
+    failed = [{'modality': 'T1w', 'participants': 16, 'reason': 'why'}]
     table, document = write_study_table('scaling', runs, failed, tmp_path)
     lines = table.read_text().splitlines()
-    assert lines[0].split('\t') == ['modality', 'people', 'training_scans', 'scan', 'D_A', 'D_V', 'ASSD_mm']
+    columns = ['modality', 'participants', 'training_scans', 'scan', 'D_A', 'D_V', 'ASSD_mm']
+    assert lines[0].split('\t') == columns
     assert [line.split('\t')[1:4] for line in lines[1:]] == [
         ['4', '3', 'sub-1_T1w'], ['4', '3', 'sub-2_T1w'], ['8', '7', 'sub-1_T1w'], ['8', '7', 'sub-2_T1w'],
     ]  # fmt: skip
     content = json.loads(document.read_text())
     assert set(lines[0].split('\t')) <= set(content)
-    assert (content['study'], content['runs'][1]['people'], content['failed']) == ('scaling', 8, failed)
+    assert (content['study'], content['runs'][1]['participants'], content['failed']) == ('scaling', 8, failed)
     assert len(write_study_table('scaling', [], failed, tmp_path)[0].read_text().splitlines()) == 1
