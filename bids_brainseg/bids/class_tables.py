@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the numbers of a label image mean: FreeSurfer's, our own classes, or a table that says so."""
+"""What the numbers of a label image mean: FreeSurfer labels, class indices, or a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ ANY_OTHER = '*'
 
 
 def brainseg_table() -> ClassTable:
-    """Return the table of labels that are class indices already."""
+    """Return the table for label images that hold class indices.
+
+    Returns
+    -------
+    ClassTable
+    """
     return ClassTable(BRAINSEG, {label.index: label.index for label in label_table()})
 
 
@@ -31,6 +36,10 @@ def read_class_table(path: Path) -> ClassTable:
         structure that belongs to class 7 on the left of the midplane and to class 20 on the right. Where the
         first column itself is called ``index`` (a BIDS lookup table), the column ``name`` holds the name of
         the class.
+
+    Returns
+    -------
+    ClassTable
 
     Raises
     ------
@@ -68,7 +77,7 @@ def read_class_table(path: Path) -> ClassTable:
 
 
 def class_table(labels: Path, root: Path, choice: str | Path = AUTO) -> ClassTable:
-    """Find out what the numbers of a label image mean.
+    """Find the class table of a label image.
 
     Parameters
     ----------
@@ -80,10 +89,14 @@ def class_table(labels: Path, root: Path, choice: str | Path = AUTO) -> ClassTab
         ``'freesurfer'``, ``'brainseg'``, a table, or ``'auto'``: a ``*_dseg.tsv`` that belongs to the image
         by the inheritance of BIDS, a ``labels.tsv`` in its folders, or the image's own name.
 
+    Returns
+    -------
+    ClassTable
+
     Raises
     ------
     InputError
-        If nothing says it, or the table makes no sense.
+        If none is found, or the table cannot be read.
     """
     if choice == FREESURFER:
         return ClassTable(FREESURFER)
@@ -93,49 +106,49 @@ def class_table(labels: Path, root: Path, choice: str | Path = AUTO) -> ClassTab
         return read_class_table(Path(choice))
     if labels.suffix in ('.mgz', '.mgh'):
         return ClassTable(FREESURFER)
-    for table in _beside(labels, root):
-        return _known(table) or read_class_table(table)
+    for table in _lookup_tables(labels, root):
+        return _packaged_table(table) or read_class_table(table)
     entities, _, _ = split_name(labels.name)
-    told = f'{entities.get("seg", "")} {entities.get("desc", "")}'.casefold()
-    if 'aseg' in told or 'wmparc' in told or FREESURFER in told:
+    scheme = f'{entities.get("seg", "")} {entities.get("desc", "")}'.casefold()
+    if 'aseg' in scheme or 'wmparc' in scheme or FREESURFER in scheme:
         return ClassTable(FREESURFER)
-    if BRAINSEG in told:
+    if BRAINSEG in scheme:
         return brainseg_table()
     raise InputError(
-        f'nothing says what the numbers in {labels} mean: no *_dseg.tsv or labels.tsv was found in {root}; '
+        f'the numbers in {labels} have no class table: no *_dseg.tsv or labels.tsv was found in {root}; '
         'use --label-table freesurfer, --label-table brainseg, or --label-table FILE.tsv'
     )
 
 
-def _known(table: Path) -> ClassTable | None:
-    """Recognise our own table and FreeSurfer's by the number that a name has there."""
+def _packaged_table(table: Path) -> ClassTable | None:
+    """Recognize the table of this program, or FreeSurfer's, by the numbers of the names in it."""
     header, *body = _rows(table) or [[]]
     if not {'index', 'name'} <= set(header) or header[0] != 'index':
         return None
-    found = {row[header.index('name')]: row[0] for row in body if len(row) == len(header)}
-    ours = {label.name: str(label.index) for label in label_table()}
-    numbers = {label.name: str(label.freesurfer) for label in label_table()[1:]}
-    if all(ours.get(name) == number for name, number in found.items()):
+    numbers = {row[header.index('name')]: row[0] for row in body if len(row) == len(header)}
+    brainseg = {label.name: str(label.index) for label in label_table()}
+    freesurfer = {label.name: str(label.freesurfer) for label in label_table()[1:]}
+    if all(brainseg.get(name) == number for name, number in numbers.items()):
         return brainseg_table()
-    shared = found.keys() & numbers.keys()
-    if len(shared) > 1 and all(found[name] == numbers[name] for name in shared):
+    shared = numbers.keys() & freesurfer.keys()
+    if len(shared) > 1 and all(numbers[name] == freesurfer[name] for name in shared):
         return ClassTable(FREESURFER)
     return None
 
 
-def _beside(labels: Path, root: Path) -> list[Path]:
+def _lookup_tables(labels: Path, root: Path) -> list[Path]:
     """List the lookup tables that belong to a label image, the nearest first."""
     entities, suffix, _ = split_name(labels.name)
-    found = []
+    tables = []
     for folder in [labels.parent, *labels.parent.parents]:
         for path in sorted(folder.glob('*.tsv')):
-            own, kind, _ = split_name(path.name)
-            if kind == suffix and all(entities.get(key) == value for key, value in own.items()):
-                found.append(path)
-        found += [folder / 'labels.tsv'] if (folder / 'labels.tsv').is_file() else []
+            of_table, kind, _ = split_name(path.name)
+            if kind == suffix and all(entities.get(key) == value for key, value in of_table.items()):
+                tables.append(path)
+        tables += [folder / 'labels.tsv'] if (folder / 'labels.tsv').is_file() else []
         if folder.resolve() == Path(root).resolve():
             break
-    return found
+    return tables
 
 
 def _rows(path: Path) -> list[list[str]]:

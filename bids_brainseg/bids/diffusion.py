@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which volumes of a diffusion scan make the image that is segmented."""
+"""Choose the volumes of a diffusion series that are averaged to the image to segment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..records import ImageRecord
 from .inheritance import Sidecars
 
 ONLY_B0 = 'only b = 0: there is no diffusion-weighted volume'
-# Where people write what a diffusion image is, beside its suffix.
+# Entities that, beside the suffix, may say what a diffusion image is.
 MARKS = ('rec', 'desc', 'acq')
 
 
@@ -38,13 +38,13 @@ def choose_volumes(
     Parameters
     ----------
     count : int, optional
-        Volumes in the image; None if its header cannot be read, which is found out when it is opened.
+        Volumes in the image; None if its header cannot be read: opening the image reports that.
     b_values : list of float, optional
         One for each volume, s/mm2; None without a bval file.
     rule : mapping
         ``b_range`` (both ends included) and ``b0_below``, s/mm2.
     is_trace : bool
-        The name says that the scanner made a trace image of it.
+        Whether its name says that it is a trace image made by the scanner.
 
     Returns
     -------
@@ -54,13 +54,13 @@ def choose_volumes(
     if b_values is None:
         if count is not None and count > 1:
             return Choice(
-                skip=f'no bval: the image has {count} volumes and nothing says which are diffusion-weighted; '
+                skip=f'no bval: the image has {count} volumes, and which are diffusion-weighted is unknown; '
                 'add the .bval file',
                 broken=True,
             )
         if is_trace:
             return Choice()
-        return Choice(warnings=('no bval: taken for a diffusion-weighted image as it is',))
+        return Choice(warnings=('no bval: assumed to be a single diffusion-weighted image',))
     if count is not None and count != len(b_values):
         return Choice(
             skip=f'bval does not fit: {len(b_values)} b-values for {count} volumes; correct the .bval file',
@@ -71,19 +71,28 @@ def choose_volumes(
     if not chosen:
         if all(b < rule['b0_below'] for b in b_values):
             return Choice(skip=ONLY_B0)
-        found = ', '.join(f'{b:g}' for b in sorted(set(b_values)))
-        return Choice(skip=f'no volume with b from {low:g} to {high:g} s/mm2: found b = {found}')
+        present = ', '.join(f'{b:g}' for b in sorted(set(b_values)))
+        return Choice(skip=f'no volume with b from {low:g} to {high:g} s/mm2: found b = {present}')
     b_value = sum(b_values[i] for i in chosen) / len(chosen)
     return Choice(volumes=None if len(b_values) == 1 else chosen, b_value=b_value)
 
 
 def read_bval(path: Path) -> list[float]:
-    """Read b-values in s/mm2, in rows or columns.
+    """Read b-values, in rows or columns.
+
+    Parameters
+    ----------
+    path : Path
+        ``*.bval``.
+
+    Returns
+    -------
+    list of float, s/mm2
 
     Raises
     ------
     ValueError
-        If there are none, or something else than finite numbers.
+        If there are none, or they are not finite numbers from 0.
     """
     values = [float(word) for word in path.read_text(encoding='utf-8').replace(',', ' ').split()]
     if not values or not all(math.isfinite(value) and value >= 0 for value in values):
@@ -91,14 +100,31 @@ def read_bval(path: Path) -> list[float]:
     return values
 
 
-def has_word(values: list[str], words: Sequence[str]) -> bool:
-    """Return whether a label begins or ends with one of the words, in any case (not: headcoil with adc)."""
+def has_word(values: Sequence[str], words: Sequence[str]) -> bool:
+    """Check whether a label begins or ends with one of the words, in any case.
+
+    Parameters
+    ----------
+    values : sequence of str
+        Labels.
+    words : sequence of str
+        Lower case.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> has_word(['b1000ADC'], ['adc']), has_word(['headcoil'], ['adc'])
+    (True, False)
+    """
     labels = [value.casefold() for value in values]
     return any(label.startswith(word) or label.endswith(word) for label in labels for word in words)
 
 
-def is_trace(record: ImageRecord, rule: Mapping) -> bool:
-    """Return whether the name says that the scanner made a trace image: its suffix, rec, desc or acq."""
+def _is_trace(record: ImageRecord, rule: Mapping) -> bool:
+    """Check whether suffix, rec, desc or acq name a trace image made by the scanner."""
     return has_word([record.suffix, *_marks(record)], rule['trace_words'])
 
 
@@ -107,20 +133,34 @@ def _marks(record: ImageRecord) -> list[str]:
 
 
 def with_volumes(record: ImageRecord, rule: Mapping, sidecars: Sidecars) -> ImageRecord:
-    """Return the record of a dwi with its volumes chosen, or with the reason to skip it."""
-    trace = is_trace(record, rule)
+    """Choose the volumes of a diffusion scan.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    rule : mapping
+        ``diffusion`` of the modality.
+    sidecars : Sidecars
+        Of the dataset.
+
+    Returns
+    -------
+    ImageRecord
+        With the volumes, or with the reason to skip the scan.
+    """
+    trace = _is_trace(record, rule)
     try:
         count = volume_count(record.path)
     except InputError:
-        count = None  # the step that opens the image says what is wrong with it
+        count = None  # opening the image reports what is wrong with it
     b_values = None
     for path in reversed(sidecars.applicable(record.path, '.bval')):
-        own = path.name.partition('.')[0] == record.bids_name
+        same_name = path.name.partition('.')[0] == record.bids_name
         try:
             b_values = read_bval(path)
         except (OSError, ValueError) as error:
             return replace(record, skip=f'bval cannot be read: {path.name}: {error}', broken=True)
-        if trace and not own and count is not None and len(b_values) != count:
+        if trace and not same_name and count is not None and len(b_values) != count:
             b_values = None  # the bval of the series that the scanner made the trace image from
             continue
         break
@@ -134,17 +174,26 @@ def with_volumes(record: ImageRecord, rule: Mapping, sidecars: Sidecars) -> Imag
 def prefer_traces(records: list[ImageRecord]) -> list[ImageRecord]:
     """Skip each series whose trace image the scanner made and the dataset holds.
 
-    A trace image belongs to the series with its name, but for the part that says trace.
+    A trace image belongs to the series with its name except for the part that says trace.
+
+    Parameters
+    ----------
+    records : list of ImageRecord
+
+    Returns
+    -------
+    list of ImageRecord
+        In the same order.
     """
     traces = {}
     for record in records:
         rule = modalities()[record.modality].diffusion
-        if rule and record.skip is None and is_trace(record, rule):
+        if rule and record.skip is None and _is_trace(record, rule):
             traces.setdefault(_series(record, rule), record)
 
     def decide(record: ImageRecord) -> ImageRecord:
         rule = modalities()[record.modality].diffusion
-        if rule is None or record.skip is not None or is_trace(record, rule):
+        if rule is None or record.skip is not None or _is_trace(record, rule):
             return record
         trace = traces.get(_series(record, rule))
         if trace is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user selects: labels and the filter file of the NiPreps."""
+"""Select scans by the filter file of the NiPreps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import BidsError
 from .names import LONG_NAMES, strip_prefix
 
 USAGE = 2
-# Not entities of a name, but pybids and the NiPreps filter by them as well.
+# No entities of a name; pybids and the NiPreps filter by them as well.
 FILE_PROPERTIES = ('suffix', 'extension', 'datatype')
 
 
@@ -39,7 +39,7 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
     """
     filters = _read(source)
     canonical = {name.casefold(): name for name in modalities()}
-    found: dict[str, dict] = {}
+    filters_of: dict[str, dict] = {}
     for modality, conditions in filters.items():
         if not isinstance(conditions, Mapping):
             raise BidsError(
@@ -49,18 +49,28 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
             )
         name = canonical.get(str(modality).casefold())
         if name is not None:  # a file shared with another pipeline may hold bold, fmap, ...
-            found[name] = {_key(entity, modality): value for entity, value in conditions.items()}
-    return found
+            filters_of[name] = {_key(entity, modality): value for entity, value in conditions.items()}
+    return filters_of
 
 
 def unknown_filters(source: Path | str | Mapping | None) -> list[str]:
-    """Return the names in a filter file that are not a modality of this program."""
-    known = {name.casefold() for name in modalities()}
-    return [str(name) for name in _read(source) if str(name).casefold() not in known]
+    """Return the names in a filter file that are not a modality of this program.
+
+    Parameters
+    ----------
+    source : path, mapping or None
+        As in :func:`load_filters`.
+
+    Returns
+    -------
+    list of str
+    """
+    names = {name.casefold() for name in modalities()}
+    return [str(name) for name in _read(source) if str(name).casefold() not in names]
 
 
 def matches(properties: Mapping[str, str], conditions: Mapping) -> bool:
-    """Return whether a scan fulfils all conditions of one modality.
+    """Check whether a scan meets all conditions of one modality.
 
     Parameters
     ----------
@@ -69,6 +79,10 @@ def matches(properties: Mapping[str, str], conditions: Mapping) -> bool:
     conditions : mapping
         As :func:`load_filters` returns them.
 
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> matches({'sub': '01', 'run': '02'}, {'ses': None, 'run': 2})
@@ -76,10 +90,10 @@ def matches(properties: Mapping[str, str], conditions: Mapping) -> bool:
     >>> matches({'sub': '01'}, {'acq': '*'})
     False
     """
-    return all(_fulfils(properties.get(key), value, key) for key, value in conditions.items())
+    return all(_meets(properties.get(key), value, key) for key, value in conditions.items())
 
 
-def _read(source) -> Mapping:
+def _read(source: Path | str | Mapping | None) -> Mapping:
     if source is None:
         return {}
     if isinstance(source, Mapping):
@@ -97,8 +111,7 @@ def _read(source) -> Mapping:
 
 def _key(entity: str, modality: str) -> str:
     key = LONG_NAMES.get(entity, entity)
-    known = {*LONG_NAMES.values(), *FILE_PROPERTIES, *_OTHER_KEYS}
-    if key not in known:
+    if key not in {*LONG_NAMES.values(), *FILE_PROPERTIES, *_OTHER_KEYS}:
         raise BidsError(
             f'BIDS filters: unknown entity {entity!r} for {modality}; known are '
             f'{", ".join(sorted({*LONG_NAMES, *FILE_PROPERTIES, *_OTHER_KEYS}))}',
@@ -113,18 +126,18 @@ _OTHER_KEYS = (
 )  # fmt: skip
 
 
-def _fulfils(found: str | None, wanted: object, key: str) -> bool:
+def _meets(value: str | None, wanted: object, key: str) -> bool:
     if isinstance(wanted, (list, tuple)):
-        return any(_fulfils(found, one, key) for one in wanted)
+        return any(_meets(value, one, key) for one in wanted)
     if wanted is None:
-        return found is None
-    if found is None:
+        return value is None
+    if value is None:
         return False
     if wanted == '*':
         return True
     wanted = strip_prefix(wanted, key)
     if key == 'extension':
         wanted = '.' + wanted.lstrip('.')
-    if key in ('run', 'echo', 'flip', 'inv', 'split', 'chunk') and found.isdigit() and wanted.isdigit():
-        return int(found) == int(wanted)  # indices: run-1 and run-01 are the same, ses-1 and ses-01 are not
-    return found == wanted
+    if key in ('run', 'echo', 'flip', 'inv', 'split', 'chunk') and value.isdigit() and wanted.isdigit():
+        return int(value) == int(wanted)  # indices: run-1 and run-01 are the same, ses-1 and ses-01 are not
+    return value == wanted

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sidecars by the inheritance principle, read only for the scans that were selected."""
+"""Read sidecars by the inheritance principle, for the selected scans only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .names import split_name
 class Sidecars:
     """The sidecars of one dataset; each folder is listed once.
 
-    Indexing all of them with pybids would open every JSON file of the dataset, whoever is asked for.
+    Indexing them with pybids would open every JSON file of the dataset, also for a single participant.
     """
 
     def __init__(self):
@@ -23,23 +23,44 @@ class Sidecars:
     def applicable(self, image: Path, extension: str) -> list[Path]:
         """Return the sidecars that apply to an image, from the general to the specific.
 
-        A sidecar applies if it lies in a folder above or beside the image, has its suffix, and its name holds
-        no entity that the image lacks or has otherwise.
+        A sidecar applies if it is in the folder of the image or above, has the suffix of the image, and each
+        entity of its name has the same value in the name of the image.
+
+        Parameters
+        ----------
+        image : Path
+        extension : str
+            ``'.json'``, ``'.bval'``.
+
+        Returns
+        -------
+        list of Path
         """
         entities, suffix, _ = split_name(image.name)
         depth = len(relative_path(image).parts)
-        found = []
+        sidecars = []
         for folder in reversed(image.parents[:depth]):
             inside = [
-                (len(theirs), path)
-                for path, theirs, their_suffix in self._listing(folder, extension)
-                if their_suffix == suffix and all(entities.get(key) == theirs[key] for key in theirs)
+                (len(of_sidecar), path)
+                for path, of_sidecar, its_suffix in self._listing(folder, extension)
+                if its_suffix == suffix and all(entities.get(key) == of_sidecar[key] for key in of_sidecar)
             ]
-            found += [path for _, path in sorted(inside)]
-        return found
+            sidecars += [path for _, path in sorted(inside)]
+        return sidecars
 
     def metadata(self, image: Path) -> tuple[dict, tuple[str, ...]]:
-        """Return the merged JSON sidecars of an image, and warnings about those that cannot be read."""
+        """Merge the JSON sidecars of an image.
+
+        Parameters
+        ----------
+        image : Path
+
+        Returns
+        -------
+        metadata : dict
+        warnings : tuple of str
+            About sidecars that cannot be read.
+        """
         merged: dict = {}
         warnings = []
         for path in self.applicable(image, '.json'):

@@ -15,8 +15,8 @@ from .paths import scan_label
 from .sidecars import output_rules
 from .training_cases import find_segmentation
 
-#: Values of ``space`` that name the scanner's own space.
-OWN_SPACES = ('orig', 'individual', 'scanner', 'native')
+#: Values of ``space`` that name the space of the scan itself.
+NATIVE_SPACES = ('orig', 'individual', 'scanner', 'native')
 
 
 def find_labels(
@@ -38,7 +38,7 @@ def find_labels(
     table : str or Path
         See :func:`bids_brainseg.bids.class_tables.class_table`.
     entities : mapping of str, optional
-        What the name of the label image must hold: ``{'desc': 'manual'}``.
+        Entities that the name of the label image must have: ``{'desc': 'manual'}``.
 
     Returns
     -------
@@ -47,15 +47,16 @@ def find_labels(
     Raises
     ------
     InputError
-        If there are none, or more than one image would do.
+        If there are none, or several images fit.
     """
     root, wanted = Path(root), dict(entities or {})
     if not root.is_dir():
         raise InputError(f'not a folder: {root}; give the dataset of labels with --derivatives labels=DIR')
-    found = [path for path in _bids_labels(record, root) if _has(path, wanted)]
-    best = [path for path in found if _rank(path, record) == max(_rank(one, record) for one in found)]
+    candidates = [path for path in _bids_labels(record, root) if _has(path, wanted)]
+    ranks = [_rank(path, record) for path in candidates]
+    best = [path for path, rank in zip(candidates, ranks, strict=True) if rank == max(ranks)]
     anatomical = record.modality == anatomical_modality()
-    if not best and not wanted and anatomical:  # FreeSurfer does not say where others were
+    if not best and not wanted and anatomical:  # FreeSurfer's labels lie on its T1w
         best = [path for path in [find_segmentation(root, record)] if path]
     if not best:
         raise InputError(
@@ -65,7 +66,7 @@ def find_labels(
     if len(best) > 1:
         names = ', '.join(path.name for path in best)
         raise InputError(
-            f'{len(best)} label images fit {record.relative_path}: {names}; say which, e.g. --label-filter '
+            f'{len(best)} label images fit {record.relative_path}: {names}; choose one, e.g. --label-filter '
             f'{_difference(best)}'
         )
     uri = f'bids:labels:{best[0].relative_to(root).as_posix()}'
@@ -81,7 +82,7 @@ def _bids_labels(record: ImageRecord, root: Path) -> list[Path]:
 
 
 def _is_of(path: Path, record: ImageRecord) -> bool:
-    """Whether a label image belongs to a scan: same source and space, not said to be of another contrast."""
+    """Check whether a label image belongs to a scan: same source and space, no other contrast in its name."""
     entities, _, _ = split_name(path.name)
     folded, label = output_rules()['folded_into_desc'], scan_label(record)
     source = {key: value for key, value in entities.items() if key not in folded}
@@ -91,20 +92,20 @@ def _is_of(path: Path, record: ImageRecord) -> bool:
     }
     return (
         all(record.entities.get(key) == value for key, value in source.items())
-        and entities.get('space', 'orig') in (*OWN_SPACES, label, record.suffix)
+        and entities.get('space', 'orig') in (*NATIVE_SPACES, label, record.suffix)
         and entities.get('desc') not in others
     )
 
 
 def _rank(path: Path, record: ImageRecord) -> tuple:
-    """Prefer labels with more of the scan's entities, made for its contrast, then the usual names."""
+    """Rank labels: more of the scan's entities first, then made for its contrast, then the usual names."""
     entities, _, _ = split_name(path.name)
     shared = sum(record.entities.get(key) == value for key, value in entities.items())
-    own = scan_label(record) in (entities.get('desc'), entities.get('space'))
-    # fMRIPrep and sMRIPrep also write a dseg of three tissues, which is no use here.
+    of_contrast = scan_label(record) in (entities.get('desc'), entities.get('space'))
+    # fMRIPrep and sMRIPrep also write a dseg of three tissues, which are no labels of structures.
     aseg = 'aseg' in f'{entities.get("seg", "")} {entities.get("desc", "")}'.casefold()
     parcels = 'aparc' in f'{entities.get("seg", "")} {entities.get("desc", "")}'.casefold()
-    return shared, own, aseg, parcels
+    return shared, of_contrast, aseg, parcels
 
 
 def _has(path: Path, wanted: Mapping[str, str]) -> bool:
@@ -113,7 +114,7 @@ def _has(path: Path, wanted: Mapping[str, str]) -> bool:
 
 
 def _difference(paths: list[Path]) -> str:
-    """Name an entity by which the first of several images differs from the others."""
+    """Name an entity in which the first of several images differs from the others."""
     first, *others = (split_name(path.name)[0] for path in paths)
     for key, value in first.items():
         if all(other.get(key) != value for other in others):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pybids index of a dataset: images of the folders that matter, no metadata."""
+"""Index the images of a dataset with pybids, without metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ DATABASE = 'layout_index.sqlite'
 
 
 def check_dataset(bids_dir: Path) -> dict:
-    """Return the description of a dataset.
+    """Read the description of a dataset.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Its root.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
@@ -59,19 +68,23 @@ def find_niftis(
     bids_dir : Path
         Root of the dataset.
     subjects : sequence of str
-        Labels; none means all. Without a database folder nobody else's folders are looked at.
+        Labels; none means all. Without a database folder only their folders are searched.
     database_dir : Path, optional
-        Folder for an index of the whole dataset that later runs read. It is made anew when a folder of the
-        wanted subjects, or the root, is younger than the index. Many jobs may share it: an index is written
-        aside and moved into place.
+        Folder for an index of the whole dataset that later runs read. It is built again when a folder of the
+        subjects, or the root, is newer than the index. Many jobs may share it: the index is written to a
+        temporary file and moved into place.
+
+    Returns
+    -------
+    list of Path
     """
     bids_dir = Path(os.path.abspath(bids_dir))
     if database_dir is None:
         layout = _index(bids_dir, subjects=subjects)
     else:
         layout = _reusable(bids_dir, subjects, Path(database_dir))
-    found = layout.get(return_type='filename', extension=list(EXTENSIONS), datatype=list(datatypes()))
-    paths = sorted(Path(name) for name in found)
+    names = layout.get(return_type='filename', extension=list(EXTENSIONS), datatype=list(datatypes()))
+    paths = sorted(Path(name) for name in names)
     wanted = {f'sub-{subject}' for subject in subjects}
     return [path for path in paths if not wanted or path.name.split('_')[0] in wanted]
 
@@ -85,22 +98,22 @@ def _index(bids_dir: Path, *, subjects: Sequence[str] = (), database: Path | Non
 
 
 def _ignored(subjects: Sequence[str]) -> list[re.Pattern]:
-    """Leave out what no scan can be in; paths begin with a slash at the root of the dataset."""
-    where = '|'.join(map(re.escape, datatypes()))
-    who = '|'.join(re.escape(subject) for subject in subjects) or '[^/]+'
+    """Return patterns of paths without scans; paths begin with a slash at the root of the dataset."""
+    folders = '|'.join(map(re.escape, datatypes()))
+    labels = '|'.join(re.escape(subject) for subject in subjects) or '[^/]+'
     return [
-        re.compile(rf'^/(?!sub-(?:{who})(?:/|$))'),
-        re.compile(rf'^/sub-[^/]+/(?!ses-|(?:{where})(?:/|$))'),
-        re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{where})(?:/|$))'),
-        re.compile(rf'/(?:{where})/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
-        re.compile(rf'/(?:{where})/[^/]+/'),
+        re.compile(rf'^/(?!sub-(?:{labels})(?:/|$))'),
+        re.compile(rf'^/sub-[^/]+/(?!ses-|(?:{folders})(?:/|$))'),
+        re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{folders})(?:/|$))'),
+        re.compile(rf'/(?:{folders})/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
+        re.compile(rf'/(?:{folders})/[^/]+/'),
     ]
 
 
 def _reusable(bids_dir: Path, subjects: Sequence[str], database_dir: Path):
     from bids.layout import BIDSLayout
 
-    # One folder for each dataset and each set of rules: indices of other programs are left alone.
+    # One folder for each dataset and each set of rules: indices of other programs stay untouched.
     identity = f'{bids_dir}\n{resource("pybids.json").read_text()}\n{_ignored(())}'
     folder = database_dir / f'bids_brainseg-{hashlib.sha256(identity.encode()).hexdigest()[:12]}'
     target = folder / DATABASE
@@ -110,16 +123,18 @@ def _reusable(bids_dir: Path, subjects: Sequence[str], database_dir: Path):
                 _index(bids_dir, database=Path(scratch))
                 shutil.move(Path(scratch) / DATABASE, temporary)
         except OSError as error:
-            LOGGER.warning('The BIDS database folder cannot be written, indexing anew: %s', error)
+            LOGGER.warning(
+                'The BIDS database folder cannot be written, the dataset is indexed again: %s', error
+            )
             return _index(bids_dir, subjects=subjects)
     return BIDSLayout(bids_dir, validate=False, database_path=folder)
 
 
 def _is_stale(target: Path, bids_dir: Path, subjects: Sequence[str]) -> bool:
-    made = target.stat().st_mtime_ns
+    indexed = target.stat().st_mtime_ns
     chosen = [bids_dir / f'sub-{subject}' for subject in subjects] or list(bids_dir.glob('sub-*'))
     folders = [bids_dir, *chosen]
     for top in chosen:
         for pattern in ('ses-*', *datatypes(), *(f'ses-*/{folder}' for folder in datatypes())):
             folders += top.glob(pattern)
-    return any(folder.stat().st_mtime_ns > made for folder in folders if folder.is_dir())
+    return any(folder.stat().st_mtime_ns > indexed for folder in folders if folder.is_dir())
