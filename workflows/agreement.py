@@ -7,15 +7,17 @@ from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.agreement import CompareSegmentations, ComparisonFigure, ResampleReferenceLabels
 from ..interfaces.outputs import DerivativeSink, FigureSink
+from ..records import ImageRecord, ReferenceLabels
 
 
 def init_agreement_wf(
-    *, record, labels, output_dir: Path, mem_gb: float = 2.0, name: str = 'agreement_wf'
-) -> pe.Workflow:
-    """Compare a segmentation with reference labels on the scan's own grid, and write what came out.
+    *, record: ImageRecord, labels: ReferenceLabels, output_dir: Path, mem_gb: float = 2.0, name: str = 'agreement_wf'
+) -> Workflow:
+    """Compare a segmentation with reference labels on the scan's own grid, and write the comparison.
 
     Parameters
     ----------
@@ -49,15 +51,21 @@ def init_agreement_wf(
     >>> from bids_brainseg.workflows.examples import example_labels, example_record
     >>> wf = init_agreement_wf(record=example_record(), labels=example_labels(), output_dir=Path('out'))
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'dseg', 'provenance']), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['agreement', 'comparison']), name='outputnode')
+    workflow.__desc__ = (
+        'The segmentation was compared with reference labels, resampled to the grid of the scan by nearest '
+        'neighbor: overlap (Dice), average symmetric surface distance, and volumes. '
+    )
     common = {'record': record, 'output_dir': str(output_dir)}
 
-    carry = pe.Node(
-        ResampleReferenceLabels(labels=str(labels.path), table=labels.table), name='carry', mem_gb=mem_gb
+    resample_labels = pe.Node(
+        ResampleReferenceLabels(labels=str(labels.path), table=labels.table),
+        name='resample_labels',
+        mem_gb=mem_gb,
     )
-    agree = pe.Node(CompareSegmentations(record=record, source=labels.uri), name='agree', mem_gb=mem_gb)
+    compare = pe.Node(CompareSegmentations(record=record, source=labels.uri), name='compare', mem_gb=mem_gb)
     figure = pe.Node(ComparisonFigure(), name='figure', mem_gb=mem_gb)
     ds_agreement = pe.Node(
         DerivativeSink(suffix='agreement', extension='.tsv', **common), name='ds_agreement'
@@ -66,13 +74,13 @@ def init_agreement_wf(
     ds_figure = pe.Node(FigureSink(kind='comparison', **common), name='ds_figure')
     # fmt: off
     workflow.connect([
-        (inputnode, carry, [('in_file', 'in_file')]),
-        (inputnode, agree, [('dseg', 'dseg'), ('provenance', 'provenance')]),
-        (carry, agree, [('out_file', 'reference')]),
+        (inputnode, resample_labels, [('in_file', 'in_file')]),
+        (inputnode, compare, [('dseg', 'dseg'), ('provenance', 'provenance')]),
+        (resample_labels, compare, [('out_file', 'reference')]),
         (inputnode, figure, [('in_file', 'in_file'), ('dseg', 'dseg')]),
-        (carry, figure, [('out_file', 'reference')]),
-        (agree, ds_agreement, [('table', 'in_file')]),
-        (agree, ds_document, [('document', 'in_file')]),
+        (resample_labels, figure, [('out_file', 'reference')]),
+        (compare, ds_agreement, [('table', 'in_file')]),
+        (compare, ds_document, [('document', 'in_file')]),
         (figure, ds_figure, [('out_file', 'in_file')]),
         (ds_agreement, outputnode, [('out_file', 'agreement')]),
         (ds_figure, outputnode, [('out_file', 'comparison')]),

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.agreement import ResampleReferenceLabels
 from ..interfaces.images import CheckImage
 from ..interfaces.training import FreeSurferClasses
+from ..records import Bundle, ImageRecord, Template
 from ..settings import Settings
 from .scan import init_scan_wf
 
@@ -23,12 +24,12 @@ READ_FROM_OUTSIDE = (CheckImage, ResampleReferenceLabels, FreeSurferClasses)
 def init_brainseg_wf(
     *,
     settings: Settings,
-    records: Sequence,
-    bundles: Mapping,
-    plans: Mapping | None = None,
-    templates: Mapping | None = None,
+    records: Sequence[ImageRecord],
+    bundles: Mapping[str, Bundle],
+    plans: Mapping[tuple[str, str], Mapping] | None = None,
+    templates: Mapping[str, Sequence[Template]] | None = None,
     name: str = 'brainseg_wf',
-) -> pe.Workflow:
+) -> Workflow:
     """Build the graph of a run: one workflow per subject.
 
     Parameters
@@ -52,9 +53,9 @@ def init_brainseg_wf(
     >>> bundles = {'T1w': example_bundle()}
     >>> wf = init_brainseg_wf(settings=settings, records=[example_record()], bundles=bundles)
     >>> wf.list_node_names()[0]
-    'sub_01_wf.T1w_wf.back'
+    'sub_01_wf.T1w_wf.check_wf.check'
     """
-    workflow = pe.Workflow(name=name, base_dir=str(settings.work_dir))
+    workflow = Workflow(name=name, base_dir=str(settings.work_dir))
     workflow.add_nodes(
         [
             init_subject_wf(
@@ -74,12 +75,12 @@ def init_brainseg_wf(
 def init_subject_wf(
     *,
     settings: Settings,
-    records: Sequence,
-    bundles: Mapping,
-    plans: Mapping | None = None,
-    templates: Mapping | None = None,
+    records: Sequence[ImageRecord],
+    bundles: Mapping[str, Bundle],
+    plans: Mapping[tuple[str, str], Mapping] | None = None,
+    templates: Mapping[str, Sequence[Template]] | None = None,
     name: str = 'subject_wf',
-) -> pe.Workflow:
+) -> Workflow:
     """Build the part of one subject: one workflow per scan, which do not depend on each other.
 
     Parameters
@@ -102,7 +103,7 @@ def init_subject_wf(
     >>> settings = Settings(Path('data'), Path('out'), Path('work'))
     >>> wf = init_subject_wf(settings=settings, records=[example_record()], bundles={'T1w': example_bundle()})
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name)
     for record in records:
         scan_wf = init_scan_wf(
             record=record,
@@ -133,12 +134,12 @@ def subject_wf_name(subject: str) -> str:
     return 'sub_' + re.sub(r'\W', '_', subject.replace('+', 'plus'), flags=re.ASCII) + '_wf'
 
 
-def scan_wf_name(record) -> str:
+def scan_wf_name(record: ImageRecord) -> str:
     """Name the workflow of a scan within its subject."""
     return f'{record.key}_wf'
 
 
-def configure_nodes(workflow: pe.Workflow, folder: Path) -> None:
+def configure_nodes(workflow: Workflow, folder: Path) -> None:
     """Say where crash files go, and how inputs are compared with those of the last run.
 
     Nipype has both per node, or for the whole run, but not per workflow. What comes from outside is known by

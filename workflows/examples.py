@@ -19,7 +19,7 @@ from ..records import (
 )
 
 
-def example_bundle(**changes) -> Bundle:
+def example_bundle(**changes: object) -> Bundle:
     """Return a bundle whose files do not exist.
 
     >>> example_bundle(modality='ct').modality
@@ -50,7 +50,7 @@ def example_bundle(**changes) -> Bundle:
     return replace(bundle, **changes)
 
 
-def example_template(**changes) -> Template:
+def example_template(**changes: object) -> Template:
     """Return a template whose file does not exist.
 
     >>> example_template().entities
@@ -65,24 +65,28 @@ def example_template(**changes) -> Template:
     return replace(template, **changes)
 
 
-def example_record(**changes) -> ImageRecord:
+def example_record(
+    modality: str = 'T1w', subject: str = '01', session: str | None = None, **changes: object
+) -> ImageRecord:
     """Return a scan whose file does not exist.
 
-    >>> example_record(modality='FLAIR', suffix='FLAIR').key
-    'FLAIR'
+    >>> example_record('FLAIR', session='2').path.name
+    'sub-01_ses-2_FLAIR.nii.gz'
     """
+    entities = {'sub': subject} | ({} if session is None else {'ses': session})
+    names = [f'{name}-{label}' for name, label in entities.items()]
     record = ImageRecord(
-        path=Path('/data/sub-01/anat/sub-01_T1w.nii.gz'),
-        modality='T1w',
-        subject='01',
-        session=None,
-        entities={'sub': '01'},
-        suffix='T1w',
+        path=Path('/data', *names, 'anat', '_'.join([*names, f'{modality}.nii.gz'])),
+        modality=modality,
+        subject=subject,
+        session=session,
+        entities=entities,
+        suffix=modality,
     )
     return replace(record, **changes)
 
 
-def example_labels(**changes) -> ReferenceLabels:
+def example_labels(**changes: object) -> ReferenceLabels:
     """Return reference labels whose file does not exist.
 
     >>> example_labels().uri
@@ -96,7 +100,7 @@ def example_labels(**changes) -> ReferenceLabels:
     return replace(labels, **changes)
 
 
-def example_case(**changes) -> TrainingCase:
+def example_case(**changes: object) -> TrainingCase:
     """Return a scan with labels, whose files do not exist.
 
     >>> example_case().labels.name

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.figures import AlignmentFigure, ContoursFigure, UncertaintyFigure, ViewerFigure
-from ..interfaces.outputs import DerivativeSink, FigureSink, TransformSink
+from ..interfaces.outputs import DerivativeSink, DocumentSink, FigureSink, TransformSink
 from ..interfaces.probabilities import ScanProbabilities
 from ..interfaces.registration import WriteTransforms
+from ..records import Bundle, ImageRecord
 
 
-def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'derivatives_wf') -> pe.Workflow:
+def init_derivatives_wf(
+    *, record: ImageRecord, bundle: Bundle, output_dir: Path, name: str = 'derivatives_wf'
+) -> Workflow:
     """Write images, tables and transforms of one scan under their final names, with their sidecars.
 
     Parameters
@@ -30,10 +34,12 @@ def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'deriva
     ------
     in_file
         Checked scan.
-    dseg, uncertainty
-        Labels and normalized entropy on the scan's own grid.
+    dseg_gz, uncertainty_gz
+        Labels and normalized entropy on the scan's own grid, compressed.
     morph, qc
         Table of volumes; JSON with every QC number and the verdict.
+    methods
+        How the scan was processed, in words; becomes part of the JSON.
     registration
         JSON with the 4x4 RAS matrix from points of the reference to points of the scan.
     provenance
@@ -49,18 +55,18 @@ def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'deriva
     >>> from bids_brainseg.workflows.examples import example_bundle, example_record
     >>> wf = init_derivatives_wf(record=example_record(), bundle=example_bundle(), output_dir=Path('out'))
     """
-    workflow = pe.Workflow(name=name)
-    measured = ['dseg', 'uncertainty', 'morph', 'qc']
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=['in_file', *measured, 'registration', 'provenance']), name='inputnode'
+    workflow = Workflow(name=name)
+    fields = ['in_file', 'dseg_gz', 'uncertainty_gz', 'morph', 'qc', 'methods', 'registration', 'provenance']
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=['dseg', 'uncertainty', 'morph', 'qc']), name='outputnode'
     )
-    outputnode = pe.Node(niu.IdentityInterface(fields=measured), name='outputnode')
     common = {'record': record, 'output_dir': str(output_dir)}
 
     ds_dseg = pe.Node(DerivativeSink(suffix='dseg', **common), name='ds_dseg')
     ds_uncertainty = pe.Node(DerivativeSink(suffix='uncertainty', **common), name='ds_uncertainty')
     ds_morph = pe.Node(DerivativeSink(suffix='morph', extension='.tsv', **common), name='ds_morph')
-    ds_qc = pe.Node(DerivativeSink(suffix='qc', extension='.json', **common), name='ds_qc')
+    ds_qc = pe.Node(DocumentSink(suffix='qc', extension='.json', **common), name='ds_qc')
     ds_transforms_wf = init_ds_transforms_wf(
         record=record,
         reference_name=bundle.reference_name,
@@ -72,10 +78,10 @@ def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'deriva
     # fmt: off
     workflow.connect([
         *[(inputnode, node, [('provenance', 'provenance')]) for node in described],
-        (inputnode, ds_dseg, [('dseg', 'in_file')]),
-        (inputnode, ds_uncertainty, [('uncertainty', 'in_file')]),
+        (inputnode, ds_dseg, [('dseg_gz', 'in_file')]),
+        (inputnode, ds_uncertainty, [('uncertainty_gz', 'in_file')]),
         (inputnode, ds_morph, [('morph', 'in_file')]),
-        (inputnode, ds_qc, [('qc', 'in_file')]),
+        (inputnode, ds_qc, [('qc', 'in_file'), ('methods', 'methods')]),
         (inputnode, ds_transforms_wf, [(field, f'inputnode.{field}')
                                        for field in ('in_file', 'registration', 'provenance')]),
         (ds_dseg, outputnode, [('out_file', 'dseg')]),
@@ -88,8 +94,13 @@ def init_derivatives_wf(*, record, bundle, output_dir: Path, name: str = 'deriva
 
 
 def init_ds_transforms_wf(
-    *, record, reference_name: str, reference: Path, output_dir: Path, name: str = 'ds_transforms_wf'
-) -> pe.Workflow:
+    *,
+    record: ImageRecord,
+    reference_name: str,
+    reference: Path,
+    output_dir: Path,
+    name: str = 'ds_transforms_wf',
+) -> Workflow:
     """Write the affine between a scan and another image, both ways, as ITK and FreeSurfer read it.
 
     Parameters
@@ -125,7 +136,7 @@ def init_ds_transforms_wf(
     >>> to = {'reference_name': 'A', 'reference': Path('a.nii.gz')}
     >>> wf = init_ds_transforms_wf(record=example_record(), output_dir=Path('out'), **to)
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name)
     written = ['scan_to_reference', 'reference_to_scan', 'scan_to_reference_lta']
     fields = ['in_file', 'registration', 'onward']
     inputnode = pe.Node(niu.IdentityInterface(fields=[*fields, 'provenance']), name='inputnode')
@@ -148,7 +159,9 @@ def init_ds_transforms_wf(
     return workflow
 
 
-def init_ds_probseg_wf(*, record, bundle, output_dir: Path, mem_gb: float = 4.0, name: str = 'ds_probseg_wf'):
+def init_ds_probseg_wf(
+    *, record: ImageRecord, bundle: Bundle, output_dir: Path, mem_gb: float = 4.0, name: str = 'ds_probseg_wf'
+) -> Workflow:
     """Write the probability of each structure on the scan's own grid.
 
     Parameters
@@ -183,10 +196,13 @@ def init_ds_probseg_wf(*, record, bundle, output_dir: Path, mem_gb: float = 4.0,
     >>> from bids_brainseg.workflows.examples import example_bundle, example_record
     >>> wf = init_ds_probseg_wf(record=example_record(), bundle=example_bundle(), output_dir=Path('out'))
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name)
     fields = ['in_file', 'posterior', 'registration', 'provenance']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['probseg']), name='outputnode')
+    workflow.__desc__ = (
+        'The mean probability of each structure was interpolated linearly onto the grid of the scan. '
+    )
     probabilities = pe.Node(
         ScanProbabilities(grid_affine=[list(row) for row in bundle.grid_affine]),
         name='probabilities',
@@ -207,8 +223,8 @@ def init_ds_probseg_wf(*, record, bundle, output_dir: Path, mem_gb: float = 4.0,
 
 
 def init_figures_wf(
-    *, record, bundle, output_dir: Path, mem_gb: float = 1.5, name: str = 'figures_wf'
-) -> pe.Workflow:
+    *, record: ImageRecord, bundle: Bundle, output_dir: Path, mem_gb: float = 1.5, name: str = 'figures_wf'
+) -> Workflow:
     """Draw the figures of one scan.
 
     Parameters
@@ -228,7 +244,7 @@ def init_figures_wf(
         Checked scan.
     dseg, uncertainty
         Labels and normalized entropy on the scan's own grid.
-    prepared
+    preprocessed
         Scan on the network grid.
     registration
         JSON with the matrix and its similarity.
@@ -243,8 +259,8 @@ def init_figures_wf(
     >>> from bids_brainseg.workflows.examples import example_bundle, example_record
     >>> wf = init_figures_wf(record=example_record(), bundle=example_bundle(), output_dir=Path('out'))
     """
-    workflow = pe.Workflow(name=name)
-    fields = ['in_file', 'dseg', 'uncertainty', 'prepared', 'registration']
+    workflow = Workflow(name=name)
+    fields = ['in_file', 'dseg', 'uncertainty', 'preprocessed', 'registration']
     kinds = ['alignment', 'contours', 'viewer', 'uncertainty']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=kinds), name='outputnode')
@@ -260,7 +276,7 @@ def init_figures_wf(
     )
     # fmt: off
     workflow.connect([
-        (inputnode, alignment, [('prepared', 'prepared'), ('registration', 'registration')]),
+        (inputnode, alignment, [('preprocessed', 'preprocessed'), ('registration', 'registration')]),
         (inputnode, contours, [('in_file', 'in_file'), ('dseg', 'dseg')]),
         (inputnode, viewer, [('in_file', 'in_file'), ('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
         (inputnode, uncertainty, [('in_file', 'in_file'), ('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.images import ResampleAndNormalize
+from ..records import Bundle
+from .descriptions import intensity_range, network_grid
 from .steps import coregister_node
 
 
 def init_preprocessing_wf(
     *,
-    bundle,
+    bundle: Bundle,
     threads: int = 1,
     random_seed: int = 0,
     mem_gb: float = 2.0,
     name: str = 'preprocessing_wf',
-) -> pe.Workflow:
+) -> Workflow:
     """Align a scan to a reference, resample it onto the network's grid and scale its intensities.
 
     Parameters
@@ -40,7 +45,7 @@ def init_preprocessing_wf(
     -------
     registration
         JSON with the 4x4 RAS matrix from points of the reference to points of the scan, and its similarity.
-    prepared
+    preprocessed
         Scan on the network grid, intensities in [0, 100].
 
     Examples
@@ -48,9 +53,15 @@ def init_preprocessing_wf(
     >>> from bids_brainseg.workflows.examples import example_bundle
     >>> wf = init_preprocessing_wf(bundle=example_bundle())
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
-    outputnode = pe.Node(niu.IdentityInterface(fields=['registration', 'prepared']), name='outputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['registration', 'preprocessed']), name='outputnode')
+    workflow.__desc__ = (
+        f'Each scan was aligned to the reference {bundle.reference_name} by an affine transform estimated '
+        'with elastix [@klein2010], and resampled by cubic splines onto a grid of '
+        f'{network_grid(bundle.grid_shape, bundle.grid_affine)}; of its intensities, '
+        f'{intensity_range(bundle.intensity)} was scaled to [0, 100]. '
+    )
 
     coregister = coregister_node(
         bundle=bundle,
@@ -59,7 +70,7 @@ def init_preprocessing_wf(
         mem_gb=mem_gb,
         **registration_window(bundle.intensity),
     )
-    prepare = pe.Node(
+    preprocess = pe.Node(
         ResampleAndNormalize(
             grid_shape=tuple(bundle.grid_shape),
             grid_affine=[list(row) for row in bundle.grid_affine],
@@ -67,23 +78,23 @@ def init_preprocessing_wf(
             mask=str(bundle.mask_path),
             num_threads=threads,
         ),
-        name='prepare',
+        name='preprocess',
         n_procs=threads,
         mem_gb=mem_gb,
     )
     # fmt: off
     workflow.connect([
         (inputnode, coregister, [('in_file', 'in_file')]),
-        (inputnode, prepare, [('in_file', 'in_file')]),
-        (coregister, prepare, [('registration', 'registration')]),
+        (inputnode, preprocess, [('in_file', 'in_file')]),
+        (coregister, preprocess, [('registration', 'registration')]),
         (coregister, outputnode, [('registration', 'registration')]),
-        (prepare, outputnode, [('out_file', 'prepared')]),
+        (preprocess, outputnode, [('out_file', 'preprocessed')]),
     ])
     # fmt: on
     return workflow
 
 
-def registration_window(rule) -> dict:
+def registration_window(rule: Mapping) -> dict:
     """Give the registration the window of the intensities where they have a unit, and no window otherwise.
 
     >>> registration_window({'type': 'window', 'low': 0, 'high': 80})

@@ -8,36 +8,41 @@ from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
-from ..interfaces.corrupt import Corrupt
-from ..interfaces.images import CheckImage
 from ..interfaces.measures import ComputeMeasures
-from ..interfaces.segment import Segment
+from ..records import Bundle, ImageRecord, ReferenceLabels, Template
 from .agreement import init_agreement_wf
+from .check import init_check_wf
+from .descriptions import program, spread
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
-from .steps import resample_to_scan_node
+from .segmentation import init_segmentation_wf
+from .steps import branch_edges
 from .templates import init_template_wf
+
+#: What the measures are computed from.
+MEASURED = ('in_file', 'facts', 'registration', 'posterior', 'samples', 'dseg', 'uncertainty')
 
 
 def init_scan_wf(
     *,
-    record,
-    bundle,
+    record: ImageRecord,
+    bundle: Bundle,
     output_dir: Path,
     random_seed: int = 0,
     label_resampling: str = 'posterior',
     save_probseg: bool = False,
-    templates: Sequence = (),
+    templates: Sequence[Template] = (),
     device: str = 'auto',
     use_gpu: bool = False,
     threads: int = 1,
     heavy_gb: float | None = None,
-    labels=None,
+    labels: ReferenceLabels | None = None,
     corrupt: Mapping | None = None,
     name: str = 'scan_wf',
-) -> pe.Workflow:
-    """Segment one scan on its own grid, measure it, and write what came out.
+) -> Workflow:
+    """Segment one scan on its own grid, measure it, and write the results.
 
     Parameters
     ----------
@@ -68,6 +73,8 @@ def init_scan_wf(
     ------
     in_file
         The scan.
+    methods
+        What this graph does, in words.
 
     Outputs
     -------
@@ -79,128 +86,68 @@ def init_scan_wf(
     >>> from bids_brainseg.workflows.examples import example_bundle, example_record
     >>> wf = init_scan_wf(record=example_record(), bundle=example_bundle(), output_dir=Path('out'))
     """
-    workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
+    workflow = Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'methods']), name='inputnode')
     inputnode.inputs.in_file = str(record.path)
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'morph', 'qc']), name='outputnode')
+    workflow.__desc__ = program()
+    workflow.__postdesc__ = (
+        'Uncertainty is the entropy of the mean probabilities, divided by log 28.'
+        f'{spread(bundle.mc_samples, bundle.cv_threshold)} The intracranial volume was estimated from the '
+        'determinant of the affine [@buckner2004].'
+    )
 
-    check = pe.Node(CheckImage(**check_rules(record)), name='check', mem_gb=heavy_gb or 1.5)
-    scan = check  # what hands the scan on
-    if corrupt is not None:
-        scan = pe.Node(Corrupt(**corrupt), name='corrupt', mem_gb=heavy_gb or 2.0)
-        workflow.connect(check, 'out_file', scan, 'in_file')
-    preprocessing_wf = init_preprocessing_wf(
-        bundle=bundle, threads=threads, random_seed=random_seed, mem_gb=heavy_gb or 2.0
+    where, steps = (
+        {'record': record, 'output_dir': output_dir},
+        {'threads': threads, 'random_seed': random_seed},
     )
-    segment = pe.Node(
-        Segment(
-            bundle=str(bundle.path),
-            weights_sha256=bundle.weights_sha256,
-            mc_samples=bundle.mc_samples,
-            mirrored=bundle.mirrored_passes,
-            random_seed=random_seed,
-            device=device,
-            num_threads=threads,
-            use_gpu=use_gpu,
-        ),
-        name='segment',
-        n_procs=1 if use_gpu else threads,  # nipype reads it as GPU slots on a GPU node
-        mem_gb=heavy_gb or 5.0,
-    )
-    back = resample_to_scan_node(
-        bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=heavy_gb or 2.0
+    check_wf = init_check_wf(record=record, corrupt=corrupt, mem_gb=heavy_gb or 1.5)
+    preprocessing_wf = init_preprocessing_wf(bundle=bundle, mem_gb=heavy_gb or 2.0, **steps)
+    segmentation_wf = init_segmentation_wf(
+        bundle=bundle,
+        label_resampling=label_resampling,
+        device=device,
+        use_gpu=use_gpu,
+        heavy_gb=heavy_gb,
+        **steps,
     )
     measure = pe.Node(
         ComputeMeasures(record=record, model=model_facts(bundle), label_resampling=label_resampling),
         name='measure',
     )
-    derivatives_wf = init_derivatives_wf(record=record, bundle=bundle, output_dir=output_dir)
-    figures_wf = init_figures_wf(record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 1.5)
-
+    derivatives_wf = init_derivatives_wf(bundle=bundle, **where)
+    branches = [derivatives_wf, init_figures_wf(bundle=bundle, mem_gb=heavy_gb or 1.5, **where)]
+    if save_probseg:
+        branches += [init_ds_probseg_wf(bundle=bundle, mem_gb=heavy_gb or 4.0, **where)]
+    if labels is not None:
+        branches += [init_agreement_wf(labels=labels, mem_gb=heavy_gb or 2.0, **where)]
+    resampling = {'bundle': bundle, 'label_resampling': label_resampling, 'mem_gb': heavy_gb or 2.0}
+    branches += [
+        init_template_wf(template=template, **resampling, **where, **steps) for template in templates
+    ]
     # fmt: off
+    sources = {
+        'in_file': (check_wf, 'outputnode.out_file'),
+        'facts': (check_wf, 'outputnode.facts'),
+        'methods': (inputnode, 'methods'),
+        **{field: (preprocessing_wf, f'outputnode.{field}') for field in ('registration', 'preprocessed')},
+        **{field: (segmentation_wf, f'outputnode.{field}')
+           for field in ('posterior', 'samples', 'dseg', 'uncertainty', 'dseg_gz', 'uncertainty_gz')},
+        **{field: (measure, field) for field in ('morph', 'qc', 'provenance')},
+    }
     workflow.connect([
-        (inputnode, check, [('in_file', 'in_file')]),
-        (scan, preprocessing_wf, [('out_file', 'inputnode.in_file')]),
-        (preprocessing_wf, segment, [('outputnode.prepared', 'in_file')]),
-        (scan, back, [('out_file', 'in_file')]),
-        (preprocessing_wf, back, [('outputnode.registration', 'registration')]),
-        (segment, back, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
-        (check, measure, [('facts', 'facts')]),
-        (scan, measure, [('out_file', 'in_file')]),
-        (preprocessing_wf, measure, [('outputnode.registration', 'registration')]),
-        (segment, measure, [('posterior', 'posterior'), ('samples', 'samples')]),
-        (back, measure, [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
-        (scan, derivatives_wf, [('out_file', 'inputnode.in_file')]),
-        (preprocessing_wf, derivatives_wf, [('outputnode.registration', 'inputnode.registration')]),
-        (back, derivatives_wf, [(f'{field}_gz', f'inputnode.{field}') for field in ('dseg', 'uncertainty')]),
-        (measure, derivatives_wf, [(field, f'inputnode.{field}') for field in ('morph', 'qc', 'provenance')]),
-        (scan, figures_wf, [('out_file', 'inputnode.in_file')]),
-        (preprocessing_wf, figures_wf, [(f'outputnode.{field}', f'inputnode.{field}')
-                                        for field in ('registration', 'prepared')]),
-        (back, figures_wf, [('dseg', 'inputnode.dseg'), ('uncertainty', 'inputnode.uncertainty')]),
+        (inputnode, check_wf, [('in_file', 'inputnode.in_file')]),
+        *[edge for step in (preprocessing_wf, segmentation_wf) for edge in branch_edges(step, sources)],
+        *[(sources[field][0], measure, [(sources[field][1], field)]) for field in MEASURED],
+        *[edge for branch in branches for edge in branch_edges(branch, sources)],
         (derivatives_wf, outputnode, [(f'outputnode.{field}', field) for field in ('dseg', 'morph', 'qc')]),
     ])
     # fmt: on
-    if save_probseg:
-        ds_probseg_wf = init_ds_probseg_wf(
-            record=record, bundle=bundle, output_dir=output_dir, mem_gb=heavy_gb or 4.0
-        )
-        # fmt: off
-        workflow.connect([
-            (scan, ds_probseg_wf, [('out_file', 'inputnode.in_file')]),
-            (preprocessing_wf, ds_probseg_wf, [('outputnode.registration', 'inputnode.registration')]),
-            (segment, ds_probseg_wf, [('posterior', 'inputnode.posterior')]),
-            (measure, ds_probseg_wf, [('provenance', 'inputnode.provenance')]),
-        ])
-        # fmt: on
-    if labels is not None:
-        agreement_wf = init_agreement_wf(
-            record=record, labels=labels, output_dir=output_dir, mem_gb=heavy_gb or 2.0
-        )
-        # fmt: off
-        workflow.connect([
-            (scan, agreement_wf, [('out_file', 'inputnode.in_file')]),
-            (back, agreement_wf, [('dseg', 'inputnode.dseg')]),
-            (measure, agreement_wf, [('provenance', 'inputnode.provenance')]),
-        ])
-        # fmt: on
-    for template in templates:
-        template_wf = init_template_wf(
-            template=template,
-            record=record,
-            bundle=bundle,
-            output_dir=output_dir,
-            label_resampling=label_resampling,
-            threads=threads,
-            random_seed=random_seed,
-            mem_gb=heavy_gb or 2.0,
-            name=f'template_{template.label.replace("+", "_")}_wf',
-        )
-        # fmt: off
-        workflow.connect([
-            (scan, template_wf, [('out_file', 'inputnode.in_file')]),
-            (preprocessing_wf, template_wf, [('outputnode.registration', 'inputnode.registration')]),
-            (segment, template_wf, [('posterior', 'inputnode.posterior')]),
-            (measure, template_wf, [('provenance', 'inputnode.provenance')]),
-        ])
-        # fmt: on
+    inputnode.inputs.methods = workflow.visit_desc()
     return workflow
 
 
-def check_rules(record) -> dict:
-    """Say what a scan has to be, from what the query found.
-
-    >>> from bids_brainseg.workflows.examples import example_record
-    >>> check_rules(example_record(modality='ct'))
-    {'modality': 'ct'}
-    >>> check_rules(example_record(modality='dwi', volumes=(1, 2)))
-    {'modality': 'dwi', 'volumes': [1, 2]}
-    """
-    rules = {'modality': record.modality}
-    return rules if record.volumes is None else rules | {'volumes': list(record.volumes)}
-
-
-def model_facts(bundle) -> dict:
+def model_facts(bundle: Bundle) -> dict:
     """Pick what the measures need to know of a bundle."""
     plain = ('name', 'weights_sha256', 'reference_name', 'icv_mm3', 'cv_threshold')
     return {name: getattr(bundle, name) for name in plain} | {'qc': dict(bundle.qc)}

@@ -7,29 +7,32 @@ from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.images import CheckImage
 from ..interfaces.outputs import DerivativeSink
+from ..records import Bundle, ImageRecord, Template
+from .descriptions import RESAMPLING
 from .outputs import init_ds_transforms_wf
 from .steps import coregister_node, resample_to_scan_node
 
 
 def init_template_wf(
     *,
-    template,
-    record,
-    bundle,
+    template: Template,
+    record: ImageRecord,
+    bundle: Bundle,
     output_dir: Path,
     label_resampling: str = 'posterior',
     threads: int = 1,
     random_seed: int = 0,
     mem_gb: float = 2.0,
-    name: str = 'template_wf',
-) -> pe.Workflow:
-    """Align a template to the model's reference and carry a segmentation onto its grid.
+    name: str | None = None,
+) -> Workflow:
+    """Align a template to the model's reference and resample a segmentation to its grid.
 
-    The template is aligned just as a scan is, and what the network said in the space of the reference goes to
-    the grid of the template as it goes to that of the scan: resampled once.
+    The template is aligned just as a scan is, and the posterior, in the space of the reference, is resampled
+    to the grid of the template as it is to that of the scan: once.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ def init_template_wf(
         Processor threads of one step; seed of the registration's sampler.
     mem_gb : float
         Memory that one step may take, GB.
+    name : str, optional
+        By default made from the template's.
 
     Inputs
     ------
@@ -69,10 +74,14 @@ def init_template_wf(
     >>> scan = {'record': example_record(), 'bundle': example_bundle()}
     >>> wf = init_template_wf(template=example_template(), output_dir=Path('out'), **scan)
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name or f'template_{template.label.replace("+", "_")}_wf')
     fields = ['in_file', 'registration', 'posterior', 'provenance']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg']), name='outputnode')
+    workflow.__desc__ = (
+        f'The template {template.label} was aligned to the reference in the same way, and '
+        f'{RESAMPLING[label_resampling].format(image="the template")}. '
+    )
 
     check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)
     coregister = coregister_node(
@@ -81,7 +90,7 @@ def init_template_wf(
         random_seed=random_seed,
         mem_gb=mem_gb,
     )
-    back = resample_to_scan_node(
+    resample_to_scan = resample_to_scan_node(
         bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=mem_gb
     )
     ds_dseg = pe.Node(
@@ -99,15 +108,15 @@ def init_template_wf(
     )
     # fmt: off
     workflow.connect([
-        (inputnode, back, [('posterior', 'posterior')]),  # no uncertainty: nobody writes it there
+        (inputnode, resample_to_scan, [('posterior', 'posterior')]),  # no uncertainty: nobody writes it there
         (inputnode, ds_dseg, [('provenance', 'provenance')]),
         (inputnode, ds_transforms_wf, [(field, f'inputnode.{field}')
                                        for field in ('in_file', 'registration', 'provenance')]),
         (check, coregister, [('out_file', 'in_file')]),
-        (check, back, [('out_file', 'in_file')]),
-        (coregister, back, [('registration', 'registration')]),
+        (check, resample_to_scan, [('out_file', 'in_file')]),
+        (coregister, resample_to_scan, [('registration', 'registration')]),
         (coregister, ds_transforms_wf, [('registration', 'inputnode.onward')]),
-        (back, ds_dseg, [('dseg_gz', 'in_file')]),
+        (resample_to_scan, ds_dseg, [('dseg_gz', 'in_file')]),
         (ds_dseg, outputnode, [('out_file', 'dseg')]),
     ])
     # fmt: on

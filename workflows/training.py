@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scans and their labels, prepared for training: the preprocessing of inference, and the labels beside it."""
+"""Training pairs: the preprocessing of inference, and the labels on the same grid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.figures import ContoursFigure
 from ..interfaces.images import CheckImage
@@ -19,15 +20,16 @@ from ..interfaces.training import (
     RegisterT1w,
     ResampleTrainingLabels,
 )
+from ..records import Bundle, TrainingCase
 from ..settings import Settings
 from .base import configure_nodes, scan_wf_name, subject_wf_name
+from .check import init_check_wf
 from .preprocessing import init_preprocessing_wf, registration_window
-from .scan import check_rules
 
 
 def init_training_wf(
-    *, settings: Settings, cases: Sequence, origins: Mapping, base, name: str = 'training_wf'
-) -> pe.Workflow:
+    *, settings: Settings, cases: Sequence[TrainingCase], origins: Mapping[Path, Mapping], base: Bundle, name: str = 'training_wf'
+) -> Workflow:
     """Build the graph that prepares training pairs: one workflow per scan, which do not depend on each other.
 
     Parameters
@@ -49,9 +51,9 @@ def init_training_wf(
     >>> wf.list_node_names()[0]
     'sub_01_wf.T1w_wf.agreement'
     """
-    workflow = pe.Workflow(name=name, base_dir=str(settings.work_dir))
+    workflow = Workflow(name=name, base_dir=str(settings.work_dir))
     for subject, own in groupby(cases, key=lambda case: case.record.subject):
-        subject_wf = pe.Workflow(name=subject_wf_name(subject))
+        subject_wf = Workflow(name=subject_wf_name(subject))
         for case in own:
             record = case.record
             case_wf = init_case_wf(
@@ -72,19 +74,19 @@ def init_training_wf(
 
 def init_case_wf(
     *,
-    case,
-    base,
+    case: TrainingCase,
+    base: Bundle,
     output_dir: Path,
     origin: Mapping,
     random_seed: int = 0,
     threads: int = 1,
     heavy_gb: float | None = None,
     name: str = 'case_wf',
-) -> pe.Workflow:
-    """Prepare one scan and its labels.
+) -> Workflow:
+    """Bring one scan and its labels to the network's grid.
 
     The labels lie on the T1w by its scanner coordinates. Where the scan is another one, a rigid registration
-    carries them over.
+    to the T1w comes first.
 
     Parameters
     ----------
@@ -120,22 +122,26 @@ def init_case_wf(
     >>> from bids_brainseg.workflows.examples import example_bundle, example_case
     >>> wf = init_case_wf(case=example_case(), base=example_bundle(), output_dir=Path('out'), origin={})
     """
-    workflow = pe.Workflow(name=name)
+    workflow = Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'labels']), name='inputnode')
     inputnode.inputs.in_file = str(case.record.path)
     inputnode.inputs.labels = str(case.labels)
     outputnode = pe.Node(niu.IdentityInterface(fields=['info']), name='outputnode')
-
-    check = pe.Node(CheckImage(**check_rules(case.record)), name='check', mem_gb=heavy_gb or 1.5)
-    classes = pe.Node(FreeSurferClasses(), name='classes', mem_gb=heavy_gb or 2.0)
-    preprocessing_wf = init_preprocessing_wf(
-        bundle=base, threads=threads, random_seed=random_seed, mem_gb=heavy_gb or 2.0
+    workflow.__postdesc__ = (
+        'The labels were resampled to the same grid in one step, each voxel receiving the class with the '
+        'largest share of it. '
     )
+
+    steps = {'bundle': base, 'threads': threads, 'random_seed': random_seed, 'mem_gb': heavy_gb or 2.0}
+    check_wf = init_check_wf(record=case.record, mem_gb=heavy_gb or 1.5)
+    classes = pe.Node(FreeSurferClasses(), name='classes', mem_gb=heavy_gb or 2.0)
+    preprocessing_wf = init_preprocessing_wf(**steps)
+    t1w_wfs = [init_t1w_wf(t1w=t1w, **steps) for t1w in (case.t1w,) if t1w is not None]
     grid = {
         'grid_shape': tuple(base.grid_shape),
         'grid_affine': [list(row) for row in base.grid_affine],
     }
-    carry = pe.Node(ResampleTrainingLabels(**grid), name='carry', mem_gb=heavy_gb or 2.0)
+    resample_labels = pe.Node(ResampleTrainingLabels(**grid), name='resample_labels', mem_gb=heavy_gb or 2.0)
     agreement = pe.Node(LabelAgreement(), name='agreement', mem_gb=heavy_gb or 1.5)
     figure = pe.Node(ContoursFigure(), name='figure', mem_gb=heavy_gb or 1.5)
     ds_pair = pe.Node(
@@ -146,38 +152,88 @@ def init_case_wf(
     )
     # fmt: off
     workflow.connect([
-        (inputnode, check, [('in_file', 'in_file')]),
+        (inputnode, check_wf, [('in_file', 'inputnode.in_file')]),
         (inputnode, classes, [('labels', 'in_file')]),
-        (check, preprocessing_wf, [('out_file', 'inputnode.in_file')]),
-        (classes, carry, [('out_file', 'in_file')]),
-        (preprocessing_wf, carry, [('outputnode.registration', 'registration')]),
-        (preprocessing_wf, agreement, [('outputnode.prepared', 'prepared')]),
-        (carry, agreement, [('out_file', 'labels')]),
-        (preprocessing_wf, figure, [('outputnode.prepared', 'in_file')]),
-        (carry, figure, [('out_file', 'dseg')]),
-        (preprocessing_wf, ds_pair, [('outputnode.prepared', 'image'),
+        (check_wf, preprocessing_wf, [('outputnode.out_file', 'inputnode.in_file')]),
+        *[(check_wf, t1w_wf, [('outputnode.out_file', 'inputnode.in_file')]) for t1w_wf in t1w_wfs],
+        *[(classes, t1w_wf, [('out_file', 'inputnode.classes')]) for t1w_wf in t1w_wfs],
+        (classes, resample_labels, [('out_file', 'in_file')]),
+        (preprocessing_wf, resample_labels, [('outputnode.registration', 'registration')]),
+        *[(t1w_wf, node, [('outputnode.rigid', 'rigid')])
+          for t1w_wf in t1w_wfs for node in (resample_labels, ds_pair)],
+        (preprocessing_wf, agreement, [('outputnode.preprocessed', 'preprocessed')]),
+        (resample_labels, agreement, [('out_file', 'labels')]),
+        (preprocessing_wf, figure, [('outputnode.preprocessed', 'in_file')]),
+        (resample_labels, figure, [('out_file', 'dseg')]),
+        (preprocessing_wf, ds_pair, [('outputnode.preprocessed', 'image'),
                                      ('outputnode.registration', 'registration')]),
-        (carry, ds_pair, [('out_file', 'labels')]),
+        (resample_labels, ds_pair, [('out_file', 'labels')]),
         (agreement, ds_pair, [('agreement', 'agreement')]),
         (figure, ds_pair, [('out_file', 'figure')]),
         (ds_pair, outputnode, [('info', 'info')]),
     ])
     # fmt: on
-    if case.t1w is not None:
-        check_t1w = pe.Node(CheckImage(in_file=str(case.t1w)), name='check_t1w', mem_gb=heavy_gb or 1.5)
-        align = pe.Node(
-            RegisterT1w(num_threads=threads, random_seed=random_seed, **registration_window(base.intensity)),
-            name='align',
-            n_procs=threads,
-            mem_gb=heavy_gb or 2.0,
-        )
-        # fmt: off
-        workflow.connect([
-            (check, align, [('out_file', 'in_file')]),
-            (check_t1w, align, [('out_file', 't1w')]),
-            (classes, align, [('out_file', 'classes')]),
-            (align, carry, [('rigid', 'rigid')]),
-            (align, ds_pair, [('rigid', 'rigid')]),
-        ])
-        # fmt: on
+    return workflow
+
+
+def init_t1w_wf(
+    *,
+    t1w: Path,
+    bundle: Bundle,
+    threads: int = 1,
+    random_seed: int = 0,
+    mem_gb: float = 2.0,
+    name: str = 't1w_wf',
+) -> Workflow:
+    """Find the rigid transform between a scan and the T1w of the same person, on which the labels lie.
+
+    Parameters
+    ----------
+    t1w : Path
+        The T1w.
+    bundle : Bundle
+        Its intensity rule gives the window of the scan, where intensities have a unit.
+    threads, random_seed : int
+        Processor threads; seed of the registration's sampler.
+    mem_gb : float
+        Memory that one step may take, GB.
+
+    Inputs
+    ------
+    in_file
+        Checked scan.
+    classes
+        Class indices in the scanner coordinates of the T1w.
+
+    Outputs
+    -------
+    rigid
+        JSON with the 4x4 RAS matrix from points of the T1w to points of the scan, and its similarity.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_bundle
+    >>> wf = init_t1w_wf(t1w=Path('sub-01_T1w.nii.gz'), bundle=example_bundle())
+    """
+    workflow = Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'classes']), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['rigid']), name='outputnode')
+    workflow.__desc__ = (
+        'The T1w image on which the labels lie was registered to the scan by a rigid transform (elastix). '
+    )
+
+    check_t1w = pe.Node(CheckImage(in_file=str(t1w)), name='check_t1w', mem_gb=mem_gb)
+    register_t1w = pe.Node(
+        RegisterT1w(num_threads=threads, random_seed=random_seed, **registration_window(bundle.intensity)),
+        name='register_t1w',
+        n_procs=threads,
+        mem_gb=mem_gb,
+    )
+    # fmt: off
+    workflow.connect([
+        (inputnode, register_t1w, [('in_file', 'in_file'), ('classes', 'classes')]),
+        (check_t1w, register_t1w, [('out_file', 't1w')]),
+        (register_t1w, outputnode, [('rigid', 'rigid')]),
+    ])
+    # fmt: on
     return workflow

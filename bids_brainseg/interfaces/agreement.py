@@ -34,7 +34,7 @@ class _ResampleReferenceLabelsOutputSpec(TraitedSpec):
 
 
 class ResampleReferenceLabels(SimpleInterface):
-    """Turn reference labels into classes and carry them to the grid of the scan, nearest neighbor."""
+    """Turn reference labels into classes and resample them to the grid of the scan by nearest neighbor."""
 
     input_spec = _ResampleReferenceLabelsInputSpec
     output_spec = _ResampleReferenceLabelsOutputSpec
@@ -125,7 +125,7 @@ class _ComparisonFigureOutputSpec(TraitedSpec):
 
 
 class ComparisonFigure(SimpleInterface):
-    """Outline the reference and what was found on the scan."""
+    """Outline the reference labels and the segmentation on the scan."""
 
     input_spec = _ComparisonFigureInputSpec
     output_spec = _ComparisonFigureOutputSpec

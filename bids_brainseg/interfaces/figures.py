@@ -21,7 +21,7 @@ class _FigureOutputSpec(TraitedSpec):
 
 
 class _AlignmentFigureInputSpec(BaseInterfaceInputSpec):
-    prepared = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
+    preprocessed = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
     reference = File(mandatory=True, desc="the bundle's reference")
     reference_mask = File(mandatory=True, desc='brain mask on the grid of the reference')
     registration = File(exists=True, mandatory=True, desc='JSON with the similarity')
@@ -34,7 +34,7 @@ class AlignmentFigure(SimpleInterface):
     output_spec = _FigureOutputSpec
 
     def _run_interface(self, runtime):
-        scan, reference = load_image(self.inputs.prepared), load_image(self.inputs.reference)
+        scan, reference = load_image(self.inputs.preprocessed), load_image(self.inputs.reference)
         shape, affine = reference.data.shape, reference.affine
         moved = resample(scan.data, scan.affine, shape, affine, np.eye(4), order=1)
         mask = load_image(self.inputs.reference_mask).data > 0.5

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that read a scan, bring it onto the network's grid, and bring the answer back."""
+"""Nodes that read a scan, resample it to the network's grid, and resample the answer to the scan."""
 
 from __future__ import annotations
 
@@ -120,11 +120,11 @@ class ResampleAndNormalize(SimpleInterface):
             cval=float(image.data.min()),  # beyond the field of view there is air: 0 in MR, -1000 HU in CT
             threads=self.inputs.num_threads,
         )
-        self._results['out_file'] = str(Path(runtime.cwd) / 'prepared.nii')
+        self._results['out_file'] = str(Path(runtime.cwd) / 'preprocessed.nii')
         rule = self.inputs.intensity
         region = load_mask(self.inputs.mask, self.inputs.grid_shape, grid) if 'region' in rule else None
-        prepared = normalize(resampled, rule, region)
-        save_like(prepared, image_on_grid(prepared, grid), self._results['out_file'], np.float32)
+        preprocessed = normalize(resampled, rule, region)
+        save_like(preprocessed, image_on_grid(preprocessed, grid), self._results['out_file'], np.float32)
         return runtime
 
 
@@ -136,7 +136,7 @@ class _ResampleToScanInputSpec(BaseInterfaceInputSpec):
     uncertainty = File(exists=True, desc='normalized entropy on the network grid, [0, 1], if wanted')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     grid_affine = traits.List(traits.List(traits.Float), desc='voxels of the network grid to RAS mm (4 x 4)')
-    method = traits.Enum('posterior', 'nearest', usedefault=True, desc='how labels are carried over')
+    method = traits.Enum('posterior', 'nearest', usedefault=True, desc='how labels are resampled')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processor threads')
 
 
@@ -148,7 +148,7 @@ class _ResampleToScanOutputSpec(TraitedSpec):
 
 
 class ResampleToScan(SimpleInterface):
-    """Carry the segmentation and its uncertainty onto the scan's own grid."""
+    """Resample the segmentation and its uncertainty to the scan's own grid."""
 
     input_spec = _ResampleToScanInputSpec
     output_spec = _ResampleToScanOutputSpec

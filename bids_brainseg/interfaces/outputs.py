@@ -107,6 +107,22 @@ class DerivativeSink(_Sink):
         return sidecar(self.inputs.record, suffix=self.inputs.suffix, provenance=provenance, **changes)
 
 
+class _DocumentSinkInputSpec(_DerivativeSinkInputSpec):
+    methods = traits.Str(mandatory=True, desc='how the scan was processed, in words')
+
+
+class DocumentSink(DerivativeSink):
+    """Write a JSON document of a scan, together with the methods text of the graph that made it."""
+
+    input_spec = _DocumentSinkInputSpec
+
+    def _run_interface(self, runtime):
+        document = json.loads(Path(self.inputs.in_file).read_text())
+        target = write_json({**document, 'Methods': self.inputs.methods}, self._target())
+        self._results['out_file'] = str(target)
+        return runtime
+
+
 class _TransformSinkInputSpec(_SinkInputSpec):
     reference = traits.Str(mandatory=True, desc='name of the reference')
     inverse = traits.Bool(False, usedefault=True, desc='from the reference to the scan')

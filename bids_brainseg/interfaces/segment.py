@@ -47,7 +47,7 @@ class _SegmentOutputSpec(TraitedSpec):
 
 
 class Segment(CommandLine):
-    """Run the network on one prepared scan."""
+    """Run the network on one preprocessed scan."""
 
     _cmd = f'{shlex.quote(sys.executable)} -m bids_brainseg.process predict'
     input_spec = _SegmentInputSpec

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that carry FreeSurfer's labels to a scan on the network's grid, and write the pair."""
+"""Nodes that resample FreeSurfer's labels to a scan on the network's grid, and write the pair."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class _ResampleTrainingLabelsOutputSpec(TraitedSpec):
 
 
 class ResampleTrainingLabels(SimpleInterface):
-    """Bring labels from the T1w to the network's grid in one step."""
+    """Resample labels from the T1w to the network's grid in one step."""
 
     input_spec = _ResampleTrainingLabelsInputSpec
     output_spec = _ResampleTrainingLabelsOutputSpec
@@ -115,16 +115,16 @@ class ResampleTrainingLabels(SimpleInterface):
         matrix = read_matrix(self.inputs.registration)
         if isdefined(self.inputs.rigid):
             matrix = invert(read_matrix(self.inputs.rigid, 't1w_to_scan')) @ matrix
-        carried = resample_labels_majority(
+        resampled = resample_labels_majority(
             labels.data.astype(np.uint8), labels.affine, self.inputs.grid_shape, grid, matrix
         )
-        self._results['out_file'] = str(Path(runtime.cwd) / 'carried.nii.gz')
-        save_like(carried, image_on_grid(carried, grid), self._results['out_file'], np.uint8)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'resampled.nii.gz')
+        save_like(resampled, image_on_grid(resampled, grid), self._results['out_file'], np.uint8)
         return runtime
 
 
 class _LabelAgreementInputSpec(BaseInterfaceInputSpec):
-    prepared = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
+    preprocessed = File(exists=True, mandatory=True, desc='scan on the network grid, intensities in [0, 100]')
     labels = File(exists=True, mandatory=True, desc='class indices on the network grid')
 
 
@@ -133,13 +133,13 @@ class _LabelAgreementOutputSpec(TraitedSpec):
 
 
 class LabelAgreement(SimpleInterface):
-    """Measure how well carried labels fit the scan."""
+    """Measure how well resampled labels fit the scan."""
 
     input_spec = _LabelAgreementInputSpec
     output_spec = _LabelAgreementOutputSpec
 
     def _run_interface(self, runtime):
-        scan = load_image(self.inputs.prepared)
+        scan = load_image(self.inputs.preprocessed)
         self._results['agreement'] = label_agreement(scan.data, read_array(self.inputs.labels), scan.affine)
         return runtime
 
@@ -171,7 +171,7 @@ class PairSink(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         paths = pair_paths(inputs.record, Path(inputs.output_dir), inputs.space)
-        zipped = Path(runtime.cwd) / 'prepared.nii.gz'
+        zipped = Path(runtime.cwd) / 'preprocessed.nii.gz'
         scan = load_image(inputs.image)
         save_like(scan.data, scan, zipped, np.float32)
         meanings = {'image': ('prepared', zipped), 'labels': ('carried', inputs.labels)}

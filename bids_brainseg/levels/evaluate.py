@@ -239,6 +239,6 @@ def write_results(
         summary,
         figures=figures,
         failures=[outcome.as_failure() for outcome in outcomes if outcome.status != 'done'],
-        methods=methods_of(read_scans(settings.output_dir), settings.output_dir)[0],
+        methods=methods_of(read_scans(settings.output_dir))[0],
     )
     print(f'evaluation: {page}')

@@ -22,7 +22,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 from ..settings import Settings
 from .workers import PRELOADED
 
-STAGES = ('check', 'coregister', 'segment', 'back', 'measure', 'align', 'carry')
+STAGES = ('check', 'coregister', 'segment', 'resample_to_scan', 'measure', 'register_t1w', 'resample_labels')
 
 
 class LocalPlugin(MultiProcPlugin):

@@ -122,7 +122,7 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
     for subject, failures in subjects.items():
         try:
             scans = [scan for scan in results if scan.subject == subject]
-            methods, _ = methods_of(scans, output_dir)
+            methods, _ = methods_of(scans)
             write_participant_page(
                 output_dir, subject, scans, failures=failures, methods=methods, peers=peers
             )
@@ -137,7 +137,7 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
 
 def write_citations(results: Sequence[ScanResult], output_dir: Path) -> None:
     """Write the methods text of all results, and its references."""
-    methods, references = methods_of(results, output_dir)
+    methods, references = methods_of(results)
     if methods:
         write_text(methods + '\n', output_dir / 'logs' / 'CITATION.md')
         write_text(references, output_dir / 'logs' / 'CITATION.bib')

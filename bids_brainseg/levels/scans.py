@@ -157,8 +157,7 @@ def write_settings(settings: Settings, records: Iterable[ImageRecord]) -> None:
         write_text(settings.to_toml(), folder / 'settings.toml')
 
 
-def methods_of(results: Iterable[ScanResult], output_dir: Path) -> tuple[str, str]:
+def methods_of(results: Iterable[ScanResult]) -> tuple[str, str]:
     """Describe how scans were processed: text, and BibTeX."""
     qcs = [scan.qc for scan in results if scan.qc]
-    cards = read_cards(output_dir)
-    return methods_text(qcs, cards), bibliography(qcs, cards)
+    return methods_text(qcs), bibliography(qcs)

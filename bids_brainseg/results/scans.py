@@ -36,7 +36,7 @@ POINTERS = ('/annex/objects/', 'version https://git-lfs')
 QC_ENTRIES = {
     'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict, 'Meaning': dict,
     'Model': dict, 'Versions': dict, 'Scanner': dict, 'header': dict, 'Rules': dict, 'Thresholds': dict,
-    'Seconds': dict, 'MonteCarloSamples': int,
+    'Seconds': dict, 'MonteCarloSamples': int, 'Methods': str,
 }  # fmt: skip
 #: What each value in an entry must be.
 QC_VALUES = {'Meaning': dict, 'Rules': dict, 'Thresholds': (int, float), 'Seconds': (int, float)}

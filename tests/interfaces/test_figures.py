@@ -30,7 +30,7 @@ def test_alignment_is_drawn_on_the_grid_of_the_reference(drawn, make_nifti, tmp_
     mask[1:3] = 1
     (tmp_path / 'registration.json').write_text(json.dumps({'similarity': 0.4}))
     outputs = AlignmentFigure(
-        prepared=str(make_nifti('prepared.nii', ramp, GRID)),
+        preprocessed=str(make_nifti('preprocessed.nii', ramp, GRID)),
         reference=str(make_nifti('reference.nii', np.arange(100.0).reshape(4, 5, 5), 2 * GRID)),
         reference_mask=str(make_nifti('mask.nii', mask, 2 * GRID)),
         registration=str(tmp_path / 'registration.json'),

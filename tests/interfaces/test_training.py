@@ -99,7 +99,7 @@ def test_align_gives_the_labels_as_brain_of_the_t1w(phantom27, make_nifti, monke
 def test_a_pair_is_written_with_what_is_known_of_it(phantom27, make_nifti, tmp_path):
     image = str(make_nifti('image.nii.gz', phantom27.labels * 3.0, phantom27.affine))
     labels = str(make_nifti('labels.nii.gz', phantom27.labels, phantom27.affine))
-    agreement = LabelAgreement(prepared=image, labels=labels).run().outputs.agreement
+    agreement = LabelAgreement(preprocessed=image, labels=labels).run().outputs.agreement
     assert agreement > 0.9
     (tmp_path / 'figure.svg').write_text('<svg/>')
     (tmp_path / 'registration.json').write_text('{"similarity": 0.7}')

@@ -201,7 +201,9 @@ def test_methods_and_models_are_told(whole_run):
     _, _, folder, _ = whole_run
     logs = folder / 'out' / 'logs'
     assert '@article{zopes2021,' in (logs / 'CITATION.bib').read_text()
-    assert 'Gal and Ghahramani' in (logs / 'CITATION.md').read_text()
+    citation = (logs / 'CITATION.md').read_text()
+    assert '(Gal and Ghahramani, 2016)' in citation and '@' not in citation
+    assert [citation.count(start) for start in ('Scans were', '\nT1w: ', '\nct: ')] == [1, 1, 1]
     models = {json.loads(path.read_text())['name'] for path in (logs / 'models').glob('*.json')}
     assert models == {f'tiny{modality}' for modality in ('T1w', 'ct')}
     page = (folder / 'out' / 'sub-good.html').read_text()
@@ -245,7 +247,7 @@ def test_second_run_computes_nothing_and_brings_back_what_is_gone(whole_run, cap
     assert main([*words, '--participant-label', 'good', 'hu', '-vv']) == 0
     printed = capsys.readouterr()
     assert '2 of 2 scans segmented' in printed.out
-    assert not re.search(r'good T1w: (check|coregister|segment|back|measure)', printed.err)
+    assert not re.search(r'good T1w: (check|coregister|segment|resample_to_scan|measure)', printed.err)
     assert dseg.read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in steps} == steps
 
@@ -254,14 +256,16 @@ def test_second_run_computes_nothing_and_brings_back_what_is_gone(whole_run, cap
 def test_a_run_that_was_killed_goes_on(whole_run, capsys):
     _, _, folder, words = whole_run
     part = folder / 'work' / 'brainseg_wf' / 'sub_good_wf' / 'T1w_wf'
-    segmented = (part / 'segment' / 'posterior.npy').stat().st_mtime_ns
-    (part / 'back' / 'result_back.pklz').unlink()  # as if it had stopped in the middle of this step
+    segmentation = part / 'segmentation_wf'
+    segmented = (segmentation / 'segment' / 'posterior.npy').stat().st_mtime_ns
+    # as if it had stopped in the middle of this step
+    (segmentation / 'resample_to_scan' / 'result_resample_to_scan.pklz').unlink()
     shutil.rmtree(part / 'measure')
     assert main([*words, '--participant-label', 'good']) == 0
     printed = capsys.readouterr().err
-    assert 'good T1w: back' in printed
+    assert 'good T1w: resample_to_scan' in printed
     assert 'good T1w: segment' not in printed
-    assert (part / 'segment' / 'posterior.npy').stat().st_mtime_ns == segmented
+    assert (segmentation / 'segment' / 'posterior.npy').stat().st_mtime_ns == segmented
 
 
 @pytest.mark.integration

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from bids_brainseg.workflows.examples import (
 from bids_brainseg.workflows.training import init_training_wf
 
 STEPS = {
-    'check', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'segment', 'back', 'measure',
+    'check_wf.check', 'preprocessing_wf.coregister', 'preprocessing_wf.preprocess', 'segmentation_wf.segment',
+    'segmentation_wf.resample_to_scan', 'measure',
     'derivatives_wf.ds_transforms_wf.transforms', 'derivatives_wf.ds_dseg', 'derivatives_wf.ds_uncertainty',
     'derivatives_wf.ds_morph', 'derivatives_wf.ds_qc',
     'derivatives_wf.ds_transforms_wf.ds_xfm', 'derivatives_wf.ds_transforms_wf.ds_xfm_inverse',
@@ -52,16 +53,7 @@ def settings(tmp_path, monkeypatch):
 
 
 def scan(name: str, subject: str = '01', session: str | None = None):
-    session_entity = {} if session is None else {'ses': session}
-    folder = f'/data/sub-{subject}' + (f'/ses-{session}' if session else '')
-    return example_record(
-        path=Path(folder, 'anat', f'{folder[6:].replace("/", "_")}_{name}.nii.gz'),
-        subject=subject,
-        session=session,
-        entities={'sub': subject} | session_entity,
-        suffix=name,
-        **SCANS[name],
-    )
+    return example_record(subject=subject, session=session, **SCANS[name])
 
 
 def expanded(settings, records, **more) -> dict:
@@ -76,18 +68,18 @@ def expanded(settings, records, **more) -> dict:
     ('name', 'sessions', 'device'), product(SCANS, ([None], ['1', '2', 'b']), ('cpu', 'gpu'))
 )
 def test_every_scan_has_every_step(settings, name, sessions, device):
-    object.__setattr__(settings, 'device', device)
+    settings = replace(settings, device=device)
     nodes, graph = expanded(settings, [scan(name, session=session) for session in sessions])
     parts = [f'sub_01_wf.{f"ses_{session}_" if session else ""}{name}_wf' for session in sessions]
     assert set(nodes) == {f'{part}.{step}' for part in parts for step in STEPS}
     # One scan, one island: no scan waits for, or falls with, another one.
     assert nx.number_weakly_connected_components(graph) == len(sessions)
     for part in parts:
-        segment = nodes[f'{part}.segment']
+        segment = nodes[f'{part}.segmentation_wf.segment']
         assert segment.is_gpu_node() is (device == 'gpu')
         assert segment.n_procs == (1 if device == 'gpu' else 3)  # on a GPU these are GPU slots
         assert segment.inputs.device == device
-        check = nodes[f'{part}.check'].inputs
+        check = nodes[f'{part}.check_wf.check'].inputs
         assert check.modality == name
         assert (check.volumes == [1, 2, 3]) if name == 'dwi' else not isinstance(check.volumes, list)
 
@@ -102,8 +94,8 @@ def test_both_directions_come_from_one_registration(settings):
     part = 'sub_01_wf.T1w_wf.'
     coregister = f'{part}preprocessing_wf.coregister'
     for step in (
-        'preprocessing_wf.prepare',
-        'back',
+        'preprocessing_wf.preprocess',
+        'segmentation_wf.resample_to_scan',
         'measure',
         'derivatives_wf.ds_transforms_wf.transforms',
         'figures_wf.alignment',
@@ -120,25 +112,27 @@ def test_both_directions_come_from_one_registration(settings):
 def test_what_was_segmented_is_what_is_measured_and_written(settings):
     nodes, graph = expanded(settings, [scan('T1w')])
     part = 'sub_01_wf.T1w_wf.'
-    assert wired(graph, nodes, f'{part}preprocessing_wf.prepare', f'{part}segment') == [
-        ('out_file', 'in_file')
-    ]
-    both = [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]
-    assert wired(graph, nodes, f'{part}segment', f'{part}back') == both
-    assert ('dseg', 'dseg') in wired(graph, nodes, f'{part}back', f'{part}measure')
-    assert wired(graph, nodes, f'{part}back', f'{part}derivatives_wf.ds_dseg') == [('dseg_gz', 'in_file')]
-    assert wired(graph, nodes, f'{part}measure', f'{part}derivatives_wf.ds_dseg') == [
-        ('provenance', 'provenance')
-    ]
+    segment, resample = f'{part}segmentation_wf.segment', f'{part}segmentation_wf.resample_to_scan'
+    for source, target, fields in (
+        (f'{part}preprocessing_wf.preprocess', segment, [('out_file', 'in_file')]),
+        (segment, resample, [('posterior', 'posterior'), ('uncertainty', 'uncertainty')]),
+        (segment, f'{part}measure', [('posterior', 'posterior'), ('samples', 'samples')]),
+        (resample, f'{part}measure', [('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
+        (f'{part}check_wf.check', f'{part}measure', [('facts', 'facts'), ('out_file', 'in_file')]),
+        (resample, f'{part}derivatives_wf.ds_dseg', [('dseg_gz', 'in_file')]),
+        (resample, f'{part}derivatives_wf.ds_uncertainty', [('uncertainty_gz', 'in_file')]),
+        (f'{part}measure', f'{part}derivatives_wf.ds_dseg', [('provenance', 'provenance')]),
+        (f'{part}measure', f'{part}derivatives_wf.ds_qc', [('qc', 'in_file')]),
+    ):
+        assert wired(graph, nodes, source, target) == fields, (source, target)
 
 
 def test_probabilities_only_on_request(settings):
-    object.__setattr__(settings, 'save_probseg', True)
-    nodes, graph = expanded(settings, [scan('T1w')])
+    nodes, graph = expanded(replace(settings, save_probseg=True), [scan('T1w')])
     part = 'sub_01_wf.T1w_wf.'
     added = {f'{part}ds_probseg_wf.probabilities', f'{part}ds_probseg_wf.ds_probseg'}
     assert set(nodes) == {part + step for step in STEPS} | added
-    assert wired(graph, nodes, f'{part}segment', f'{part}ds_probseg_wf.probabilities') == [
+    assert wired(graph, nodes, f'{part}segmentation_wf.segment', f'{part}ds_probseg_wf.probabilities') == [
         ('posterior', 'posterior')
     ]
 
@@ -148,30 +142,32 @@ def test_a_template_gets_labels_and_no_uncertainty_that_nobody_writes(settings):
     part = 'sub_01_wf.T1w_wf.'
     added = {name.removeprefix(part) for name in nodes} - STEPS
     (own,) = {name.partition('.')[0] for name in added}
-    assert {f'{own}.check', f'{own}.coregister', f'{own}.back', f'{own}.ds_dseg'} <= added
-    assert wired(graph, nodes, f'{part}segment', f'{part}{own}.back') == [('posterior', 'posterior')]
-    assert wired(graph, nodes, f'{part}{own}.back', f'{part}{own}.ds_dseg') == [('dseg_gz', 'in_file')]
+    assert {f'{own}.check', f'{own}.coregister', f'{own}.resample_to_scan', f'{own}.ds_dseg'} <= added
+    segment, resample = f'{part}segmentation_wf.segment', f'{part}{own}.resample_to_scan'
+    assert wired(graph, nodes, segment, resample) == [('posterior', 'posterior')]
+    assert wired(graph, nodes, resample, f'{part}{own}.ds_dseg') == [('dseg_gz', 'in_file')]
+    assert wired(graph, nodes, f'{part}check_wf.check', f'{part}{own}.ds_transforms_wf.transforms') == [
+        ('out_file', 'in_file')
+    ]
 
 
 def test_bundle_and_settings_reach_the_nodes(settings):
-    object.__setattr__(settings, 'random_seed', 7)
-    object.__setattr__(settings, 'label_resampling', 'nearest')
+    settings = replace(settings, random_seed=7, label_resampling='nearest')
     nodes, _ = expanded(settings, [scan('T1w'), scan('ct')])
     for name in ('T1w', 'ct'):
         part = f'sub_01_wf.{name}_wf.'
-        assert nodes[f'{part}segment'].inputs.random_seed == 7
-        assert nodes[f'{part}segment'].inputs.mc_samples == 15
+        assert nodes[f'{part}segmentation_wf.segment'].inputs.random_seed == 7
+        assert nodes[f'{part}segmentation_wf.segment'].inputs.mc_samples == 15
         assert nodes[f'{part}preprocessing_wf.coregister'].inputs.random_seed == 7
-        assert nodes[f'{part}back'].inputs.method == 'nearest'
-    assert nodes['sub_01_wf.ct_wf.preprocessing_wf.prepare'].inputs.intensity == WINDOW
+        assert nodes[f'{part}segmentation_wf.resample_to_scan'].inputs.method == 'nearest'
+    assert nodes['sub_01_wf.ct_wf.preprocessing_wf.preprocess'].inputs.intensity == WINDOW
     assert nodes['sub_01_wf.ct_wf.preprocessing_wf.coregister'].inputs.window == (0.0, 80.0)
 
 
 def test_low_memory_leaves_one_heavy_step_at_a_time(settings):
-    object.__setattr__(settings, 'low_mem', True)
-    nodes, _ = expanded(settings, [scan('T1w')])
+    nodes, _ = expanded(replace(settings, low_mem=True), [scan('T1w')])
     heavy = {name.rpartition('.')[2] for name, node in nodes.items() if node.mem_gb == settings.mem_gb}
-    assert {'check', 'coregister', 'prepare', 'segment', 'back', 'contours'} <= heavy
+    assert {'check', 'coregister', 'preprocess', 'segment', 'resample_to_scan', 'contours'} <= heavy
 
 
 def test_crash_files_lie_with_their_scan(settings):
@@ -187,31 +183,23 @@ def test_names_stay_apart():
     assert subject_wf_name('a+b') != subject_wf_name('ab')
 
 
-def test_a_hundred_subjects_are_quick(settings):
-    records = [scan('T1w', subject=f'{number:03}') for number in range(100)]
-    began = time.perf_counter()
-    nodes, _ = expanded(settings, records)
-    assert len(nodes) == 100 * len(STEPS)
-    assert time.perf_counter() - began < 20
-
-
 @pytest.mark.parametrize(
     ('step', 'field', 'value', 'same'),
     [
-        ('segment', 'use_gpu', True, True),
-        ('segment', 'device', 'gpu', True),
-        ('segment', 'num_threads', 7, True),
-        ('preprocessing_wf.prepare', 'num_threads', 7, True),
-        ('segment', 'bundle', '/elsewhere', True),
-        ('segment', 'random_seed', 1, False),
-        ('segment', 'mc_samples', 3, False),
-        ('segment', 'mirrored', False, False),
-        ('segment', 'weights_sha256', 'f' * 64, False),
+        ('segmentation_wf.segment', 'use_gpu', True, True),
+        ('segmentation_wf.segment', 'device', 'gpu', True),
+        ('segmentation_wf.segment', 'num_threads', 7, True),
+        ('preprocessing_wf.preprocess', 'num_threads', 7, True),
+        ('segmentation_wf.segment', 'bundle', '/elsewhere', True),
+        ('segmentation_wf.segment', 'random_seed', 1, False),
+        ('segmentation_wf.segment', 'mc_samples', 3, False),
+        ('segmentation_wf.segment', 'mirrored', False, False),
+        ('segmentation_wf.segment', 'weights_sha256', 'f' * 64, False),
         ('preprocessing_wf.coregister', 'random_seed', 1, False),
         ('preprocessing_wf.coregister', 'reference', '/elsewhere/reference.nii.gz', True),
         ('preprocessing_wf.coregister', 'reference_mask', '/elsewhere/mask.nii.gz', True),
         ('preprocessing_wf.coregister', 'reference_sha256', ('f' * 64, 'f' * 64), False),
-        ('back', 'method', 'nearest', False),
+        ('segmentation_wf.resample_to_scan', 'method', 'nearest', False),
     ],
 )
 def test_the_cache_knows_what_changes_the_result(settings, step, field, value, same):
@@ -235,18 +223,20 @@ def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings)
     added = {name.rpartition('T1w_wf.')[2] for name in evaluated.keys() - plain.keys()}
     assert added == {
         f'agreement_wf.{step}'
-        for step in ('carry', 'agree', 'figure', 'ds_agreement', 'ds_document', 'ds_figure')
+        for step in ('resample_labels', 'compare', 'figure', 'ds_agreement', 'ds_document', 'ds_figure')
     }
     folder = '/sub-01/log/run'
     for name, node in evaluated.items():
         assert node.config['execution']['crashdump_dir'].endswith(folder)
-        if name in plain:
+        if name.endswith('ds_qc'):  # a sink, which always runs: its text tells of the comparison
+            assert 'reference labels' in node.inputs.methods
+        elif name in plain:
             assert node.inputs.get_hashval()[1] == plain[name].inputs.get_hashval()[1]
             places = [one.output_dir().partition('brainseg_wf')[2] for one in (node, plain[name])]
             assert places[0] == places[1]
 
 
-def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
+def test_a_corrupted_scan_is_what_everything_after_the_check_sees(settings):
     corrupt = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'parameters': {'sigma': 60}}
     plans = {('01', 'T1w'): {'labels': example_labels(), 'corrupt': corrupt}}
     workflow = init_brainseg_wf(settings=settings, records=[scan('T1w')], bundles=BUNDLES, plans=plans)
@@ -254,22 +244,24 @@ def test_a_spoiled_scan_is_what_everything_after_the_check_sees(settings):
     nodes = {node.fullname.rpartition('T1w_wf.')[2]: node for node in graph.nodes()}
     images = {
         target.name
-        for _, target, data in graph.out_edges(nodes['check'], data=True)
+        for _, target, data in graph.out_edges(nodes['check_wf.check'], data=True)
         if any(source == 'out_file' for source, _ in data['connect'])
     }
     assert images == {'corrupt'}
-    readers = {target.fullname.rpartition('T1w_wf.')[2] for target in graph.successors(nodes['corrupt'])}
+    readers = {
+        target.fullname.rpartition('T1w_wf.')[2] for target in graph.successors(nodes['check_wf.corrupt'])
+    }
     assert readers >= {
-        'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'back', 'agreement_wf.carry',
-        'agreement_wf.figure', 'figures_wf.contours',
+        'preprocessing_wf.coregister', 'preprocessing_wf.preprocess', 'segmentation_wf.resample_to_scan',
+        'agreement_wf.resample_labels', 'agreement_wf.figure', 'figures_wf.contours',
     }  # fmt: skip
-    assert nodes['corrupt'].inputs.severity == 0.5
+    assert nodes['check_wf.corrupt'].inputs.severity == 0.5
 
 
 # === Training ===
 
-PAIR = {'check', 'classes', 'preprocessing_wf.coregister', 'preprocessing_wf.prepare', 'carry', 'agreement',
-        'figure', 'ds_pair'}  # fmt: skip
+PAIR = {'check_wf.check', 'classes', 'preprocessing_wf.coregister', 'preprocessing_wf.preprocess',
+        'resample_labels', 'agreement', 'figure', 'ds_pair'}  # fmt: skip
 
 
 def training_graph(settings, cases):
@@ -286,19 +278,20 @@ def test_training_prepares_scans_as_inference_does(settings):
     part = 'sub_01_wf.FLAIR_wf.'
     assert set(nodes) == {part + step for step in PAIR}
     inferred, _ = expanded(settings, [record])
-    for step in ('coregister', 'prepare'):  # the same node: the same inputs
+    for step in ('coregister', 'preprocess'):  # the same node: the same inputs
         name = f'{part}preprocessing_wf.{step}'
         assert nodes[name].inputs.get_hashval()[1] == inferred[name].inputs.get_hashval()[1]
-    both = wired(graph, nodes, f'{part}carry', f'{part}ds_pair')
+    both = wired(graph, nodes, f'{part}resample_labels', f'{part}ds_pair')
     assert both == [('out_file', 'labels')]
     assert nodes[f'{part}ds_pair'].inputs.origin == {'scan': 'x'}
 
 
-def test_labels_are_carried_where_the_scan_is_not_the_t1w(settings):
+def test_labels_come_through_a_rigid_registration_where_the_scan_is_not_the_t1w(settings):
     case = example_case(record=scan('FLAIR'), t1w=Path('/data/sub-01/anat/sub-01_T1w.nii.gz'))
     nodes, graph = training_graph(settings, [case])
     part = 'sub_01_wf.FLAIR_wf.'
-    assert set(nodes) == {part + step for step in PAIR | {'check_t1w', 'align'}}
-    assert wired(graph, nodes, f'{part}align', f'{part}carry') == [('rigid', 'rigid')]
-    assert wired(graph, nodes, f'{part}classes', f'{part}align') == [('out_file', 'classes')]
-    assert nodes[f'{part}check_t1w'].inputs.in_file.endswith('sub-01_T1w.nii.gz')
+    assert set(nodes) == {part + step for step in PAIR | {'t1w_wf.check_t1w', 't1w_wf.register_t1w'}}
+    assert wired(graph, nodes, f'{part}t1w_wf.register_t1w', f'{part}resample_labels') == [('rigid', 'rigid')]
+    assert wired(graph, nodes, f'{part}t1w_wf.register_t1w', f'{part}ds_pair') == [('rigid', 'rigid')]
+    assert wired(graph, nodes, f'{part}classes', f'{part}t1w_wf.register_t1w') == [('out_file', 'classes')]
+    assert nodes[f'{part}t1w_wf.check_t1w'].inputs.in_file.endswith('sub-01_T1w.nii.gz')

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phrases of the methods text that depend on the parameters of a run.
+
+``[@key]`` and ``@key`` cite an entry of ``data/references.json``. Paragraphs are separated by blank lines; no
+phrase names a subject, so that scans processed alike share their text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nipype import __version__ as nipype_version
+
+from .. import __version__
+
+#: Words in the card of a model by which it learned from scans synthesized from label maps.
+SYNTHETIC_WORDS = ('synthseg', 'generative model')
+
+RESAMPLING = {
+    'posterior': 'the mean probabilities were interpolated linearly onto the grid of {image}, where each '
+    'voxel received the most probable structure',
+    'nearest': 'the most probable structures were resampled to the grid of {image} by nearest neighbor',
+}
+INTENSITY = {
+    ('window', None): 'the window from {low:g} to {high:g}',
+    ('percentile', None): 'the range between percentiles {low:g} and {high:g} of the head',
+    (
+        'percentile',
+        'cavity',
+    ): 'the range from percentile {low:g} of all voxels to percentile {high:g} of the brain',
+}
+
+
+def program() -> str:
+    """Name this program, its version and what it stands on.
+
+    >>> program().startswith('Scans were segmented into 27 structures with bids_brainseg ')
+    True
+    """
+    return (
+        f'Scans were segmented into 27 structures with bids_brainseg {__version__}, a workflow of nipype '
+        f'{nipype_version} [@gorgolewski2011] over a BIDS dataset [@gorgolewski2016], after the method of '
+        '@zopes2021.\n\n'
+    )
+
+
+def intensity_range(rule: Mapping) -> str:
+    """Say what a rule scales to [0, 100].
+
+    >>> intensity_range({'type': 'window', 'low': 0, 'high': 80})
+    'the window from 0 to 80'
+    """
+    return INTENSITY[rule['type'], rule.get('region')].format(**rule)
+
+
+def network_grid(shape: tuple[int, ...], affine: tuple[tuple[float, ...], ...]) -> str:
+    """Give the voxels of a grid whose axes are those of space, and their size.
+
+    >>> network_grid((112, 144, 128), ((1.4, 0, 0, -78), (0, 1.4, 0, -112), (0, 0, 1.4, -78), (0, 0, 0, 1)))
+    '112 x 144 x 128 voxels of 1.4 x 1.4 x 1.4 mm'
+    """
+    sizes = ' x '.join(f'{sum(affine[row][axis] ** 2 for row in range(3)) ** 0.5:g}' for axis in range(3))
+    return f'{" x ".join(map(str, shape))} voxels of {sizes} mm'
+
+
+def training_data(card: Mapping) -> str:
+    """Say what kind of scans a model learned from, as far as its card tells.
+
+    >>> training_data({'training': {'data': 'label maps (SynthSeg repository)'}})
+    ', trained on synthetic scans generated from label maps [after @billot2023],'
+    >>> training_data({})
+    ''
+    """
+    data = str((card.get('training') or {}).get('data', '')).lower()
+    synthetic = any(word in data for word in SYNTHETIC_WORDS)
+    return ', trained on synthetic scans generated from label maps [after @billot2023],' * synthetic
+
+
+def passes(mc_samples: int, mirrored: bool, random_seed: int) -> str:
+    """Say how often the network was applied.
+
+    >>> passes(0, False, 0)
+    'in one pass without dropout'
+    >>> passes(15, True, 0)
+    'as the mean of 15 passes with dropout active (Monte-Carlo dropout [@gal2016]; seed 0), half of which saw the scan mirrored left to right'
+    """  # noqa: E501
+    if not mc_samples:
+        return 'in one pass without dropout'
+    half = ', half of which saw the scan mirrored left to right' * mirrored
+    return (
+        f'as the mean of {mc_samples} passes with dropout active (Monte-Carlo dropout [@gal2016]; seed '
+        f'{random_seed}){half}'
+    )
+
+
+def spread(mc_samples: int, cv_threshold: float) -> str:
+    """Say what the passes tell about volumes.
+
+    >>> spread(15, 12.0)
+    ' The spread of a volume over the passes is given as its coefficient of variation and marked above 12 %.'
+    >>> spread(1, 12.0)
+    ''
+    """
+    return (
+        ' The spread of a volume over the passes is given as its coefficient of variation and marked above '
+        f'{cv_threshold:g} %.'
+    ) * (mc_samples > 1)
