@@ -15,7 +15,12 @@ from ..records import ImageRecord, ReferenceLabels
 
 
 def init_agreement_wf(
-    *, record: ImageRecord, labels: ReferenceLabels, output_dir: Path, mem_gb: float = 2.0, name: str = 'agreement_wf'
+    *,
+    record: ImageRecord,
+    labels: ReferenceLabels,
+    output_dir: Path,
+    mem_gb: float = 2.0,
+    name: str = 'agreement_wf',
 ) -> Workflow:
     """Compare a segmentation with reference labels on the scan's own grid, and write the comparison.
 

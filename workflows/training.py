@@ -28,7 +28,12 @@ from .preprocessing import init_preprocessing_wf, registration_window
 
 
 def init_training_wf(
-    *, settings: Settings, cases: Sequence[TrainingCase], origins: Mapping[Path, Mapping], base: Bundle, name: str = 'training_wf'
+    *,
+    settings: Settings,
+    cases: Sequence[TrainingCase],
+    origins: Mapping[Path, Mapping],
+    base: Bundle,
+    name: str = 'training_wf',
 ) -> Workflow:
     """Build the graph that prepares training pairs: one workflow per scan, which do not depend on each other.
 
