@@ -47,7 +47,7 @@ TABLE = {
         'numpy scipy keras safetensors', 'core imaging network synthesis records files data errors'
     ),
     'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
-    'bids': room('bids pandas', 'imaging records files data errors'),
+    'bids': room('bids pandas niworkflows templateflow', 'imaging records files data errors'),
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
     'figures': room('numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'),
     'pages': room(

@@ -1,87 +1,182 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates of TemplateFlow that lie on this disk; nothing is fetched."""
+"""Templates of TemplateFlow for ``--output-spaces``, named as in the other NiPreps.
+
+TemplateFlow's client, and niworkflows' grammar of spaces that needs it, are imported only where a template
+is asked for: the import indexes TemplateFlow's folder, and fills it with thousands of empty files where
+it is empty. Nothing is fetched unless TemplateFlow's own setting, ``TEMPLATEFLOW_AUTOUPDATE``, is
+switched on.
+"""
 
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..data import anatomical_modality, modalities
 from ..errors import BidsError
 from ..records import Bundle, Template
 from .names import split_name
 
-HOME_VARIABLE = 'TEMPLATEFLOW_HOME'
-SPECIFICATION = re.compile(r'^(?P<name>[A-Za-z0-9]+)(?P<rest>(:(res|cohort)-[A-Za-z0-9]+)*)$')
+if TYPE_CHECKING:
+    from niworkflows.utils.spaces import Reference
+
+HOME_VARIABLE, FETCH_VARIABLE = 'TEMPLATEFLOW_HOME', 'TEMPLATEFLOW_AUTOUPDATE'
+SWITCHED_ON = ('true', 'on', '1', 'yes', 'y')  # as TemplateFlow reads its variables
+#: Names of the scan's own space.
+OWN_SPACES = ('orig', 'scanner', 'native', 'individual', 'anat')
+MODIFIERS = ('res', 'cohort')
+DEFAULT_RESOLUTION = '1'
 
 
-def parse_space(text: str) -> tuple[str, dict[str, str]]:
-    """Take an output space apart.
-
-    Raises
-    ------
-    ValueError
-        If it is not ``NAME``, with ``:res-`` and ``:cohort-`` as may be.
-
-    Examples
-    --------
-    >>> parse_space('MNI152NLin2009cAsym:res-2')
-    ('MNI152NLin2009cAsym', {'res': '2'})
-    """
-    match = SPECIFICATION.match(text)
-    if not match:
-        raise ValueError(f'{text!r} is not NAME[:res-N][:cohort-N]')
-    return match['name'], dict(part.split('-') for part in match['rest'].split(':')[1:])
+def template_home() -> Path:
+    """Return TemplateFlow's folder on this machine, which may not exist."""
+    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(os.environ.get(HOME_VARIABLE) or Path(cache) / 'templateflow').absolute()
 
 
-def find_template(text: str, aligned_to: Bundle) -> Template:
-    """Find a template in the folder of TemplateFlow.
+def may_fetch() -> bool:
+    """Tell whether the user lets TemplateFlow use the network."""
+    return os.environ.get(FETCH_VARIABLE, '').lower() in SWITCHED_ON
+
+
+def find_templates(spaces: Iterable[str], aligned_to: Bundle) -> list[Template]:
+    """Find the templates that output spaces name.
 
     Parameters
     ----------
-    text : str
-        ``NAME[:res-N][:cohort-N]``; the resolution is 1 if it is not given.
+    spaces : iterable of str
+        ``NAME[:res-N][:cohort-N]``; several resolutions or cohorts mean all their combinations. The
+        resolution is 1 if none is given.
     aligned_to : Bundle
-        Kept in the result.
+        Kept in the results.
+
+    Returns
+    -------
+    list of Template
+        Each once, in the order asked for.
 
     Raises
     ------
     BidsError
-        With exit code 2 if its T1w image is not on this disk.
-
-    Notes
-    -----
-    The client of TemplateFlow is not asked: it would set up a folder where there is none, index thousands of
-    files, and fetch what is missing.
+        With exit code 2 if a name is no template, or if its T1w image is neither on this disk nor to be
+        fetched.
     """
-    name, wanted = parse_space(text)
-    wanted = {'res': '1', **wanted}
-    home = Path(os.environ.get(HOME_VARIABLE) or Path.home() / '.cache' / 'templateflow')
-    folder = home / f'tpl-{name}'
-    if cohort := wanted.get('cohort'):
-        folder /= f'cohort-{cohort}'
-    for path in sorted(folder.glob('tpl-*_T1w.nii.gz')):
-        entities, _, _ = split_name(path.name)
-        res = entities.get('res')
-        fits = entities.get('desc') is None and (res is None or _number(res) == _number(wanted['res']))
-        if fits and path.stat().st_size:  # TemplateFlow keeps an empty file for what it has not fetched
-            label = '+'.join([name, *([cohort] if cohort else [])])
-            own = {'space': label} | ({'res': wanted['res']} if res is not None else {})
-            return Template(label, own, path, aligned_to)
-    asked = f"'{name}', resolution={wanted['res']}, suffix='T1w', desc=None"
-    asked += f', cohort={cohort}' if cohort else ''
-    raise BidsError(
-        f'the template {text} is not on this disk: no T1w image of resolution {wanted["res"]} in {folder}; '
-        f'fetch it where there is a network (python -c "from templateflow.api import get; get({asked})") '
-        f'and set {HOME_VARIABLE} to its folder',
+    spaces = list(dict.fromkeys(spaces))
+    for text in spaces:
+        _refuse_own_space(text)
+    home = template_home()
+    _import_client(home, spaces)
+    references = {str(reference): reference for text in spaces for reference in _references(text, home)}
+    return [_template(reference, aligned_to, home) for reference in references.values()]
+
+
+def _refuse_own_space(text: str) -> None:
+    name = text.partition(':')[0]
+    suffixes = {suffix for modality in modalities().values() for suffix in modality.suffixes}
+    if name in OWN_SPACES or name in suffixes:
+        raise BidsError(
+            f"--output-spaces {text}: {name} is no template but the scan's own space, in which the segmentation "
+            'is always written; leave it out',
+            2,
+        )
+
+
+def _import_client(home: Path, spaces: Iterable[str]) -> None:
+    """Import TemplateFlow's client, which reads its folder at that moment."""
+    if not may_fetch() and not (home.is_dir() and any(home.iterdir())):
+        raise _absent(next(iter(spaces)), f'there is no TemplateFlow folder {home}')
+    os.environ[HOME_VARIABLE] = str(home)
+    try:
+        from templateflow import conf
+
+        if may_fetch():  # the folder may hold some templates only: add what else can be fetched
+            conf.update(local=True, overwrite=False, silent=True)
+        import niworkflows.utils.spaces  # noqa: F401
+    except OSError as error:
+        raise BidsError(
+            f"TemplateFlow's folder cannot be used: {home} ({error.strerror}); set {HOME_VARIABLE} to another "
+            'one',
+            2,
+        ) from error
+
+
+def _references(text: str, home: Path) -> list[Reference]:
+    """Read an output space by the grammar of niworkflows."""
+    from niworkflows.utils.spaces import Reference
+    from templateflow import api
+
+    name, *modifiers = text.split(':')
+    if any(
+        modifier.partition('-')[0] not in MODIFIERS or not modifier.partition('-')[2]
+        for modifier in modifiers
+    ):
+        raise BidsError(f'--output-spaces {text}: expected NAME[:res-N][:cohort-N]', 2)
+    if name not in api.templates():
+        raise _absent(text, f'no folder tpl-{name} in {home}')
+    try:
+        references = Reference.from_string(text)
+    except (ValueError, KeyError) as error:  # KeyError: a surface of a density that does not exist
+        raise BidsError(f'--output-spaces {text}: {" ".join(str(error).split())}', 2) from error
+    if any(not reference.standard or reference.dim != 3 for reference in references):
+        raise BidsError(
+            f'--output-spaces {text}: a surface, not a volume; name a template with a T1w image', 2
+        )
+    return references
+
+
+def _template(reference: Reference, aligned_to: Bundle, home: Path) -> Template:
+    """Find the T1w image of a template."""
+    from templateflow import api
+
+    text, cohort, resolution = str(reference), reference.spec.get('cohort'), reference.spec.get('res')
+    entities = {'suffix': anatomical_modality(), 'extension': '.nii.gz', 'desc': None}
+    entities |= {} if cohort is None else {'cohort': int(cohort)}
+    # A template of a single resolution does not always say which.
+    wanted = [DEFAULT_RESOLUTION, None] if resolution is None else [resolution]
+    queries = [
+        entities | {'resolution': number if number is None else _whole(text, number)} for number in wanted
+    ]
+    query = next((query for query in queries if api.ls(reference.space, **query)), queries[0])
+    paths = api.ls(reference.space, **query)
+    if may_fetch() and paths and not _is_there(paths[0]):
+        _fetch(text, reference.space, query)
+    if not paths or not _is_there(paths[0]):
+        where = home / f'tpl-{reference.space}' / ('' if cohort is None else f'cohort-{cohort}')
+        raise _absent(text, f'no T1w image of resolution {query["resolution"]} in {where}')
+    label = '+'.join([reference.space, *([] if cohort is None else [str(cohort)])])
+    named = {'space': label}
+    if 'res' in split_name(paths[0].name)[0]:
+        named['res'] = str(resolution or DEFAULT_RESOLUTION)
+    return Template(label, named, paths[0], aligned_to)
+
+
+def _whole(text: str, number: str) -> int:
+    if not number.isdigit():
+        raise BidsError(
+            f'--output-spaces {text}: a resolution of a template is a number, found {number!r}', 2
+        )
+    return int(number)
+
+
+def _is_there(path: Path) -> bool:
+    """Tell a file from the empty one that TemplateFlow keeps for what it has not fetched."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _fetch(text: str, name: str, query: Mapping) -> None:
+    from templateflow import api
+
+    try:
+        api.get(name, **query)
+    except (RuntimeError, OSError) as error:  # requests' errors are OSErrors
+        raise BidsError(f'the template {text} could not be fetched: {error}', 2) from error
+
+
+def _absent(text: str, why: str) -> BidsError:
+    return BidsError(
+        f'the template {text} is not on this disk: {why}; where there is a network, the same command with '
+        f'{FETCH_VARIABLE}=on fetches it; {HOME_VARIABLE} says where to',
         2,
     )
-
-
-def _number(text: str) -> str:
-    """Compare ``01`` and ``1`` alike.
-
-    >>> _number('01'), _number('native')
-    ('1', 'native')
-    """
-    return text.lstrip('0') or '0'

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..bids.templates import parse_space
 from ..core.quality import check_rules
 from ..data import modalities, training_defaults
 from ..data.quality import qc_numbers
@@ -65,7 +64,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         'study_sizes': tuple(dict.fromkeys(words.study_sizes)),
         'label_table': _label_table(parser, words.label_table),
         'label_filter': dict(_pair(parser, '--label-filter', word) for word in words.label_filter),
-        'output_spaces': _spaces(parser, words.output_spaces),
+        'output_spaces': tuple(dict.fromkeys(words.output_spaces)),
     }
     return Settings(**values | refined)
 
@@ -259,15 +258,6 @@ def _window(parser: argparse.ArgumentParser, window: list[float] | None) -> tupl
     if not low < high:
         parser.error(f'--ct-window {low:g} {high:g}: the first number must be the lower one')
     return low, high
-
-
-def _spaces(parser: argparse.ArgumentParser, words: list[str]) -> tuple[str, ...]:
-    for word in words:
-        try:
-            parse_space(word)
-        except ValueError as error:
-            parser.error(f'--output-spaces: {error}')
-    return tuple(dict.fromkeys(words))
 
 
 def _memory_gb() -> float:

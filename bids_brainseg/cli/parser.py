@@ -220,8 +220,8 @@ def _add_segmentation(group: Group) -> None:
         default=[],
         metavar='SPACE',
         help='also write the segmentation in the space of these templates (affine registration), in the '
-        'notation of TemplateFlow: NAME[:res-N][:cohort-N], e.g. MNI152NLin2009cAsym:res-1; the template '
-        'must be on this disk',
+        'notation of TemplateFlow: NAME[:res-N][:cohort-N], e.g. MNI152NLin2009cAsym:res-1; read from '
+        'TEMPLATEFLOW_HOME, and fetched only with TEMPLATEFLOW_AUTOUPDATE=on in the environment',
     )
 
 

@@ -24,8 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as stop:  # argparse: usage, --help, --version, an unknown level
         return stop.code or 0
     set_up_logging(settings.verbosity)
-    # Nipype and TemplateFlow would otherwise ask their servers for news.
-    os.environ.update(NIPYPE_NO_ET='1', NO_ET='1', TEMPLATEFLOW_AUTOUPDATE='0')
+    # Nipype would otherwise ask its server for news, and TemplateFlow fetch what it lacks.
+    os.environ.update(NIPYPE_NO_ET='1', NO_ET='1')
+    os.environ.setdefault('TEMPLATEFLOW_AUTOUPDATE', 'off')
     try:
         return run_level(settings)
     except BrainsegError as error:

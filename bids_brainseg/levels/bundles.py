@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ..bids.templates import find_template
+from ..bids.templates import find_templates
 from ..core.quality import ALL, merge_rules
 from ..data import anatomical_modality, modalities
 from ..data.quality import packaged_rules, qc_numbers
@@ -95,7 +95,7 @@ def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[
         if bundle.modality == anatomical_modality() or bundle.reference_name not in heads:
             heads[bundle.reference_name] = bundle
     return {
-        modality: [find_template(space, heads[bundle.reference_name]) for space in settings.output_spaces]
+        modality: find_templates(settings.output_spaces, heads[bundle.reference_name])
         for modality, bundle in bundles.items()
     }
 

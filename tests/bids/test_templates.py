@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates in a folder of TemplateFlow that a test makes; the network is never used."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_brainseg.bids import templates
+from bids_brainseg.bids.templates import find_templates, template_home
+from bids_brainseg.errors import BidsError
+
+FILES = (
+    'tpl-Plain/tpl-Plain_res-01_T1w.nii.gz',
+    'tpl-Plain/tpl-Plain_res-02_T1w.nii.gz',
+    'tpl-Plain/tpl-Plain_res-01_desc-brain_T1w.nii.gz',
+    'tpl-Plain/tpl-Plain_res-01_T2w.nii.gz',
+    'tpl-Single/tpl-Single_T1w.nii.gz',
+    'tpl-Child/cohort-1/tpl-Child_cohort-1_res-1_T1w.nii.gz',
+    'tpl-Child/cohort-2/tpl-Child_cohort-2_res-1_T1w.nii.gz',
+    'tpl-Ball/tpl-Ball_hemi-L_den-10k_sphere.surf.gii',
+)
+HEAD = object()
+
+
+@pytest.fixture
+def flow(tmp_path, monkeypatch):
+    """A folder with templates, one of them not fetched, and a client that has not read any folder yet."""
+    home = tmp_path / 'flow'
+    for name in FILES:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(b'some')
+    (home / 'tpl-Stub').mkdir()
+    (home / 'tpl-Stub' / 'tpl-Stub_res-01_T1w.nii.gz').touch()
+    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(home))
+    monkeypatch.delenv('TEMPLATEFLOW_AUTOUPDATE', raising=False)
+    yield home
+    forget_client()
+
+
+def forget_client() -> None:
+    """Let the next import of TemplateFlow read its folder anew; pybids must not be told of it twice."""
+    for name in list(sys.modules):
+        if name.startswith(('templateflow', 'niworkflows.utils.spaces')) and name != 'templateflow.conf.bids':
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def unread():
+    forget_client()
+
+
+@pytest.mark.parametrize(
+    ('space', 'expected'),
+    [
+        ('Plain', [('Plain', {'space': 'Plain', 'res': '1'}, 'tpl-Plain_res-01_T1w')]),
+        ('Plain:res-2', [('Plain', {'space': 'Plain', 'res': '2'}, 'tpl-Plain_res-02_T1w')]),
+        (
+            'Plain:res-2:res-01',
+            [
+                ('Plain', {'space': 'Plain', 'res': '2'}, 'tpl-Plain_res-02_T1w'),
+                ('Plain', {'space': 'Plain', 'res': '01'}, 'tpl-Plain_res-01_T1w'),
+            ],
+        ),
+        ('Single', [('Single', {'space': 'Single'}, 'tpl-Single_T1w')]),
+        (
+            'Child:cohort-2',
+            [('Child+2', {'space': 'Child+2', 'res': '1'}, 'tpl-Child_cohort-2_res-1_T1w')],
+        ),
+        (
+            'Child:cohort-1:cohort-2',
+            [
+                ('Child+1', {'space': 'Child+1', 'res': '1'}, 'tpl-Child_cohort-1_res-1_T1w'),
+                ('Child+2', {'space': 'Child+2', 'res': '1'}, 'tpl-Child_cohort-2_res-1_T1w'),
+            ],
+        ),
+    ],
+)
+def test_a_template_is_found_by_its_name(flow, space, expected):
+    found = find_templates([space, space], HEAD)
+    assert [(one.label, one.entities, one.path.name.partition('.')[0]) for one in found] == expected
+    assert all(one.path.is_relative_to(flow) and one.aligned_to is HEAD for one in found)
+
+
+@pytest.mark.parametrize(
+    ('space', 'message'),
+    [
+        ('T1w', "T1w is no template but the scan's own space"),
+        ('scanner', "scanner is no template but the scan's own space"),
+        ('T1w:res-1', "T1w is no template but the scan's own space"),
+        (
+            'Absent',
+            r'the template Absent is not on this disk: no folder tpl-Absent in .*TEMPLATEFLOW_AUTOUPDATE=on',
+        ),
+        ('Stub', 'the template Stub is not on this disk: no T1w image of resolution 1 in .*tpl-Stub'),
+        ('Plain:res-3', 'the template Plain:res-3 is not on this disk: no T1w image of resolution 3'),
+        ('Plain:res-native', "a resolution of a template is a number, found 'native'"),
+        ('Plain:desc-brain', 'expected NAME'),
+        ('Plain:res', 'expected NAME'),
+        ('Plain:cohort-1', 'does not accept a cohort'),
+        ('Child', 'Set a valid cohort selector from: "cohort-1", "cohort-2"'),
+        ('Child:cohort-7', 'does not contain any cohort named "7"'),
+        ('Ball', 'a surface, not a volume'),
+    ],
+)
+def test_refusals_say_what_is_wrong(flow, space, message):
+    before = sorted(flow.rglob('*'))
+    with pytest.raises(BidsError, match=message) as caught:
+        find_templates([space], HEAD)
+    assert caught.value.exit_code == 2
+    assert sorted(flow.rglob('*')) == before
+
+
+def test_where_there_is_no_folder_none_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'none'))
+    with pytest.raises(BidsError, match=f'there is no TemplateFlow folder {tmp_path}/none'):
+        find_templates(['MNI152NLin2009cAsym'], HEAD)
+    assert list(tmp_path.iterdir()) == []
+    assert 'templateflow' not in sys.modules
+
+
+def test_the_folder_is_where_templateflow_would_look(tmp_path, monkeypatch):
+    monkeypatch.delenv('TEMPLATEFLOW_HOME', raising=False)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert template_home() == tmp_path / 'templateflow'
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setenv('HOME', '/home/somebody')
+    assert template_home() == Path('/home/somebody/.cache/templateflow')
+
+
+@pytest.mark.integration
+def test_the_network_is_used_only_when_asked_for(flow, monkeypatch):
+    def fetch(text, name, query):
+        (flow / f'tpl-{name}' / f'tpl-{name}_res-01_T1w.nii.gz').write_bytes(b'fetched')
+
+    monkeypatch.setattr(templates, '_fetch', fetch)
+    with pytest.raises(BidsError, match='not on this disk'):
+        find_templates(['Stub'], HEAD)
+    forget_client()
+    monkeypatch.setenv('TEMPLATEFLOW_AUTOUPDATE', 'on')
+    (found,) = find_templates(['Stub'], HEAD)
+    assert found.path.read_bytes() == b'fetched'
+    # what else could be fetched is known now, and still empty
+    assert (
+        flow / 'tpl-MNI152NLin2009cAsym' / 'tpl-MNI152NLin2009cAsym_res-02_T1w.nii.gz'
+    ).stat().st_size == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+def test_folders_that_cannot_be_written_do(flow, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    (tmp_path / 'home').mkdir(mode=0o500)
+    flow.chmod(0o500)
+    try:
+        assert find_templates(['Plain'], HEAD)
+    finally:
+        flow.chmod(0o700)
+
+
+def test_nothing_of_templateflow_is_imported_without_the_option():
+    code = (
+        'import sys; import bids_brainseg.levels.bundles, bids_brainseg.workflows.base; '
+        'print(*sorted(name for name in sys.modules if name.startswith("templateflow")))'
+    )
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
