@@ -77,8 +77,8 @@ def _refuse_own_space(text: str) -> None:
     suffixes = {suffix for modality in modalities().values() for suffix in modality.suffixes}
     if name in OWN_SPACES or name in suffixes:
         raise BidsError(
-            f"--output-spaces {text}: {name} is no template but the scan's own space, in which the segmentation "
-            'is always written; leave it out',
+            f"--output-spaces {text}: {name} is no template but the scan's own space, in which the "
+            'segmentation is always written; leave it out',
             2,
         )
 
@@ -96,8 +96,8 @@ def _import_client(home: Path, spaces: Iterable[str]) -> None:
         import niworkflows.utils.spaces  # noqa: F401
     except OSError as error:
         raise BidsError(
-            f"TemplateFlow's folder cannot be used: {home} ({error.strerror}); set {HOME_VARIABLE} to another "
-            'one',
+            f"TemplateFlow's folder cannot be used: {home} ({error.strerror}); set {HOME_VARIABLE} to "
+            'another one',
             2,
         ) from error
 
