@@ -130,3 +130,22 @@ def tiny_bundle(tmp_path_factory) -> Path:
     from tiny import make_tiny_bundle
 
     return make_tiny_bundle(tmp_path_factory.mktemp('bundles') / 'T1w')
+
+
+@pytest.fixture
+def templateflow_home(monkeypatch):
+    """A function that names TemplateFlow's folder; its client reads it at the next import, and fetches nothing."""
+
+    def name(folder: Path) -> Path:
+        forget()
+        monkeypatch.setenv('TEMPLATEFLOW_HOME', str(folder))
+        monkeypatch.delenv('TEMPLATEFLOW_AUTOUPDATE', raising=False)
+        return folder
+
+    def forget() -> None:
+        for module in list(sys.modules):  # pybids must not be told twice of what `conf.bids` tells it
+            if module.startswith(('templateflow', 'niworkflows.utils.spaces')) and not module.endswith('conf.bids'):
+                del sys.modules[module]
+
+    yield name
+    forget()

@@ -28,30 +28,15 @@ HEAD = object()
 
 
 @pytest.fixture
-def flow(tmp_path, monkeypatch):
-    """A folder with templates, one of them not fetched, and a client that has not read any folder yet."""
-    home = tmp_path / 'flow'
+def flow(tmp_path, templateflow_home):
+    """A folder with templates, one of them not fetched."""
+    home = templateflow_home(tmp_path / 'flow')
     for name in FILES:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(b'some')
     (home / 'tpl-Stub').mkdir()
     (home / 'tpl-Stub' / 'tpl-Stub_res-01_T1w.nii.gz').touch()
-    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(home))
-    monkeypatch.delenv('TEMPLATEFLOW_AUTOUPDATE', raising=False)
-    yield home
-    forget_client()
-
-
-def forget_client() -> None:
-    """Let the next import of TemplateFlow read its folder anew; pybids must not be told of it twice."""
-    for name in list(sys.modules):
-        if name.startswith(('templateflow', 'niworkflows.utils.spaces')) and name != 'templateflow.conf.bids':
-            del sys.modules[name]
-
-
-@pytest.fixture(autouse=True)
-def unread():
-    forget_client()
+    return home
 
 
 @pytest.mark.parametrize(
@@ -115,8 +100,8 @@ def test_refusals_say_what_is_wrong(flow, space, message):
     assert sorted(flow.rglob('*')) == before
 
 
-def test_where_there_is_no_folder_none_is_made(tmp_path, monkeypatch):
-    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'none'))
+def test_where_there_is_no_folder_none_is_made(tmp_path, templateflow_home):
+    templateflow_home(tmp_path / 'none')
     with pytest.raises(BidsError, match=f'there is no TemplateFlow folder {tmp_path}/none'):
         find_templates(['MNI152NLin2009cAsym'], HEAD)
     assert list(tmp_path.iterdir()) == []
@@ -133,14 +118,14 @@ def test_the_folder_is_where_templateflow_would_look(tmp_path, monkeypatch):
 
 
 @pytest.mark.integration
-def test_the_network_is_used_only_when_asked_for(flow, monkeypatch):
+def test_the_network_is_used_only_when_asked_for(flow, monkeypatch, templateflow_home):
     def fetch(text, name, query):
         (flow / f'tpl-{name}' / f'tpl-{name}_res-01_T1w.nii.gz').write_bytes(b'fetched')
 
     monkeypatch.setattr(templates, '_fetch', fetch)
     with pytest.raises(BidsError, match='not on this disk'):
         find_templates(['Stub'], HEAD)
-    forget_client()
+    templateflow_home(flow)
     monkeypatch.setenv('TEMPLATEFLOW_AUTOUPDATE', 'on')
     (found,) = find_templates(['Stub'], HEAD)
     assert found.path.read_bytes() == b'fetched'

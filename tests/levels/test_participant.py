@@ -281,16 +281,15 @@ def test_pages_alone(whole_run):
 
 
 @pytest.mark.integration
-def test_a_template_on_this_disk(whole_run, tmp_path, monkeypatch):
+def test_a_template_on_this_disk(whole_run, tmp_path, templateflow_home):
     """The template is the head of the scan, moved by 20 mm: the affine that comes out says so."""
     _, _, folder, words = whole_run
     scan = nib.load(folder / 'in' / 'sub-good' / 'anat' / 'sub-good_T1w.nii.gz')
     shift = np.eye(4)
     shift[:3, 3] = 20, -10, 5
-    template = tmp_path / 'flow' / 'tpl-Phantom' / 'tpl-Phantom_res-01_T1w.nii.gz'
+    template = templateflow_home(tmp_path / 'flow') / 'tpl-Phantom' / 'tpl-Phantom_res-01_T1w.nii.gz'
     template.parent.mkdir(parents=True)
     nib.save(nib.Nifti1Image(np.asanyarray(scan.dataobj), shift @ scan.affine), template)
-    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'flow'))
     words = [words[0], str(tmp_path / 'out'), *words[2:], '--participant-label', 'good']
     assert main([*words, '--output-spaces', 'Phantom:res-1']) == 0
     stem = tmp_path / 'out' / 'sub-good' / 'anat' / 'sub-good'
@@ -313,11 +312,11 @@ def test_a_template_on_this_disk(whole_run, tmp_path, monkeypatch):
     assert listed.files['dseg'].name.startswith('sub-good_space-orig')
 
 
-def test_a_template_that_is_not_on_this_disk(make_bids, tmp_path, monkeypatch, capsys):
+def test_a_template_that_is_not_on_this_disk(make_bids, tmp_path, templateflow_home, capsys):
     root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
-    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'flow'))
-    (tmp_path / 'flow' / 'tpl-Stub').mkdir(parents=True)
-    (tmp_path / 'flow' / 'tpl-Stub' / 'tpl-Stub_res-01_T1w.nii.gz').touch()  # not fetched
+    stub = templateflow_home(tmp_path / 'flow') / 'tpl-Stub' / 'tpl-Stub_res-01_T1w.nii.gz'
+    stub.parent.mkdir(parents=True)
+    stub.touch()  # not fetched
     words = [f'{root}', f'{tmp_path}/out', 'participant', '-w', f'{tmp_path}/work', '--skip-bids-validation']
     for space in ('Absent', 'Stub', 'Stub:res-2'):
         assert main([*words, '--output-spaces', space]) == 2
