@@ -161,6 +161,45 @@ class Bundle:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """How the outputs of one scan were made: what the graph was built with, and what the network ran on.
+
+    Attributes
+    ----------
+    model, model_sha256 : str
+        Name of the bundle and hash of its weights.
+    reference : str
+        Name of the image that the scan was aligned to.
+    mc_samples : int
+        Monte-Carlo passes; 0 is one deterministic pass.
+    mirrored : bool
+        Whether half of the passes saw the scan mirrored left to right.
+    seed : int
+        Of the passes.
+    label_resampling : str
+        ``'posterior'`` or ``'nearest'``.
+    cv_threshold : float
+        Coefficient of variation above which volumes are flagged, per cent.
+    device, backend : str
+        ``'cpu'`` or ``'gpu'``; ``'tensorflow'`` ...; empty until the network has run.
+    versions : mapping of str
+        Software of the network's process to version.
+    """
+
+    model: str
+    model_sha256: str
+    reference: str
+    mc_samples: int
+    mirrored: bool
+    seed: int
+    label_resampling: str
+    cv_threshold: float
+    device: str = ''
+    backend: str = ''
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Template:
     """A template and what it is aligned to.
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ def tiny_bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def templateflow_home(monkeypatch):
-    """A function that names TemplateFlow's folder; its client reads it at the next import, and fetches nothing."""
+    """A function that names TemplateFlow's folder, which its client reads at the next import."""
 
     def name(folder: Path) -> Path:
         forget()
@@ -144,7 +145,9 @@ def templateflow_home(monkeypatch):
 
     def forget() -> None:
         for module in list(sys.modules):  # pybids must not be told twice of what `conf.bids` tells it
-            if module.startswith(('templateflow', 'niworkflows.utils.spaces')) and not module.endswith('conf.bids'):
+            if module.startswith(('templateflow', 'niworkflows.utils.spaces')) and not module.endswith(
+                'conf.bids'
+            ):
                 del sys.modules[module]
 
     yield name

@@ -42,7 +42,7 @@ def init_agreement_wf(
     dseg
         Labels on the scan's own grid.
     provenance
-        JSON: how they were made.
+        How they were made.
 
     Outputs
     -------

@@ -93,15 +93,20 @@ def passes(mc_samples: int, mirrored: bool, random_seed: int) -> str:
     )
 
 
-def spread(mc_samples: int, cv_threshold: float) -> str:
-    """Say what the passes tell about volumes.
+def measures(mc_samples: int, cv_threshold: float) -> str:
+    """Say what is measured.
 
-    >>> spread(15, 12.0)
-    ' The spread of a volume over the passes is given as its coefficient of variation and marked above 12 %.'
-    >>> spread(1, 12.0)
-    ''
+    >>> 'coefficient of variation and marked above 12 %' in measures(15, 12.0)
+    True
+    >>> 'coefficient of variation' in measures(1, 12.0)
+    False
     """
-    return (
+    spread = (
         ' The spread of a volume over the passes is given as its coefficient of variation and marked above '
         f'{cv_threshold:g} %.'
-    ) * (mc_samples > 1)
+    )
+    return (
+        'Uncertainty is the entropy of the mean probabilities, divided by log 28.'
+        f'{spread * (mc_samples > 1)} The intracranial volume was estimated from the determinant of the '
+        'affine [@buckner2004].'
+    )

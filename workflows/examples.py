@@ -13,6 +13,7 @@ from ..records import (
     Bundle,
     ClassTable,
     ImageRecord,
+    Provenance,
     ReferenceLabels,
     Template,
     TrainingCase,
@@ -84,6 +85,27 @@ def example_record(
         suffix=modality,
     )
     return replace(record, **changes)
+
+
+def example_provenance(**changes: object) -> Provenance:
+    """Return how outputs might have been made.
+
+    >>> example_provenance().mc_samples
+    15
+    """
+    provenance = Provenance(
+        model='t1w',
+        model_sha256='0' * 64,
+        reference='BrainsegAdult',
+        mc_samples=15,
+        mirrored=True,
+        seed=0,
+        label_resampling='posterior',
+        cv_threshold=1.0,
+        device='cpu',
+        backend='tensorflow',
+    )
+    return replace(provenance, **changes)
 
 
 def example_labels(**changes: object) -> ReferenceLabels:

@@ -43,7 +43,7 @@ def init_derivatives_wf(
     registration
         JSON with the 4x4 RAS matrix from points of the reference to points of the scan.
     provenance
-        JSON: how all of it was made.
+        How all of it was made.
 
     Outputs
     -------
@@ -123,7 +123,7 @@ def init_ds_transforms_wf(
     onward
         For a template: the same from the model's reference to the template.
     provenance
-        JSON: how it was made.
+        How it was made.
 
     Outputs
     -------
@@ -184,7 +184,7 @@ def init_ds_probseg_wf(
     registration
         JSON with the 4x4 RAS matrix from points of the reference to points of the scan.
     provenance
-        JSON: how it was made.
+        How it was made.
 
     Outputs
     -------

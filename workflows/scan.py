@@ -11,10 +11,10 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.measures import ComputeMeasures
-from ..records import Bundle, ImageRecord, ReferenceLabels, Template
+from ..records import Bundle, ImageRecord, Provenance, ReferenceLabels, Template
 from .agreement import init_agreement_wf
 from .check import init_check_wf
-from .descriptions import program, spread
+from .descriptions import measures, program
 from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
 from .segmentation import init_segmentation_wf
@@ -91,16 +91,10 @@ def init_scan_wf(
     inputnode.inputs.in_file = str(record.path)
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'morph', 'qc']), name='outputnode')
     workflow.__desc__ = program()
-    workflow.__postdesc__ = (
-        'Uncertainty is the entropy of the mean probabilities, divided by log 28.'
-        f'{spread(bundle.mc_samples, bundle.cv_threshold)} The intracranial volume was estimated from the '
-        'determinant of the affine [@buckner2004].'
-    )
+    workflow.__postdesc__ = measures(bundle.mc_samples, bundle.cv_threshold)
 
-    where, steps = (
-        {'record': record, 'output_dir': output_dir},
-        {'threads': threads, 'random_seed': random_seed},
-    )
+    where = {'record': record, 'output_dir': output_dir}
+    steps = {'threads': threads, 'random_seed': random_seed}
     check_wf = init_check_wf(record=record, corrupt=corrupt, mem_gb=heavy_gb or 1.5)
     preprocessing_wf = init_preprocessing_wf(bundle=bundle, mem_gb=heavy_gb or 2.0, **steps)
     segmentation_wf = init_segmentation_wf(
@@ -112,7 +106,12 @@ def init_scan_wf(
         **steps,
     )
     measure = pe.Node(
-        ComputeMeasures(record=record, model=model_facts(bundle), label_resampling=label_resampling),
+        ComputeMeasures(
+            record=record,
+            provenance=provenance_of(bundle, random_seed=random_seed, label_resampling=label_resampling),
+            icv_mm3=bundle.icv_mm3,
+            rules=dict(bundle.qc),
+        ),
         name='measure',
     )
     derivatives_wf = init_derivatives_wf(bundle=bundle, **where)
@@ -147,7 +146,20 @@ def init_scan_wf(
     return workflow
 
 
-def model_facts(bundle: Bundle) -> dict:
-    """Pick what the measures need to know of a bundle."""
-    plain = ('name', 'weights_sha256', 'reference_name', 'icv_mm3', 'cv_threshold')
-    return {name: getattr(bundle, name) for name in plain} | {'qc': dict(bundle.qc)}
+def provenance_of(bundle: Bundle, *, random_seed: int, label_resampling: str) -> Provenance:
+    """Say how the outputs of a scan will be made.
+
+    >>> from bids_brainseg.workflows.examples import example_bundle
+    >>> provenance_of(example_bundle(mc_samples=0), random_seed=3, label_resampling='nearest').mirrored
+    False
+    """
+    return Provenance(
+        model=bundle.name,
+        model_sha256=bundle.weights_sha256,
+        reference=bundle.reference_name,
+        mc_samples=bundle.mc_samples,
+        mirrored=bundle.mirrored_passes and bundle.mc_samples > 1,
+        seed=random_seed,
+        label_resampling=label_resampling,
+        cv_threshold=bundle.cv_threshold,
+    )

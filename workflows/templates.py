@@ -61,7 +61,7 @@ def init_template_wf(
     posterior
         Mean softmax on the network grid.
     provenance
-        JSON: how they were made.
+        How they were made.
 
     Outputs
     -------

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..data import label_table, label_table_hash, modalities, resource
-from ..records import ImageRecord
+from ..records import ImageRecord, Provenance
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,89 +18,25 @@ if TYPE_CHECKING:
 COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """How the outputs of one scan were made.
-
-    Attributes
-    ----------
-    model, model_sha256 : str
-        Name of the bundle and hash of its weights.
-    reference : str
-        Name of the image that the scan was aligned to.
-    mc_samples : int
-        Monte-Carlo passes; 0 is one deterministic pass.
-    seed : int
-        Of the passes.
-    device, backend : str
-        ``'cpu'`` or ``'gpu'``; ``'tensorflow'`` ...
-    mirrored : bool
-        Whether half of the passes saw the scan mirrored left to right.
-    label_resampling : str
-        ``'posterior'`` or ``'nearest'``.
-    thresholds : mapping
-        Name to value, the unit in the name (``cv_percent``).
-    versions : mapping of str
-        Software to version.
-    """
-
-    model: str
-    model_sha256: str
-    reference: str
-    mc_samples: int
-    seed: int
-    device: str
-    backend: str = ''
-    mirrored: bool = False
-    label_resampling: str = 'posterior'
-    thresholds: Mapping = field(default_factory=dict)
-    versions: Mapping = field(default_factory=dict)
-
-    @classmethod
-    def of_run(cls, model: Mapping, samples: Mapping, label_resampling: str) -> Provenance:
-        """Gather how the outputs of a scan were made.
-
-        Parameters
-        ----------
-        model : mapping
-            ``name``, ``weights_sha256``, ``reference_name`` and ``cv_threshold`` of the bundle.
-        samples : mapping
-            What the network's process wrote beside its output.
-        label_resampling : str
-
-        Returns
-        -------
-        Provenance
-        """
-        return cls(
-            model=model['name'],
-            model_sha256=model['weights_sha256'],
-            reference=model['reference_name'],
-            mc_samples=samples['mc_samples'],
-            mirrored=samples['mirrored'],
-            seed=samples['seed'],
-            device=samples['device'],
-            backend=samples['backend'],
-            label_resampling=label_resampling,
-            thresholds={'cv_percent': model['cv_threshold']},
-            versions=samples['versions'],
-        )
-
-    def to_json(self) -> dict:
-        """Return the keys of a sidecar."""
-        return {
-            'Model': {'Name': self.model, 'SHA256': self.model_sha256, 'Reference': self.reference},
-            'MonteCarloSamples': self.mc_samples,
-            'MirroredPasses': self.mirrored,
-            'RandomSeed': self.seed,
-            'Device': self.device,
-            'Backend': self.backend or 'n/a',
-            'LabelResampling': self.label_resampling,
-            'Thresholds': dict(self.thresholds),
-            'ClassMap': {'SHA256': label_table_hash(), 'Table': COLOR_TABLE},
-            # Not SoftwareVersions: BIDS keeps that word for the scanner.
-            'Versions': {'bids_brainseg': __version__, **self.versions},
-        }
+def provenance_keys(provenance: Provenance) -> dict:
+    """Spell how outputs were made as the keys of a sidecar."""
+    return {
+        'Model': {
+            'Name': provenance.model,
+            'SHA256': provenance.model_sha256,
+            'Reference': provenance.reference,
+        },
+        'MonteCarloSamples': provenance.mc_samples,
+        'MirroredPasses': provenance.mirrored,
+        'RandomSeed': provenance.seed,
+        'Device': provenance.device,
+        'Backend': provenance.backend or 'n/a',
+        'LabelResampling': provenance.label_resampling,
+        'Thresholds': {'cv_percent': provenance.cv_threshold},
+        'ClassMap': {'SHA256': label_table_hash(), 'Table': COLOR_TABLE},
+        # Not SoftwareVersions: BIDS keeps that word for the scanner.
+        'Versions': {'bids_brainseg': __version__, **provenance.versions},
+    }
 
 
 @cache
@@ -161,7 +96,7 @@ def sidecar(
         content['VolumesAveraged'] = 'n/a' if record.volumes is None else list(record.volumes)
         content['BValue'] = 'n/a' if record.b_value is None else record.b_value  # s/mm2
     if provenance is not None:
-        content |= provenance.to_json()
+        content |= provenance_keys(provenance)
     return content | extra
 
 
@@ -321,7 +256,7 @@ def qc_document(
         'Scanner': scanner(record.metadata),
     }
     if provenance is not None:
-        content |= provenance.to_json()
+        content |= provenance_keys(provenance)
     return content | extra
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel as nb
@@ -18,6 +17,7 @@ from ..errors import InputError
 from ..figures.comparison import comparison_figure
 from ..files import write_json, write_tsv
 from ..imaging import load_image, save_like
+from ..records import ClassTable, ImageRecord, Provenance
 from ..results.agreement import agreement_document, agreement_table
 from .images import read_array
 
@@ -26,7 +26,7 @@ class _ResampleReferenceLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='checked scan, whose grid is wanted')
     # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
     labels = File(mandatory=True, desc='reference labels, on any grid of the same space')
-    table = traits.Any(mandatory=True, desc='what the numbers mean: a ClassTable')
+    table = traits.Instance(ClassTable, mandatory=True, desc='what the numbers mean')
 
 
 class _ResampleReferenceLabelsOutputSpec(TraitedSpec):
@@ -78,8 +78,8 @@ class ResampleReferenceLabels(SimpleInterface):
 class _CompareSegmentationsInputSpec(BaseInterfaceInputSpec):
     dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
     reference = File(exists=True, mandatory=True, desc='reference classes on the same grid')
-    provenance = File(exists=True, mandatory=True, desc='JSON: how the segmentation was made')
-    record = traits.Any(mandatory=True, desc='the scan')
+    provenance = traits.Instance(Provenance, mandatory=True, desc='how the segmentation was made')
+    record = traits.Instance(ImageRecord, mandatory=True, desc='the scan')
     source = traits.Str(mandatory=True, desc='the reference labels, as they are to be named')
 
 
@@ -106,7 +106,7 @@ class CompareSegmentations(SimpleInterface):
                 'structures_missed': found.missed,
             },
             labels=self.inputs.source,
-            provenance=json.loads(Path(self.inputs.provenance).read_text()),
+            provenance=self.inputs.provenance,
         )
         table = agreement_table(found.dice, found.assd, found.volume, found.reference_volume)
         self._results['table'] = str(write_tsv(table, Path(runtime.cwd) / 'agreement.tsv'))

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..bids.sidecars import Provenance, morph_table, qc_document
+from ..bids.sidecars import morph_table, qc_document
 from ..core.measures import Alignment, Norm, Passes, ScanMeasures, Structures, measure_scan
 from ..core.quality import verdict, with_default
 from ..data import structure_pair, ventricles
 from ..data.quality import population, qc_numbers
 from ..files import write_json, write_tsv
+from ..records import ImageRecord, Provenance
 from .images import read_array, read_matrix
 
 
@@ -33,17 +35,16 @@ class _ComputeMeasuresInputSpec(BaseInterfaceInputSpec):
         exists=True, mandatory=True, desc='JSON with the matrix, reference to scan, and its quality'
     )
     facts = File(exists=True, mandatory=True, desc='JSON: header facts and notes of the scan')
-    record = traits.Any(mandatory=True, desc='the scan')
-    model = traits.Dict(
-        desc='what the bundle says: name, weights_sha256, reference_name, icv_mm3, cv_threshold, qc'
-    )
-    label_resampling = traits.Str(desc='posterior or nearest')
+    record = traits.Instance(ImageRecord, mandatory=True, desc='the scan')
+    provenance = traits.Instance(Provenance, mandatory=True, desc='what the graph was built with')
+    icv_mm3 = traits.Float(mandatory=True, desc='volume of the cranial cavity of the reference')
+    rules = traits.Dict(desc='thresholds of quality')
 
 
 class _ComputeMeasuresOutputSpec(TraitedSpec):
     morph = File(desc='table of volumes')
     qc = File(desc='JSON with every QC number and the verdict')
-    provenance = File(desc='JSON: how the outputs were made')
+    provenance = traits.Instance(Provenance, desc='the same, and what the network ran on')
 
 
 class ComputeMeasures(SimpleInterface):
@@ -53,16 +54,17 @@ class ComputeMeasures(SimpleInterface):
     output_spec = _ComputeMeasuresOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, model = self.inputs, self.inputs.model
+        inputs = self.inputs
         samples, registration, facts = (
             json.loads(Path(path).read_text()) for path in (inputs.samples, inputs.registration, inputs.facts)
         )
         measures = self._measure(samples, registration)
+        ran_on = {name: samples[name] for name in ('device', 'backend', 'versions')}
+        provenance = replace(inputs.provenance, **ran_on)
         rules = with_default(
-            model['qc'], 'cv_mean', {'review_above': model['cv_threshold']}, qc_numbers()['cv_mean']
+            inputs.rules, 'cv_mean', {'review_above': provenance.cv_threshold}, qc_numbers()['cv_mean']
         )
         decision, reasons = verdict(measures.numbers, rules)
-        provenance = Provenance.of_run(model, samples, inputs.label_resampling)
         document = qc_document(
             inputs.record, verdict=decision, reasons=reasons, numbers=measures.numbers,
             dictionary=qc_numbers(), header=facts['header'], provenance=provenance,
@@ -73,12 +75,12 @@ class ComputeMeasures(SimpleInterface):
         folder = Path(runtime.cwd)
         self._results['morph'] = str(write_tsv(table, folder / 'morph.tsv'))
         self._results['qc'] = str(write_json(document, folder / 'qc.json'))
-        self._results['provenance'] = str(write_json(vars(provenance), folder / 'provenance.json'))
+        self._results['provenance'] = provenance
         return runtime
 
     def _measure(self, samples: dict, registration: dict) -> ScanMeasures:
         """Load what was segmented and measure it."""
-        inputs, model, norm = self.inputs, self.inputs.model, population()
+        inputs, norm = self.inputs, population()
         dseg = nb.load(inputs.dseg)
         return measure_scan(
             read_array(inputs.in_file),
@@ -102,8 +104,8 @@ class ComputeMeasures(SimpleInterface):
                 structure_pair('Cerebral-White-Matter'), structure_pair('Cerebral-Cortex'), ventricles()
             ),
             norm=Norm(norm.log_mean, norm.log_sd),
-            icv_mm3=model['icv_mm3'],
-            cv_threshold=model['cv_threshold'],
+            icv_mm3=inputs.icv_mm3,
+            cv_threshold=inputs.provenance.cv_threshold,
         )
 
 

@@ -22,15 +22,16 @@ from nipype.interfaces.base import (
 )
 
 from ..bids.paths import figure_path, output_path, xfm_path
-from ..bids.sidecars import Provenance, morph_dictionary, sidecar, xfm_sidecar
+from ..bids.sidecars import morph_dictionary, sidecar, xfm_sidecar
 from ..files import copy_file, write_json
+from ..records import ImageRecord, Provenance
 
 
 class _SinkInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='what to write')
-    record = traits.Any(mandatory=True, desc='the scan it comes from')
+    record = traits.Instance(ImageRecord, mandatory=True, desc='the scan it comes from')
     output_dir = traits.Str(mandatory=True, desc='root of the derivatives')
-    provenance = File(desc='JSON: how it was made; without it no sidecar is written')
+    provenance = traits.Instance(Provenance, desc='how it was made; without it no sidecar is written')
 
 
 class _SinkOutputSpec(TraitedSpec):
@@ -47,8 +48,8 @@ class _Sink(SimpleInterface):
     def _run_interface(self, runtime):
         target = copy_file(self.inputs.in_file, self._target())
         if isdefined(self.inputs.provenance):
-            provenance = Provenance(**json.loads(Path(self.inputs.provenance).read_text()))
-            write_json(self._description(provenance), target.parent / f'{target.name.partition(".")[0]}.json')
+            described = self._description(self.inputs.provenance)
+            write_json(described, target.parent / f'{target.name.partition(".")[0]}.json')
         self._results['out_file'] = str(target)
         return runtime
 

@@ -25,6 +25,7 @@ from ..data import freesurfer_rules
 from ..errors import InputError
 from ..files import copy_file, write_json
 from ..imaging import image_on_grid, load_image, save_like
+from ..records import ImageRecord
 from ..registration import label_agreement, register_rigid
 from .images import GRID_SHAPE, read_array, read_matrix
 from .registration import RegisterInputSpec, register_options, write_registration
@@ -151,7 +152,7 @@ class _PairSinkInputSpec(BaseInterfaceInputSpec):
     agreement = traits.Float(mandatory=True, desc='how well the labels fit the scan, [0, 1]')
     registration = File(exists=True, mandatory=True, desc='JSON with the matrix, reference to scan')
     rigid = File(exists=True, desc='JSON with the matrix, T1w to scan')
-    record = traits.Any(mandatory=True, desc='the scan')
+    record = traits.Instance(ImageRecord, mandatory=True, desc='the scan')
     output_dir = traits.Str(mandatory=True, desc='root of the derivatives')
     space = traits.Str(mandatory=True, desc='name of the reference')
     origin = traits.Dict(desc='what the pair is made from: a later run compares it')

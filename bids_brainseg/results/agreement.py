@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..bids.sidecars import Provenance, output_rules, sidecar
+from ..bids.sidecars import output_rules, sidecar
 from ..data import label_table
-from ..records import ImageRecord
+from ..records import ImageRecord, Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,12 +40,12 @@ def agreement_table(
 
 
 def agreement_document(
-    record: ImageRecord, *, averages: Mapping[str, float], labels: str, provenance: Mapping
+    record: ImageRecord, *, averages: Mapping[str, float], labels: str, provenance: Provenance
 ) -> dict:
     """Describe the table of one scan: its columns, its averages, and where both segmentations come from."""
     return {
         **output_rules()['agreement_columns'],
-        **sidecar(record, suffix='agreement', provenance=Provenance(**provenance)),
+        **sidecar(record, suffix='agreement', provenance=provenance),
         'Averages': dict(averages),
         'AverageDefinitions': output_rules()['agreement_averages'],
         'ReferenceLabels': labels,

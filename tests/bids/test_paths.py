@@ -16,7 +16,6 @@ from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import figure_path, output_path, scan_label, write_dataset_files, xfm_path
 from bids_brainseg.bids.query import find_images
 from bids_brainseg.bids.sidecars import (
-    Provenance,
     bids_uri,
     morph_dictionary,
     morph_table,
@@ -27,6 +26,7 @@ from bids_brainseg.bids.sidecars import (
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import BidsError
 from bids_brainseg.files import write_json, write_text, write_tsv
+from bids_brainseg.records import Provenance
 
 ENTRY = {'unit': '%', 'range': [0, None], 'description': 'A number.'}
 PROVENANCE = Provenance(
@@ -34,10 +34,12 @@ PROVENANCE = Provenance(
     model_sha256='0' * 64,
     reference='BrainsegAdult',
     mc_samples=15,
+    mirrored=True,
     seed=7,
+    label_resampling='posterior',
+    cv_threshold=1.0,
     device='cpu',
     backend='tensorflow',
-    thresholds={'cv_percent': 1.0},
 )
 VALIDATOR = Path(sys.executable).with_name('bids-validator-deno')
 

@@ -13,12 +13,12 @@ import pytest
 
 from bids_brainseg.bids.class_tables import brainseg_table
 from bids_brainseg.bids.names import record_from_path
-from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
 from bids_brainseg.interfaces.agreement import CompareSegmentations, ComparisonFigure, ResampleReferenceLabels
 from bids_brainseg.interfaces.corrupt import Corrupt
 from bids_brainseg.records import ClassTable
+from bids_brainseg.workflows.examples import example_provenance
 
 RECORD = record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w')
 
@@ -79,12 +79,10 @@ def test_labels_elsewhere_are_refused(phantom27, make_nifti):
 def test_the_table_of_a_scan(phantom27, make_nifti, folder):
     found = np.roll(phantom27.labels, 1, axis=0)
     found[found == 14] = 0
-    provenance = Provenance('m', 'f' * 64, 'r', mc_samples=2, seed=0, device='cpu')
-    (folder / 'provenance.json').write_text(json.dumps(vars(provenance)))
     outputs = CompareSegmentations(
         dseg=str(make_nifti('dseg.nii.gz', found, phantom27.affine)),
         reference=str(make_nifti('reference.nii.gz', phantom27.labels, phantom27.affine)),
-        provenance=str(folder / 'provenance.json'),
+        provenance=example_provenance(model_sha256='f' * 64),
         record=RECORD,
         source='bids:labels:x',
     ).run().outputs  # fmt: skip

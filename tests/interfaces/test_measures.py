@@ -13,6 +13,7 @@ import pytest
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.data.quality import population, qc_numbers
 from bids_brainseg.interfaces.measures import ComputeMeasures
+from bids_brainseg.workflows.examples import example_provenance
 
 SCALE = np.diag(
     [1.1, 1.0, 0.8, 1.0]
@@ -24,7 +25,7 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
 
-    def measure(labels=phantom27.labels, image=None, **model):
+    def measure(labels=phantom27.labels, image=None, cv_threshold=5.0, rules=None):
         np.save('posterior.npy', phantom27.posterior)
         counts = np.bincount(phantom27.labels.ravel(), minlength=28)
         passes = np.array([counts, counts])
@@ -32,7 +33,7 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
         files = {
             'samples': {
                 'counts': passes.tolist(), 'voxel_mm3_grid': phantom27.affine[0, 0] ** 3,
-                'mc_samples': 2, 'mirrored': True, 'seed': 4, 'device': 'cpu', 'backend': 'tensorflow',
+                'device': 'cpu', 'backend': 'tensorflow',
                 'mutual_information_mean': 0.01, 'mc_iou': [0.9, 0.5, None, *[0.75] * 25],
                 'seconds': {'total': 5.0, 'pass': 1.5}, 'versions': {'keras': '3'},
             },
@@ -44,10 +45,9 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
         }  # fmt: skip
         for name, content in files.items():
             Path(f'{name}.json').write_text(json.dumps(content))
-        described = {
-            'name': 'tiny', 'weights_sha256': 'f' * 64, 'reference_name': 'Tiny',
-            'icv_mm3': 1e6, 'cv_threshold': 5.0, 'qc': {'alignment': {'fail_below': 0.5}},
-        }  # fmt: skip
+        provenance = example_provenance(
+            model='tiny', mc_samples=2, label_resampling='nearest', cv_threshold=cv_threshold
+        )
         entropy = np.where(labels > 0, 0.25, 0.0)
         bright = np.choose(np.minimum(labels, 5), [0, 120, 80, 120, 80, 40]).astype(
             float
@@ -58,8 +58,9 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
             uncertainty=str(make_nifti('entropy.nii.gz', entropy, phantom27.affine)),
             posterior=str(tmp_path / 'posterior.npy'),
             record=record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w', warnings=('a warning',)),
-            model=described | model,
-            label_resampling='nearest',
+            provenance=provenance,
+            icv_mm3=1e6,
+            rules=rules or {'alignment': {'fail_below': 0.5}},
             **{name: str(tmp_path / f'{name}.json') for name in files},
         ).run().outputs  # fmt: skip
         with open(outputs.morph) as stream:
@@ -67,7 +68,7 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
         return (
             rows,
             json.loads(Path(outputs.qc).read_text()),
-            json.loads(Path(outputs.provenance).read_text()),
+            outputs.provenance,
         )
 
     return measure
@@ -97,11 +98,11 @@ def test_threshold_of_the_cv_drives_the_verdict(measured):
     _, quality, provenance = measured(cv_threshold=0.1)
     assert quality['verdict'] == 'review'
     assert 'mean CV' in quality['reasons'][0]
-    assert provenance['thresholds'] == {'cv_percent': 0.1}
+    assert quality['Thresholds'] == {'cv_percent': provenance.cv_threshold} == {'cv_percent': 0.1}
 
 
 def test_alignment_can_fail_a_scan(measured):
-    _, quality, _ = measured(qc={'alignment': {'fail_below': 0.7}})
+    _, quality, _ = measured(rules={'alignment': {'fail_below': 0.7}})
     assert quality['verdict'] == 'fail'
 
 
@@ -117,7 +118,7 @@ def test_every_number_has_a_unit_and_every_note_arrives(measured):
 
 
 def test_the_threshold_of_the_cv_may_come_from_the_rules(measured):
-    _, quality, _ = measured(qc={'cv_mean': {'fail_above': 0.2}}, cv_threshold=50.0)
+    _, quality, _ = measured(rules={'cv_mean': {'fail_above': 0.2}}, cv_threshold=50.0)
     assert quality['verdict'] == 'fail'
     assert quality['Rules']['cv_mean']['review_above'] == 50
 

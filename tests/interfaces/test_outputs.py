@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bids_brainseg.bids.names import record_from_path
-from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.interfaces.outputs import DerivativeSink, FigureSink, TransformSink
+from bids_brainseg.workflows.examples import example_provenance
 
 RECORD = record_from_path(Path('/d/sub-01/ses-b/ct/sub-01_ses-b_acq-thin_run-02_ct.nii.gz'), 'ct')
 
@@ -19,14 +19,12 @@ RECORD = record_from_path(Path('/d/sub-01/ses-b/ct/sub-01_ses-b_acq-thin_run-02_
 def common(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
-    made = Provenance('tiny', 'f' * 64, 'Tiny', 2, 0, 'cpu')
-    (tmp_path / 'provenance.json').write_text(json.dumps(vars(made)))
     (tmp_path / 'result').write_text('result')
     return {
         'in_file': str(tmp_path / 'result'),
         'record': RECORD,
         'output_dir': str(tmp_path / 'out'),
-        'provenance': str(tmp_path / 'provenance.json'),
+        'provenance': example_provenance(model_sha256='f' * 64),
     }
 
 

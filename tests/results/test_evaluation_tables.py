@@ -10,7 +10,6 @@ from simulated import write_scan
 
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import output_path
-from bids_brainseg.bids.sidecars import Provenance
 from bids_brainseg.errors import InputError
 from bids_brainseg.files import write_json, write_tsv
 from bids_brainseg.results.agreement import agreement_document, agreement_table
@@ -19,6 +18,7 @@ from bids_brainseg.results.evaluation_tables import (
     write_evaluation,
     write_study_table,
 )
+from bids_brainseg.workflows.examples import example_provenance
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def outputs(record, tmp_path):
     dice[3] = np.nan
     distance = np.full(28, 1.5)
     distance[5] = np.inf
-    provenance = vars(Provenance('m', 'f' * 64, 'r', mc_samples=0, seed=0, device='cpu'))
+    provenance = example_provenance(mc_samples=0)
     averages = {'D_A': 0.5, 'D_V': 0.6, 'ASSD_mm': 1.5, 'structures_missed': 1}
     document = agreement_document(record, averages=averages, labels='bids:labels:x', provenance=provenance)
     table = agreement_table(dice, distance, np.arange(28) * 10.0, np.arange(28) * 20.0)

@@ -8,7 +8,7 @@ import importlib
 
 import pytest
 
-MODULES = {'base': 3, 'descriptions': 5, 'examples': 5, 'preprocessing': 2, 'scan': 2, 'steps': 4}
+MODULES = {'base': 3, 'descriptions': 5, 'examples': 6, 'preprocessing': 2, 'scan': 4, 'steps': 4}
 
 
 @pytest.mark.parametrize(('name', 'least'), MODULES.items())
