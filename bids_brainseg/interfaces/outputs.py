@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sinks: put one file under its final name, whole, with what describes it beside it.
 
-They are not a subclass of niworkflows' ``DerivativesDataSink``: that one builds names by patterns that know no
-CT and not every entity, copies onto the final name, and imports TemplateFlow. The names here come from
-:mod:`bids_brainseg.bids.paths` and keep every entity of the scan, and each file is written whole or not at all.
+They are not a subclass of niworkflows' ``DerivativesDataSink``: that one builds names by patterns that know
+no CT and not every entity, copies onto the final name, and imports TemplateFlow. The names here come from
+:mod:`bids_brainseg.bids.paths` and keep every entity of the scan; each file is written whole or not at all.
 """
 
 from __future__ import annotations
