@@ -58,7 +58,7 @@ TABLE = {
         'numpy pandas nibabel nipype niworkflows',
         'core imaging registration network.bundle bids results figures records files data errors',
     ),
-    'workflows': room('nipype niworkflows', 'interfaces settings network.bundle records'),
+    'workflows': room('nipype niworkflows', 'interfaces settings records'),
     'levels': room(
         'nipype', 'settings workflows bids results pages network.bundle core records files data errors'
     ),
