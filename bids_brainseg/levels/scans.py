@@ -14,7 +14,6 @@ from ..files import write_json, write_text
 from ..pages.methods import bibliography, methods_text
 from ..records import Bundle, ImageRecord, Outcome, ScanResult
 from ..results.expected import result_files
-from ..results.logs import read_cards
 from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.base import init_brainseg_wf, subject_wf_name
