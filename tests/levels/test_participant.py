@@ -44,7 +44,7 @@ def test_what_cannot_run_is_recorded_for_the_group_level(make_bids, tmp_path, ca
 def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     written = []
 
-    def write(output_dir, subject, **_):
+    def write(output_dir, subject, *_, **__):
         if subject == '01':
             raise KeyError('verdict')
         written.append(subject)
