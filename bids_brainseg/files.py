@@ -20,9 +20,10 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 #: A temporary file of another machine that nobody has touched for this long was left by a killed process.
-STALE_SECONDS = 24 * 3600
+_STALE_SECONDS = 24 * 3600
 _BEING_WRITTEN: set[Path] = set()  # by the threads of this process
 
 
@@ -89,7 +90,7 @@ def _remove_leftovers(path: Path) -> None:
 def _is_written(temporary: Path, host: str, process: int) -> bool:
     if host != _host():  # its processes cannot be asked
         with contextlib.suppress(FileNotFoundError):
-            return time.time() - temporary.stat().st_mtime < STALE_SECONDS
+            return time.time() - temporary.stat().st_mtime < _STALE_SECONDS
         return False
     if process == os.getpid():
         return temporary in _BEING_WRITTEN
@@ -122,7 +123,11 @@ def write_json(content: Mapping, path: str | os.PathLike) -> Path:
     return write_text(json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + '\n', path)
 
 
-def write_tsv(table, path: str | os.PathLike) -> Path:
+class _DataFrame(Protocol):
+    def to_csv(self, **options: object) -> str: ...
+
+
+def write_tsv(table: _DataFrame, path: str | os.PathLike) -> Path:
     """Write a pandas DataFrame as BIDS asks for: tabs, no index column, ``n/a`` for a missing value."""
     text = table.to_csv(sep='\t', index=False, na_rep='n/a', float_format='%.8g', lineterminator='\n')
     return write_text(text, path)

@@ -295,7 +295,7 @@ class Outcome:
     crashfile: Path | None = None
 
     def as_failure(self) -> dict:
-        """Spell it for the report."""
+        """Describe it for a page."""
         return {
             'scan': str(self.record.relative_path),
             'status': self.status,

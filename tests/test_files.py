@@ -69,7 +69,7 @@ def test_another_machine_is_given_a_day(tmp_path, monkeypatch):
     monkeypatch.setattr(files.socket, 'gethostname', lambda: 'elsewhere.cluster.org')
     write_text('whole', tmp_path / 'qc.json')
     assert left.exists()
-    yesterday = left.stat().st_mtime - files.STALE_SECONDS - 1
+    yesterday = left.stat().st_mtime - files._STALE_SECONDS - 1
     os.utime(left, (yesterday, yesterday))
     write_text('anew', tmp_path / 'qc.json')
     assert list(tmp_path.iterdir()) == [tmp_path / 'qc.json']

@@ -82,7 +82,10 @@ def collect_evaluation(
                 )
                 raise InputError(f'{record.relative_path} cannot be evaluated: {reason}; run it again')
             identity = _identity(record, (corruptions or {}).get((record.subject, record.key), {}))
-            table = pd.DataFrame(scan.agreement).replace('n/a', None).astype({'index': int})
+            rows = [
+                {key: None if cell == 'n/a' else cell for key, cell in row.items()} for row in scan.agreement
+            ]
+            table = pd.DataFrame(rows).astype({'index': int})
             structures.append(table.assign(**identity)[[*identity, *table.columns]])
             numbers = {name: as_float(value) for name, value in scan.qc['numbers'].items()}
             scans.append({**identity, **scan.averages, **numbers})

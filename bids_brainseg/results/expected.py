@@ -10,8 +10,8 @@ from ..bids.paths import figure_path, output_path, xfm_path
 from ..records import ImageRecord, Template
 
 #: A scan is done once these exist.
-RESULT = ('dseg', 'morph', 'qc')
-FIGURES = ('alignment', 'contours', 'viewer', 'uncertainty')
+_RESULT = ('dseg', 'morph', 'qc')
+_FIGURES = ('alignment', 'contours', 'viewer', 'uncertainty')
 
 
 def result_files(record: ImageRecord, output_dir: Path, *, compared: bool = False) -> list[Path]:
@@ -26,7 +26,7 @@ def result_files(record: ImageRecord, output_dir: Path, *, compared: bool = Fals
     compared : bool
         The scan is compared with reference labels as well.
     """
-    kinds = (*RESULT, 'agreement') if compared else RESULT
+    kinds = (*_RESULT, 'agreement') if compared else _RESULT
     return [output_path(record, output_dir, suffix=suffix) for suffix in kinds]
 
 
@@ -63,4 +63,4 @@ def expected_files(
             xfm_path(record, output_dir, reference=name, inverse=True),
             xfm_path(record, output_dir, reference=name, extension='.lta'),
         ]
-    return files + [figure_path(record, output_dir, kind=kind) for kind in FIGURES]
+    return files + [figure_path(record, output_dir, kind=kind) for kind in _FIGURES]

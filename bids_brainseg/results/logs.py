@@ -31,7 +31,7 @@ def read_cards(output_dir: Path) -> dict[tuple[str, str], dict]:
 
 
 def read_validation(output_dir: Path) -> dict | None:
-    """Read what the BIDS validator found in the last run that asked it; None if there is nothing to read."""
+    """Read the findings of the BIDS validator in the last run that called it; None without any."""
     try:
         return json.loads((Path(output_dir) / 'logs' / 'bids_validation.json').read_text(encoding='utf-8'))
     except (OSError, ValueError):

@@ -27,19 +27,19 @@ TOTALS = ('Brain', 'Ventricles', 'eTIV')
 #: Its columns that hold numbers and must be there.
 MEASURES = ('volume_mm3', 'volume_soft_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc')
 #: Value of ``space`` in the names of derivatives on the grid of the scan.
-OWN_SPACE = 'orig'
+_OWN_SPACE = 'orig'
 #: How sidecars name the dataset of the scans.
-RAW = 'bids:raw:'
+_RAW = 'bids:raw:'
 #: What stands in the place of a file whose content was not fetched (git-annex, Git LFS).
-POINTERS = ('/annex/objects/', 'version https://git-lfs')
+_POINTERS = ('/annex/objects/', 'version https://git-lfs')
 #: What an entry of the quality document must be, where it is there.
-QC_ENTRIES = {
+_QC_ENTRIES = {
     'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict, 'Meaning': dict,
     'Model': dict, 'Versions': dict, 'Scanner': dict, 'header': dict, 'Rules': dict, 'Thresholds': dict,
     'Seconds': dict, 'MonteCarloSamples': int, 'Methods': str,
 }  # fmt: skip
 #: What each value in an entry must be.
-QC_VALUES = {'Meaning': dict, 'Rules': dict, 'Thresholds': (int, float), 'Seconds': (int, float)}
+_QC_VALUES = {'Meaning': dict, 'Rules': dict, 'Thresholds': (int, float), 'Seconds': (int, float)}
 
 
 def read_scans(output_dir: Path, subject: str | None = None) -> list[ScanResult]:
@@ -66,10 +66,10 @@ def read_scans(output_dir: Path, subject: str | None = None) -> list[ScanResult]
     return sorted(scans, key=_order)
 
 
-def result_name(record: ImageRecord) -> str:
+def _result_name(record: ImageRecord) -> str:
     """Return the name of a scan in the derivatives: its entities, then its label.
 
-    >>> result_name(record_from_path(Path('sub-01_acq-2D_desc-defaced_T1w.nii.gz'), 'T1w'))
+    >>> _result_name(record_from_path(Path('sub-01_acq-2D_desc-defaced_T1w.nii.gz'), 'T1w'))
     'sub-01_acq-2D_defacedT1w'
     """
     return _name(_source_entities(record.entities), scan_label(record))
@@ -82,7 +82,7 @@ def match_results(
     records = list(records)
     subjects = dict.fromkeys(record.subject for record in records)
     results = {scan.name: scan for subject in subjects for scan in read_scans(output_dir, subject)}
-    return [(record, results.get(result_name(record))) for record in records]
+    return [(record, results.get(_result_name(record))) for record in records]
 
 
 @dataclass
@@ -113,7 +113,7 @@ def _scans_of(output_dir: Path, subject: str) -> Iterable[ScanResult]:
 def _list_derivatives(top: Path) -> list[_Derivatives]:
     """Collect the derivatives below the folder of a subject that belong to a scan with a result."""
     extensions, figure_extensions = output_rules()['extensions'], output_rules()['figures']
-    found: dict[tuple, _Derivatives] = {}
+    by_name: dict[str, _Derivatives] = {}
     transforms = []
     for path in sorted([*top.glob('*/*'), *top.glob('ses-*/*/*')]):
         entities, suffix, extension = split_name(path.name)
@@ -124,20 +124,19 @@ def _list_derivatives(top: Path) -> list[_Derivatives]:
         source = _source_entities(entities)
         if suffix == 'xfm':
             transforms.append((path, source, (entities.get('from', ''), entities.get('to', ''))))
-        elif 'desc' in entities and entities.get('space', OWN_SPACE) == OWN_SPACE:
-            key = _name(source, entities['desc'])
-            scan = found.setdefault(key, _Derivatives(source, entities['desc']))
-            scan.files[suffix] = path
+        elif 'desc' in entities and entities.get('space', _OWN_SPACE) == _OWN_SPACE:
+            name = _name(source, entities['desc'])
+            by_name.setdefault(name, _Derivatives(source, entities['desc'])).files[suffix] = path
     for path, source, ends in transforms:
-        for scan in found.values():
+        for scan in by_name.values():
             if scan.entities == source and scan.label in ends:
                 scan.transforms[ends] = path
     for path in sorted(top.glob('figures/*_desc-*')):
         entities, label, extension = split_name(path.name)
-        scan = found.get(_name(_source_entities(entities), label))
+        scan = by_name.get(_name(_source_entities(entities), label))
         if scan and figure_extensions.get(entities['desc']) == extension and path.is_file():
             scan.figures[entities['desc']] = path
-    return [scan for scan in found.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
+    return [scan for scan in by_name.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
 
 
 def _source_entities(entities: Mapping[str, str]) -> dict[str, str]:
@@ -207,7 +206,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _check_fetched(path: Path, text: str) -> None:
-    if text.startswith(POINTERS):
+    if text.startswith(_POINTERS):
         raise ValueError(f'{path.name} stands for a file that is not on this disk; fetch its content first')
 
 
@@ -215,10 +214,10 @@ def _read_qc(path: Path) -> dict:
     content = {key: value for key, value in _read_json(path).items() if value is not None}
     if 'numbers' not in content:
         raise ValueError(f'{path.name} holds no numbers')
-    for key, kind in QC_ENTRIES.items():
+    for key, kind in _QC_ENTRIES.items():
         if not isinstance(content.get(key, kind()), kind):
             raise ValueError(f'{path.name}: {key} is not of type {kind.__name__}')
-    for key, kind in QC_VALUES.items():
+    for key, kind in _QC_VALUES.items():
         for name, value in content.get(key, {}).items():
             if not isinstance(value, kind):
                 raise ValueError(f'{path.name}: {name} in {key} is {value!r}')
@@ -273,7 +272,7 @@ def as_float(value: object) -> float:
 def _source(qc: Mapping) -> str:
     """Return the path of the scan below the root of its dataset; empty if the derivatives do not say."""
     uri = str(next(iter(qc.get('Sources', ())), ''))
-    return uri.removeprefix(RAW) if uri.startswith(RAW) else ''
+    return uri.removeprefix(_RAW) if uri.startswith(_RAW) else ''
 
 
 def without_derivatives(path: Path) -> ScanResult | None:
@@ -284,7 +283,7 @@ def without_derivatives(path: Path) -> ScanResult | None:
     record = record_from_path(path, _modality_of(suffix))
     source = str(path) if len(path.parts) > 1 else ''
     return ScanResult(
-        result_name(record), scan_label(record), record.modality, record.subject, record.session,
+        _result_name(record), scan_label(record), record.modality, record.subject, record.session,
         _source_entities(entities), source,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import figure_path, output_path, xfm_path
 from bids_brainseg.records import RunOutcome
 from bids_brainseg.results.outcomes import write_outcomes
-from bids_brainseg.results.scans import read_scans, result_name
+from bids_brainseg.results.scans import match_results, read_scans
 
 VOLUMES = [1000.0 + label.index for label in LABELS]
 T1W = 'sub-01/anat/sub-01_T1w.nii.gz'
@@ -60,7 +60,9 @@ def test_a_scan_has_its_files_figures_and_transforms(tmp_path):
     assert (plain.figures, plain.transforms) == ({}, {})
     assert (scan.title, scan.label, scan.session) == ('ses-1 acq-2D T1w', 'T1w', '1')
     assert scan.source == 'sub-01/ses-1/anat/sub-01_ses-1_acq-2D_T1w.nii.gz'
-    assert result_name(record) == scan.name
+    absent = record_from_path(Path('/d/sub-02/anat/sub-02_T1w.nii.gz'), 'T1w')
+    (_, missing), (_, matched) = match_results([absent, record], tmp_path)
+    assert missing is None and matched.name == scan.name
 
 
 def test_numbers_are_numbers_and_the_rest_is_text(tmp_path):
