@@ -63,7 +63,7 @@ TABLE = {
         'nipype', 'settings workflows bids results pages network.bundle core records files data errors'
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
-    'cli': room('yaml', 'settings levels.workers core.quality bids.templates data errors'),
+    'cli': room('yaml', 'settings levels.workers core.quality data errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }
 

@@ -26,7 +26,7 @@ def init_brainseg_wf(
     settings: Settings,
     records: Sequence[ImageRecord],
     bundles: Mapping[str, Bundle],
-    plans: Mapping[tuple[str, str], Mapping] | None = None,
+    comparisons: Mapping[tuple[str, str], Mapping] | None = None,
     templates: Mapping[str, Sequence[Template]] | None = None,
     name: str = 'brainseg_wf',
 ) -> Workflow:
@@ -40,7 +40,7 @@ def init_brainseg_wf(
         The scans, those of a subject one after the other.
     bundles : mapping
         From modality to Bundle.
-    plans : mapping, optional
+    comparisons : mapping, optional
         From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `corrupt`
         of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
     templates : mapping, optional
@@ -62,7 +62,7 @@ def init_brainseg_wf(
                 settings=settings,
                 records=list(own),
                 bundles=bundles,
-                plans=plans,
+                comparisons=comparisons,
                 templates=templates,
                 name=subject_wf_name(subject),
             )
@@ -77,7 +77,7 @@ def init_subject_wf(
     settings: Settings,
     records: Sequence[ImageRecord],
     bundles: Mapping[str, Bundle],
-    plans: Mapping[tuple[str, str], Mapping] | None = None,
+    comparisons: Mapping[tuple[str, str], Mapping] | None = None,
     templates: Mapping[str, Sequence[Template]] | None = None,
     name: str = 'subject_wf',
 ) -> Workflow:
@@ -91,7 +91,7 @@ def init_subject_wf(
         The scans of the subject.
     bundles : mapping
         From modality to Bundle.
-    plans : mapping, optional
+    comparisons : mapping, optional
         From subject and key of a scan to what an evaluation does beside segmenting it: `labels` and `corrupt`
         of :func:`bids_brainseg.workflows.scan.init_scan_wf`.
     templates : mapping, optional
@@ -117,7 +117,7 @@ def init_subject_wf(
             use_gpu=settings.device != 'cpu',
             threads=settings.omp_nthreads,
             heavy_gb=settings.mem_gb if settings.low_mem else None,
-            **(plans or {}).get((record.subject, record.key), {}),
+            **(comparisons or {}).get((record.subject, record.key), {}),
             name=scan_wf_name(record),
         )
         configure_nodes(scan_wf, settings.log_dir(record.subject, record.session))

@@ -125,7 +125,7 @@ def run_graph(
     prepare_work(settings, records)
     configure(settings)
     workflow = init_brainseg_wf(
-        settings=settings, records=records, bundles=bundles, templates=templates, plans=comparisons
+        settings=settings, records=records, bundles=bundles, templates=templates, comparisons=comparisons
     )
     if settings.write_graph:
         print(f'graph: {write_graph(workflow)}')

@@ -213,8 +213,8 @@ def test_the_cache_knows_what_changes_the_result(settings, step, field, value, s
 def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings):
     record = scan('T1w')
     workflows = [
-        init_brainseg_wf(settings=settings, records=[record], bundles=BUNDLES, plans=plans)
-        for plans in (None, {('01', 'T1w'): {'labels': example_labels()}})
+        init_brainseg_wf(settings=settings, records=[record], bundles=BUNDLES, comparisons=comparisons)
+        for comparisons in (None, {('01', 'T1w'): {'labels': example_labels()}})
     ]
     plain, evaluated = (
         {node.fullname: node for node in generate_expanded_graph(workflow._create_flat_graph()).nodes()}
@@ -238,8 +238,10 @@ def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings)
 
 def test_a_corrupted_scan_is_what_everything_after_the_check_sees(settings):
     corrupt = {'kind': 'noise', 'severity': 0.5, 'seed': 3, 'parameters': {'sigma': 60}}
-    plans = {('01', 'T1w'): {'labels': example_labels(), 'corrupt': corrupt}}
-    workflow = init_brainseg_wf(settings=settings, records=[scan('T1w')], bundles=BUNDLES, plans=plans)
+    comparisons = {('01', 'T1w'): {'labels': example_labels(), 'corrupt': corrupt}}
+    workflow = init_brainseg_wf(
+        settings=settings, records=[scan('T1w')], bundles=BUNDLES, comparisons=comparisons
+    )
     graph = generate_expanded_graph(workflow._create_flat_graph())
     nodes = {node.fullname.rpartition('T1w_wf.')[2]: node for node in graph.nodes()}
     images = {
