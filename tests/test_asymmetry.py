@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from bids_brainseg.data import label_table
-from bids_brainseg.figures import charts
+from bids_brainseg.figures import volumes_chart
 from bids_brainseg.pages.scan_view import volumes_table
 from bids_brainseg.records import ScanResult
 from bids_brainseg.results.group_measures import NAMES, measure_group, pairs
@@ -36,7 +36,7 @@ def on_page(rows):
 
 
 def in_chart(rows):
-    return {line.name: charts._asymmetry(line) for line in charts.chart_rows(rows)}
+    return {line.name: volumes_chart._asymmetry(line) for line in volumes_chart._chart_rows(rows)}
 
 
 @pytest.mark.parametrize('shown', [in_group, on_page, in_chart])

@@ -1,34 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of an evaluation, as SVG text that takes its ink from the page around it."""
+"""The plots of an evaluation: tables in, SVG out."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..core.calibration import roc
 from ..data import label_table, modalities
-
-#: One color for each modality, legible on light and dark pages.
-INK = '#0a0b0c'  # replaced by the color of the page's text
-FAINT = '#8a929b'
-STYLE = {
-    'svg.fonttype': 'none',
-    'font.family': 'sans-serif',
-    'font.size': 9.5,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    **dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), INK),
-    'axes.grid': True,
-    'grid.color': FAINT,
-    'grid.alpha': 0.25,
-    'axes.axisbelow': True,
-    'legend.frameon': False,
-}
+from .theme import FAINT, INK, LINES, svg_element, theme
 
 
 def dice_plot(structures) -> str:
@@ -46,7 +28,7 @@ def dice_plot(structures) -> str:
     """
     labels = label_table()[1:]
     names = list(dict.fromkeys(structures['modality']))
-    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'dice'}):
+    with theme('dice'):
         figure = Figure((12.4, 4.6))
         axes = figure.add_axes((0.1, 0.36, 0.895, 0.57))
         width = 0.8 / len(names)
@@ -63,7 +45,7 @@ def dice_plot(structures) -> str:
         )
         axes.grid(axis='x', visible=False)
         axes.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols=4)
-        return _svg(figure)
+        return svg_element(figure, 'Dice by structure')
 
 
 def uncertainty_plot(scans, summary: Mapping) -> str:
@@ -85,29 +67,28 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
     names = list(dict.fromkeys(scans['modality']))
     if not names:
         return ''
-    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'uncertainty'}):
+    with theme('uncertainty'):
         figure = Figure((3.3 * max(len(names), 2), 3.4), layout='constrained')
         for place, modality in enumerate(names):
             axes = figure.add_subplot(1, max(len(names), 2), place + 1)
             rows, color = scans[scans['modality'] == modality], modalities()[modality].color
             clean, corrupted = rows[rows['corrupted'].isna()], rows[rows['corrupted'].notna()]
             axes.plot(corrupted['cv_mean'], corrupted['D_A'], 'x', ms=4.5, color=FAINT, label='corrupted')
-            axes.plot(clean['cv_mean'], clean['D_A'], 'o', ms=5.5, color=color, label='as they are')
+            axes.plot(clean['cv_mean'], clean['D_A'], 'o', ms=5.5, color=color, label='original')
             if len(rows) > 2 and np.ptp(rows['cv_mean']) > 0:
                 slope, offset = np.polyfit(rows['cv_mean'], rows['D_A'], 1)
                 ends = np.array([rows['cv_mean'].min(), rows['cv_mean'].max()])
                 axes.plot(ends, offset + slope * ends, color=color, lw=1)
-            axes.set(title=f'{modality}: {_told(summary[modality])}', xlabel='mean CV, %')
-            axes.title.set_size(9.5)
+            axes.set(title=f'{modality}: {_correlation(summary[modality])}', xlabel='mean CV, %')
             if place == 0:
                 axes.set_ylabel('mean Dice $D_A$')
             if len(corrupted):
                 axes.legend(fontsize=8)
-        return _svg(figure)
+        return svg_element(figure, 'Mean Dice against the spread of the volumes')
 
 
 def roc_plot(scans, calibrations: Mapping) -> str:
-    """Draw how well each quality number tells bad segmentations, one panel for each modality.
+    """Draw how well each quality number predicts bad segmentations, one panel for each modality.
 
     Parameters
     ----------
@@ -128,15 +109,13 @@ def roc_plot(scans, calibrations: Mapping) -> str:
     usable = {name: keys for name, keys in usable.items() if keys}
     if not usable:
         return ''
-    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'roc'}):
+    with theme('roc'):
         figure = Figure((4.2 * max(len(usable), 2), 3.7), layout='constrained')
         for place, (modality, keys) in enumerate(usable.items()):
             axes = figure.add_subplot(1, max(len(usable), 2), place + 1)
             entry, rows = calibrations[modality], scans[scans['modality'] == modality]
             axes.plot([0, 1], [0, 1], ':', color=FAINT, lw=1)
-            for key, color in zip(
-                keys, ('#3b82c4', '#d9772b', '#2f9e6e', '#a45cc4', '#b3372f'), strict=False
-            ):
+            for key, color in zip(keys, LINES, strict=False):
                 known = rows[rows[key].notna() & rows['D_A'].notna()]
                 found = entry['predictors'][key]
                 curve = roc(
@@ -151,9 +130,8 @@ def roc_plot(scans, calibrations: Mapping) -> str:
                 xlabel='good scans flagged', ylabel='bad scans flagged',
                 xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
             )  # fmt: skip
-            axes.title.set_size(9.5)
             axes.legend(fontsize=8, loc='lower right')
-        return _svg(figure)
+        return svg_element(figure, 'ROC curves')
 
 
 def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
@@ -175,12 +153,12 @@ def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
     """
     if not runs:
         return ''
-    with matplotlib.rc_context(STYLE | {'svg.hashsalt': 'study'}):
+    with theme('study'):
         figure = Figure((7, 3.6), layout='constrained')
         axes = figure.add_subplot()
         (_side_by_side if kind == 'equal-size' else _against_size)(axes, runs)
         axes.set_ylabel('mean Dice $D_A$')
-        return _svg(figure)
+        return svg_element(figure, 'Mean Dice by training set')
 
 
 def _against_size(axes, runs: Sequence[Mapping]) -> None:
@@ -220,7 +198,7 @@ def _dice_of(run: Mapping) -> list[float]:
 
 
 def _boxes(axes, values: Sequence, centers, width: float, color: str) -> None:
-    """Draw quartile boxes with their scans as points; few scans make a box that says little by itself."""
+    """Draw boxes of quartiles and every scan as a point, since few scans make a box that says little."""
     filled = [(center, own) for center, own in zip(centers, values, strict=True) if len(own)]
     if not filled:
         return
@@ -235,7 +213,7 @@ def _boxes(axes, values: Sequence, centers, width: float, color: str) -> None:
         axes.plot(np.full(len(own), center), own, 'o', ms=2.2, color=color, alpha=0.8)
 
 
-def _told(part: Mapping) -> str:
+def _correlation(part: Mapping) -> str:
     """Write r with its interval, over corrupted scans too where there are any."""
     found = part['D_A_against_CV']
     if 'calibration' in part and 'cv_mean' in part['calibration']['predictors']:
@@ -244,10 +222,3 @@ def _told(part: Mapping) -> str:
         return f'{found["n"]} scans'
     interval = f' [{found["low"]:.2f}, {found["high"]:.2f}]' if np.isfinite(found['low']) else ''
     return f'r = {found["r"]:.2f}{interval}'
-
-
-def _svg(figure: Figure) -> str:
-    stream = io.StringIO()
-    figure.savefig(stream, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
-    text = stream.getvalue()
-    return text[text.index('<svg') :].replace(INK, 'currentColor')

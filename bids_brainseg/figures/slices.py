@@ -16,7 +16,7 @@ from matplotlib import colormaps
 
 from ..data import Label, label_table
 from ..files import write_text
-from . import svg
+from . import panels, svg
 
 ENTROPY_MAX = 0.4  # of log(28); fixed, so that two scans can be compared by eye
 ENTROPY_SHOWN = 0.08  # below this the scan shines through
@@ -62,19 +62,19 @@ def alignment_figure(
     ValueError
         If the three arrays differ in shape.
     """
-    grid, (scan, reference, mask) = svg.oriented(
+    grid, (scan, reference, mask) = panels.oriented(
         affine, scan=scan, reference=reference, mask=np.asarray(mask) > 0
     )
-    layout = svg.plan(mask, grid, margin=16)
-    window = svg.display_window(reference, mask)
+    layout = panels.lay_out(mask, grid, margin=16)
+    window = panels.display_window(reference, mask)
     edges, outlines = [], []
     for panel in layout.panels:
-        inside = svg.crop(mask, panel)
-        lines = svg.edges(svg.crop(reference, panel).astype(float), inside, window)
-        edges.append(svg.placed(f'<path d="{lines}"/>', panel))
-        outlines.append(svg.placed(f'<path d="{svg.outline(inside)}"/>', panel))
+        inside = panels.crop(mask, panel)
+        lines = svg.edges(panels.crop(reference, panel).astype(float), inside, window)
+        edges.append(svg.on_panel(f'<path d="{lines}"/>', panel))
+        outlines.append(svg.on_panel(f'<path d="{svg.outline(inside)}"/>', panel))
     layers = [
-        group(pictures(scan, layout, svg.display_window(scan, mask)), 'bb-scan'),
+        group(pictures(scan, layout, panels.display_window(scan, mask)), 'bb-scan'),
         group(pictures(reference, layout, window), 'bb-reference'),
         group(edges, 'bb-lines bb-edges', f'stroke="{EDGE_INK}" stroke-opacity=".85"'),
         group(outlines, 'bb-lines', f'stroke="{MASK_INK}"'),
@@ -82,7 +82,7 @@ def alignment_figure(
     keys = [('brain of the reference', MASK_INK), ('edges of the reference', EDGE_INK)]
     legend, height = _legend(keys, layout.height)
     if quality is not None and np.isfinite(quality):
-        legend += svg.text(svg.WIDTH - 8, height - 9, f'alignment {quality:.2f}', anchor='end')
+        legend += svg.text(panels.WIDTH - 8, height - 9, f'alignment {quality:.2f}', anchor='end')
     return draw(
         layers,
         layout,
@@ -128,10 +128,10 @@ def contours_figure(
         If the arrays differ in shape.
     """
     table = label_table() if table is None else table
-    grid, (image, labels) = svg.oriented(affine, image=image, labels=labels)
-    layout = svg.plan(labels, grid)
+    grid, (image, labels) = panels.oriented(affine, image=image, labels=labels)
+    layout = panels.lay_out(labels, grid)
     layers = [
-        group(pictures(image, layout, svg.display_window(image, labels > 0)), 'bb-scan'),
+        group(pictures(image, layout, panels.display_window(image, labels > 0)), 'bb-scan'),
         group(structures(labels, layout, table), 'bb-lines'),
     ]
     legend = _legend(_names(table), layout.height)
@@ -168,12 +168,12 @@ def uncertainty_figure(
     ValueError
         If the arrays differ in shape.
     """
-    grid, (image, entropy, labels) = svg.oriented(affine, image=image, entropy=entropy, labels=labels)
-    layout = svg.plan(labels, grid)
-    window = svg.display_window(image, labels > 0)
+    grid, (image, entropy, labels) = panels.oriented(affine, image=image, entropy=entropy, labels=labels)
+    layout = panels.lay_out(labels, grid)
+    window = panels.display_window(image, labels > 0)
     rasters = [
         svg.raster(
-            blend(gray(image, panel, window), svg.crop(entropy, panel)), panel, density=1.3, quality=78
+            blend(gray(image, panel, window), panels.crop(entropy, panel)), panel, density=1.3, quality=78
         )
         for panel in layout.panels
     ]
@@ -181,23 +181,23 @@ def uncertainty_figure(
     return draw(layers, layout, legend, out_file, title='Uncertainty', kind='uncertainty')
 
 
-def gray(image: np.ndarray, panel: svg.Panel, window: tuple[float, float]) -> np.ndarray:
+def gray(image: np.ndarray, panel: panels.Panel, window: tuple[float, float]) -> np.ndarray:
     """Return the gray pixels of a panel, (across, up) uint8; black outside the volume."""
-    return svg.gray(svg.crop(image, panel, window[0]), window)
+    return panels.gray(panels.crop(image, panel, window[0]), window)
 
 
-def pictures(image: np.ndarray, layout: svg.Layout, window: tuple[float, float]) -> list[str]:
+def pictures(image: np.ndarray, layout: panels.Layout, window: tuple[float, float]) -> list[str]:
     """Draw the slices of a canonical volume, one to a panel."""
     return [svg.raster(gray(image, panel, window), panel) for panel in layout.panels]
 
 
 def structures(
-    labels: np.ndarray, layout: svg.Layout, table: Sequence[Label], ink: str | None = None
+    labels: np.ndarray, layout: panels.Layout, table: Sequence[Label], ink: str | None = None
 ) -> list[str]:
     """Outline every structure of a canonical label volume in every panel, in its own color or in one."""
     outlines = []
     for panel in layout.panels:
-        plane = svg.crop(labels, panel)
+        plane = panels.crop(labels, panel)
         present = np.flatnonzero(np.bincount(plane.ravel(), minlength=len(table)))
         paths = [
             f'<path class="bb-{label.index}" stroke="{ink or legible(label.color)}" '
@@ -205,13 +205,13 @@ def structures(
             for label in table
             if label.index > 0 and label.index in present
         ]
-        outlines.append(svg.placed(''.join(paths), panel))
+        outlines.append(svg.on_panel(''.join(paths), panel))
     return outlines
 
 
 def draw(
     layers: list[str],
-    layout: svg.Layout,
+    layout: panels.Layout,
     legend: tuple[str, float],
     out_file: str | os.PathLike,
     *,
@@ -266,7 +266,7 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
     parts = []
     for position, (name, color) in enumerate(keys):
         row, column = divmod(position, 8)
-        x, y = 8 + column * (svg.WIDTH - 8) / 8, top + 22 + 18 * row
+        x, y = 8 + column * (panels.WIDTH - 8) / 8, top + 22 + 18 * row
         parts.append(
             f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{color}"/>'
             + svg.text(x + 15, y, name)

@@ -22,7 +22,7 @@ from ..core.geometry import bounding_box
 from ..core.resampling import resample, resample_labels_nearest
 from ..data import Label, label_table
 from ..files import write_text
-from . import svg
+from . import panels
 from .slices import colors, legible
 
 VOXELS = 2_500_000  # of the viewer, about
@@ -59,12 +59,12 @@ def viewer_figure(
     ValueError
         If the arrays differ in shape.
     """
-    grid, (image, labels, entropy) = svg.oriented(affine, image=image, labels=labels, entropy=entropy)
-    window = svg.display_window(image, labels > 0)
+    grid, (image, labels, entropy) = panels.oriented(affine, image=image, labels=labels, entropy=entropy)
+    window = panels.display_window(image, labels > 0)
     shape, target = viewer_grid(grid, head_box(image, labels, window))
     place = (grid.affine, shape, target, np.eye(4))
     columns = int(np.ceil(np.sqrt(shape[0] * shape[2] / shape[1])))
-    shown = svg.gray(resample(image, *place, order=1, cval=window[0]), window)
+    shown = panels.gray(resample(image, *place, order=1, cval=window[0]), window)
     classes = resample_labels_nearest(labels, *place)
     smooth = resample(entropy, *place, order=1, antialias=False)  # comes from the coarser network grid
     doubt = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
@@ -96,7 +96,7 @@ def head_box(image: np.ndarray, labels: np.ndarray, window: tuple[float, float])
     return tuple(box)
 
 
-def viewer_grid(grid: svg.Canonical, box: Sequence) -> tuple[tuple[int, int, int], np.ndarray]:
+def viewer_grid(grid: panels.Canonical, box: Sequence) -> tuple[tuple[int, int, int], np.ndarray]:
     """Lay an isotropic grid along the axes of the scan over a box; returns its shape and affine."""
     size = np.array([(stop - start) * step for (start, stop), step in zip(box, grid.spacing, strict=True)])
     spacing = max(FINEST, float(grid.spacing.min()), float(np.cbrt(size.prod() / VOXELS)))

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..figures.charts import volumes_chart
 from ..figures.viewer import tables
+from ..figures.volumes_chart import volumes_chart
 from ..files import write_text
 from ..records import ScanResult
 from ..results.logs import read_cards, read_validation

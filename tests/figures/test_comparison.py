@@ -42,7 +42,7 @@ def test_the_reference_lies_in_white_on_what_was_found(phantom27, tmp_path):
     # where both agree, every line lies on its partner
     assert [(name, points) for name, _, points in under] == [(name, points) for name, _, points in over]
     pictures = list(ElementTree.parse(path).getroot().iter(f'{SVG}image'))
-    assert len(pictures) == sum(comparison.PANELS)
+    assert len(pictures) == sum(comparison.SLICES)
 
 
 def test_what_is_missed_is_white_only_and_what_is_too_much_is_colored_only(phantom27, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bids_brainseg.data import label_table
-from bids_brainseg.figures import svg, viewer
+from bids_brainseg.figures import panels, viewer
 
 
 def pixels(uri):
@@ -64,7 +64,7 @@ def test_thick_slices_become_cubes(tmp_path):
 
 
 def test_a_large_scan_is_made_small():
-    grid = svg.canonical(np.diag([0.5, 0.5, 0.5, 1.0]), (400, 500, 400))
+    grid = panels.canonical(np.diag([0.5, 0.5, 0.5, 1.0]), (400, 500, 400))
     shape, affine = viewer.viewer_grid(grid, ((0, 400), (0, 500), (0, 400)))
     assert 0.95 * viewer.VOXELS < np.prod(shape) < 1.1 * viewer.VOXELS
     spacing = affine[0, 0]

@@ -13,6 +13,7 @@ import pytest
 
 from bids_brainseg.data import label_table
 from bids_brainseg.figures import evaluation_plots as plots
+from bids_brainseg.figures.theme import INK
 from bids_brainseg.pages.evaluation import write_evaluation_page
 from bids_brainseg.results.evaluation import choose_examples, summarize_evaluation
 
@@ -111,7 +112,7 @@ def test_plots_are_drawings_in_the_ink_of_the_page(tables):
     }
     for name, drawing in drawn.items():
         assert drawing.startswith('<svg'), name
-        assert plots.INK not in drawing and 'currentColor' in drawing, name
+        assert INK not in drawing and 'currentColor' in drawing, name
     assert 'Left Pallidum' in drawn['dice']
     assert 'r = -0.9' in drawn['uncertainty'].replace('\N{MINUS SIGN}', '-')
     assert 'cv_mean, AUC 1.00' in drawn['roc']

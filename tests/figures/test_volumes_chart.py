@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bids_brainseg.data import label_table
-from bids_brainseg.figures import charts
+from bids_brainseg.figures import theme, volumes_chart
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -26,29 +26,29 @@ def texts(svg):
 
 
 def test_every_structure_has_a_line_with_its_sides():
-    lines = charts.chart_rows(table())
+    lines = volumes_chart._chart_rows(table())
     assert len(lines) == 12 + 3
     by_name = {line.name: line for line in lines}
     assert [side[0] for side in by_name['Hippocampus'].sides] == [15, 25]
     assert [side[0] for side in by_name['Brain Stem'].sides] == [14]
-    assert {line.name for line in lines} <= set(texts(charts.volumes_chart(table())))
+    assert {line.name for line in lines} <= set(texts(volumes_chart.volumes_chart(table())))
 
 
 def test_the_ink_is_that_of_the_page():
-    svg = charts.volumes_chart(table(), cv_threshold=2.5)
+    svg = volumes_chart.volumes_chart(table(), cv_threshold=2.5)
     root = ElementTree.fromstring(svg)
-    assert charts.INK not in svg and 'currentColor' in svg
+    assert theme.INK not in svg and 'currentColor' in svg
     assert root.get('class') == 'chart'
     assert root.get('width') is None and root.get('height') is None
     assert 'threshold 2.5 %' in ' '.join(texts(svg))
-    assert charts.ALERT in svg
-    assert charts.ALERT not in charts.volumes_chart(table())
+    assert theme.ALERT in svg
+    assert theme.ALERT not in volumes_chart.volumes_chart(table())
 
 
 def test_two_charts_of_a_page_do_not_clash():
     first, other = (
-        charts.volumes_chart(table()),
-        charts.volumes_chart(table(**{'Brain-Stem': {'cv_mc': '9'}})),
+        volumes_chart.volumes_chart(table()),
+        volumes_chart.volumes_chart(table(**{'Brain-Stem': {'cv_mc': '9'}})),
     )
     pieces = [
         dict(re.findall(r'<(?:path|clipPath) id="(\w+)"[^>]*?(?: d="([^"]*)")?[^>]*>', svg))
@@ -61,23 +61,23 @@ def test_two_charts_of_a_page_do_not_clash():
 
 
 def test_the_same_table_gives_the_same_bytes():
-    assert charts.volumes_chart(table()) == charts.volumes_chart(table())
+    assert volumes_chart.volumes_chart(table()) == volumes_chart.volumes_chart(table())
 
 
 @pytest.mark.parametrize('value', ['0.0', 'n/a'])
 def test_absent_structures_leave_a_gap(value):
     absent = dict.fromkeys(('volume_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc'), value)
-    svg = charts.volumes_chart(table(**{'Left-Amygdala': absent, 'Brain-Stem': absent}))
+    svg = volumes_chart.volumes_chart(table(**{'Left-Amygdala': absent, 'Brain-Stem': absent}))
     assert 'nan' not in svg
     assert 'Amygdala' in texts(svg)
 
 
 def test_asymmetry_is_positive_where_the_left_is_larger():
     rows = table(**{'Left-Caudate': {'volume_mm3': '1100'}, 'Right-Caudate': {'volume_mm3': '900'}})
-    (line,) = [line for line in charts.chart_rows(rows) if line.name == 'Caudate']
-    assert charts._asymmetry(line) == pytest.approx(20)
+    (line,) = [line for line in volumes_chart._chart_rows(rows) if line.name == 'Caudate']
+    assert volumes_chart._asymmetry(line) == pytest.approx(20)
 
 
 def test_a_table_without_structures_has_no_chart():
-    assert charts.volumes_chart([]) == ''
-    assert charts.volumes_chart([{'index': 'n/a', 'name': 'Brain', 'volume_mm3': '1'}]) == ''
+    assert volumes_chart.volumes_chart([]) == ''
+    assert volumes_chart.volumes_chart([{'index': 'n/a', 'name': 'Brain', 'volume_mm3': '1'}]) == ''
