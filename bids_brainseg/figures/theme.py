@@ -66,7 +66,7 @@ def svg_element(figure: Figure, title: str) -> str:
     -------
     str
         The element, of class ``chart``, as wide as its place and no wider than the figure (``--width``). Its
-        text is text in the font of the page, its :data:`INK` is ``currentColor``.
+        words are text in the font of the page, its :data:`INK` is ``currentColor``.
     """
     FigureCanvasSVG(figure)
     stream = io.StringIO()
@@ -88,28 +88,29 @@ def svg_element(figure: Figure, title: str) -> str:
         f'{{{SVG}}}g'
     ):  # axes_1, text_2 ...: the same in every figure, and nobody refers to them
         group.attrib.pop('id', None)
-    for kind in ('text', 'tspan'):
-        for text in root.iter(f'{{{SVG}}}{kind}'):
-            text.set('style', _page_font(text.get('style', '')))
+    for text in root.iter(f'{{{SVG}}}text'):
+        if 'style' in text.attrib:  # a formula has none: its letters are placed one by one, in their own font
+            text.set('style', _page_font(text.get('style')))
     return ElementTree.tostring(root, encoding='unicode').replace(INK, 'currentColor')
 
 
 def _page_font(style: str) -> str:
     """Keep size, slant and weight of a font, and leave the family to the page.
 
-    >>> _page_font("font: italic 8px 'DejaVu Sans', sans-serif; text-anchor: middle")
-    'font-style: italic; font-size: 8px; text-anchor: middle'
+    >>> _page_font("font-size: 8px; font-family: 'DejaVu Sans', sans-serif; text-anchor: middle")
+    'font-size: 8px; text-anchor: middle'
+    >>> _page_font("font: italic 8px 'DejaVu Sans', sans-serif")  # as older versions write it
+    'font-style: italic; font-size: 8px'
     """
     declarations = []
     for declaration in filter(None, (part.strip() for part in style.split(';'))):
-        name, _, value = declaration.partition(':')
-        if name.strip() != 'font':
+        name, _, value = (part.strip() for part in declaration.partition(':'))
+        if name == 'font':
+            *faces, size = value.split('px')[0].split()
+            for face in faces:
+                kind = 'style' if face in ('italic', 'oblique') else 'weight'
+                declarations.append(f'font-{kind}: {face}')
+            declarations.append(f'font-size: {size}px')
+        elif name != 'font-family':
             declarations.append(declaration)
-            continue
-        words = value.split('px')[0].split()
-        for word in words[:-1]:
-            declarations.append(
-                f'font-style: {word}' if word in ('italic', 'oblique') else f'font-weight: {word}'
-            )
-        declarations.append(f'font-size: {words[-1]}px')
     return '; '.join(declarations)

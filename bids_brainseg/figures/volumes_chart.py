@@ -63,7 +63,7 @@ def volumes_chart(table: Iterable[Mapping], *, cv_threshold: float | None = None
         return ''
     etiv = next((_float(row['volume_mm3']) for row in table if str(row['name']) == 'eTIV'), math.nan)
     with theme('volumes'):
-        figure = Figure(figsize=(12.5, 0.3 * len(lines) + 1.1), layout='constrained')
+        figure = Figure(figsize=(13, 0.3 * len(lines) + 1.1), layout='constrained')
         volume, side, spread = figure.subplots(1, 3, sharey=True, width_ratios=(5, 3, 3))
         _volumes(volume, lines, etiv)
         _asymmetries(side, lines)
@@ -95,9 +95,7 @@ def _volumes(axes, lines: list[_Row], etiv: float) -> None:
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     axes.set_xlabel('volume / eTIV, %')
-    axes.set_title(
-        f'points: volume · bars: passes ± 2 SD · bands: {norm.n} training heads ± 2 SD', loc='left'
-    )
+    axes.set_title(f'volume · passes ± 2 SD · bands: {norm.n} training heads ± 2 SD', loc='left')
 
 
 def _asymmetries(axes, lines: list[_Row]) -> None:
@@ -124,8 +122,8 @@ def _spreads(axes, lines: list[_Row], threshold: float | None) -> None:
     if threshold is not None:
         axes.axvline(threshold, color=ALERT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 1.08 * max(top, threshold or 0))
-    axes.set_xlabel('CV, %')
-    title = 'spread over the passes' + ('' if threshold is None else f' · dashed: threshold {threshold:g} %')
+    axes.set_xlabel('CV over the passes, %')
+    title = 'spread' + ('' if threshold is None else f' · dashed: threshold {threshold:g} %')
     axes.set_title(title, loc='left')
 
 

@@ -36,8 +36,8 @@ def number(value: Any, digits: int = 0, unit: str = '') -> str:
 
     Examples
     --------
-    >>> number(12345.6), number('n/a'), number(1.25, 1, '%')
-    ('12\\u2009346', 'n/a', '1.2\\u2009%')
+    >>> number(12345.6), number('n/a'), number(1.25, 1, '%'), number(-0.04, 1)
+    ('12\\u2009346', 'n/a', '1.2\\u2009%', '0.0')
     """
     try:
         value = float(value)
@@ -45,7 +45,7 @@ def number(value: Any, digits: int = 0, unit: str = '') -> str:
         return MISSING
     if not math.isfinite(value):
         return MISSING
-    text = f'{value:,.{digits}f}'.replace(',', '\N{THIN SPACE}').replace('-', '\N{MINUS SIGN}')
+    text = f'{value:z,.{digits}f}'.replace(',', '\N{THIN SPACE}').replace('-', '\N{MINUS SIGN}')
     return f'{text}\N{THIN SPACE}{unit}' if unit else text
 
 
