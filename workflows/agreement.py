@@ -72,9 +72,7 @@ def init_agreement_wf(
     )
     compare = pe.Node(CompareSegmentations(record=record, source=labels.uri), name='compare', mem_gb=mem_gb)
     figure = pe.Node(ComparisonFigure(), name='figure', mem_gb=mem_gb)
-    ds_agreement = pe.Node(
-        DerivativeSink(suffix='agreement', extension='.tsv', **common), name='ds_agreement'
-    )
+    ds_agreement = pe.Node(DerivativeSink(suffix='agreement', **common), name='ds_agreement')
     ds_document = pe.Node(DerivativeSink(suffix='agreement', extension='.json', **common), name='ds_document')
     ds_figure = pe.Node(FigureSink(kind='comparison', **common), name='ds_figure')
     # fmt: off

@@ -65,8 +65,8 @@ def init_derivatives_wf(
 
     ds_dseg = pe.Node(DerivativeSink(suffix='dseg', **common), name='ds_dseg')
     ds_uncertainty = pe.Node(DerivativeSink(suffix='uncertainty', **common), name='ds_uncertainty')
-    ds_morph = pe.Node(DerivativeSink(suffix='morph', extension='.tsv', **common), name='ds_morph')
-    ds_qc = pe.Node(DocumentSink(suffix='qc', extension='.json', **common), name='ds_qc')
+    ds_morph = pe.Node(DerivativeSink(suffix='morph', **common), name='ds_morph')
+    ds_qc = pe.Node(DocumentSink(suffix='qc', **common), name='ds_qc')
     ds_transforms_wf = init_ds_transforms_wf(
         record=record,
         reference_name=bundle.reference_name,
