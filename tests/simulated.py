@@ -25,7 +25,7 @@ SCANNERS = (
     ('GE', 'Discovery MR750', 3),
     ('Philips', 'Ingenia', 3),
 )
-UNITS = {'alignment': 'share of local structure that agrees, [0, 1]', 'cv_mean': '%', 'brain_mm3': 'mm^3'}
+UNITS = {'alignment': 'squared local correlation, [0, 1]', 'cv_mean': '%', 'brain_mm3': 'mm^3'}
 HEAD = 'index\tname\themisphere\tvolume_mm3\tvolume_soft_mm3\tmc_mean_mm3\tmc_std_mm3\tcv_mc\tflag\n'
 LABELS = label_table()[1:]
 

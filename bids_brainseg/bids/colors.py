@@ -7,7 +7,7 @@ from ..data import label_table
 
 
 def color_tables() -> dict[str, str]:
-    """Return the tables of the output dataset.
+    """Return the color tables of the output dataset.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def _itksnap() -> str:
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
-    """Take a color apart.
+    """Split a color into red, green and blue.
 
     >>> _rgb('#FF8000')
     (255, 128, 0)

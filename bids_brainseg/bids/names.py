@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BIDS file names, taken apart by their own text: folders above the file never matter."""
+"""Parse BIDS file names; the folders above a file play no part."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..records import ImageRecord
 
 EXTENSIONS = ('.nii.gz', '.nii')
 
-# The words of pybids and the NiPreps for the keys that appear in names, so a filter file may use either.
+# Names of the keys in pybids and the NiPreps; a filter file may use either.
 LONG_NAMES = {
     'subject': 'sub',
     'session': 'ses',
@@ -35,7 +36,11 @@ LONG_NAMES = {
 
 
 def split_name(name: str) -> tuple[dict[str, str], str, str]:
-    """Take a BIDS file name apart.
+    """Split a BIDS file name into entities, suffix and extension.
+
+    Parameters
+    ----------
+    name : str
 
     Returns
     -------
@@ -61,8 +66,21 @@ def split_name(name: str) -> tuple[dict[str, str], str, str]:
 
 
 def strip_prefix(label: object, key: str) -> str:
-    """Return a label without its ``sub-`` or ``ses-``, as text.
+    """Remove ``sub-`` or ``ses-`` from a label.
 
+    Parameters
+    ----------
+    label : object
+        Converted to text.
+    key : str
+        ``'sub'`` or ``'ses'``.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> strip_prefix('sub-01', 'sub'), strip_prefix(2, 'ses')
     ('01', '2')
     """
@@ -70,8 +88,18 @@ def strip_prefix(label: object, key: str) -> str:
 
 
 def sort_key(label: str | None) -> tuple:
-    """Order labels as people do: 2 before 10, none first.
+    """Return a key that sorts labels naturally: 2 before 10, none first.
 
+    Parameters
+    ----------
+    label : str, optional
+
+    Returns
+    -------
+    tuple
+
+    Examples
+    --------
     >>> sorted(['10', 'b2', '2', None], key=sort_key)
     [None, '2', '10', 'b2']
     """
@@ -80,8 +108,20 @@ def sort_key(label: str | None) -> tuple:
     return (1, int(label), label) if label.isdigit() else (2, 0, label)
 
 
-def record_from_path(path: Path, modality: str, **values) -> ImageRecord:
-    """Make a record from the name of an image."""
+def record_from_path(path: Path, modality: str, **values: Any) -> ImageRecord:
+    """Make a record from the name of an image.
+
+    Parameters
+    ----------
+    path : Path
+    modality : str
+    **values : object
+        Further fields of the record.
+
+    Returns
+    -------
+    ImageRecord
+    """
     entities, suffix, _ = split_name(path.name)
     return ImageRecord(
         path=path,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dataset says about its people: ``participants.tsv`` and ``sub-01_sessions.tsv``, with their JSON."""
+"""Read covariates: ``participants.tsv`` and ``sub-01_sessions.tsv``, with their data dictionaries."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MISSING = ('', 'n/a')
 
 @dataclass
 class Covariates:
-    """What is known of participants and sessions, as text.
+    """Covariates of participants and sessions, as text.
 
     Attributes
     ----------
     participants : dict
-        Label -> column -> value; also who is listed without any.
+        Label -> column -> value; empty for a participant that is listed without any.
     sessions : dict
         (Label of the participant, label of the session) -> column -> value.
     columns : dict
-        Column, in the order found -> what the data dictionary says of it.
+        Column, in the order of the tables -> its entry in the data dictionary.
     notes : list of str
         What could not be read.
     """
@@ -37,39 +37,59 @@ class Covariates:
     notes: list[str] = field(default_factory=list)
 
     def of(self, subject: str, session: str | None) -> dict[str, str]:
-        """Return what is known of a participant in a session; what is said of the session goes first."""
+        """Return the covariates of a participant in a session; those of the session win.
+
+        Parameters
+        ----------
+        subject : str
+        session : str, optional
+            Labels without prefix.
+
+        Returns
+        -------
+        dict
+            Column to value.
+        """
         return {**self.participants.get(subject, {}), **self.sessions.get((subject, session or ''), {})}
 
 
 def read_covariates(folders: Sequence[Path], subjects: Iterable[str]) -> Covariates:
-    """Read the tables about people, each from the first folder where it can be read.
+    """Read the tables of participants and sessions, each from the first folder where it can be read.
 
     Parameters
     ----------
     folders : sequence of Path
         The dataset, then the derivatives.
     subjects : iterable of str
-        Whose sessions to read, labels without prefix.
+        Participants whose sessions to read, labels without prefix.
+
+    Returns
+    -------
+    Covariates
     """
-    found = Covariates()
-    for row in _first(folders, 'participants.tsv', 'participant_id', found):
+    covariates = Covariates()
+    for row in _first_table(folders, 'participants.tsv', 'participant_id', covariates):
         label = strip_prefix(row.pop('participant_id'), 'sub')
-        if label in found.participants:
-            found.notes.append(f'participants.tsv lists sub-{label} more than once; the first row was used')
-        found.participants.setdefault(label, _known(row))
+        if label in covariates.participants:
+            covariates.notes.append(
+                f'participants.tsv lists sub-{label} more than once; the first row was used'
+            )
+        covariates.participants.setdefault(label, _present(row))
     for subject in subjects:
         name = f'sub-{subject}/sub-{subject}_sessions.tsv'
-        for row in _first(folders, name, 'session_id', found):
+        for row in _first_table(folders, name, 'session_id', covariates):
             session = strip_prefix(row.pop('session_id'), 'ses')
-            found.sessions.setdefault((subject, session), _known(row))
-    return found
+            covariates.sessions.setdefault((subject, session), _present(row))
+    return covariates
 
 
-def _known(row: dict[str, str]) -> dict[str, str]:
+def _present(row: dict[str, str]) -> dict[str, str]:
     return {column: value.strip() for column, value in row.items() if value.strip() not in MISSING}
 
 
-def _first(folders: Sequence[Path], name: str, key: str, found: Covariates) -> list[dict[str, str]]:
+def _first_table(
+    folders: Sequence[Path], name: str, key: str, covariates: Covariates
+) -> list[dict[str, str]]:
     for folder in folders:
         path = Path(folder) / name
         if not path.is_file():
@@ -77,16 +97,18 @@ def _first(folders: Sequence[Path], name: str, key: str, found: Covariates) -> l
         try:
             rows = read_rows(path)
             if broken := [row for row in rows if None in row or None in row.values()]:
-                raise ValueError(f'{len(broken)} of {len(rows)} rows have not as many cells as the header')
+                raise ValueError(
+                    f'{len(broken)} of {len(rows)} rows differ from the header in their number of cells'
+                )
             if rows and key not in rows[0]:
                 raise ValueError(f'it has no column {key}')
         except (OSError, ValueError, csv.Error) as error:
-            found.notes.append(f'{path} cannot be read and was left out: {error}')
+            covariates.notes.append(f'{path} cannot be read and was ignored: {error}')
             continue
         described = _dictionary(path.with_suffix('.json')) or _dictionary(Path(folder) / 'sessions.json')
         for column in rows[0] if rows else ():
             if column != key:
-                found.columns.setdefault(column, described.get(column) or {})
+                covariates.columns.setdefault(column, described.get(column) or {})
         return rows
     return []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the outputs, and the files that describe the whole output dataset."""
+"""Paths of the outputs, and the files that describe the output dataset."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from ..errors import BidsError
 from ..files import write_json, write_text
 from ..records import ImageRecord
 from .colors import color_tables
-from .sidecars import (
-    output_rules,
-)
+from .sidecars import output_rules
 
 NAME = 'bids_brainseg'
 BIDS_VERSION = '1.10.0'
-# Where a container image writes its own name, so that derivatives can say what made them.
+# Environment variable in which a container image gives its name, for the description of the derivatives.
 CONTAINER_VARIABLE = 'BIDS_BRAINSEG_CONTAINER'
 
 
 def scan_label(record: ImageRecord) -> str:
-    """Return what tells the scans of one session apart in output names: the suffix, as a rule.
+    """Return the label that distinguishes the scans of one session in output names, usually the suffix.
 
-    Entities that output names need for themselves (``space``, ``desc`` ...) are kept in it:
-    ``sub-01_desc-defaced_T1w`` gives ``defacedT1w``.
+    Parameters
+    ----------
+    record : ImageRecord
+
+    Returns
+    -------
+    str
+        Entities that output names need for themselves (``space``, ``desc`` ...) are kept in it:
+        ``sub-01_desc-defaced_T1w`` gives ``defacedT1w``.
     """
-    own = [record.entities[key] for key in output_rules()['folded_into_desc'] if key in record.entities]
-    if not own:
+    folded = [record.entities[key] for key in output_rules()['folded_into_desc'] if key in record.entities]
+    if not folded:
         return record.suffix
-    return ''.join([own[0], *(word[:1].upper() + word[1:] for word in (*own[1:], record.suffix))])
+    return ''.join([folded[0], *(word[:1].upper() + word[1:] for word in (*folded[1:], record.suffix))])
 
 
 def output_path(
@@ -46,7 +51,7 @@ def output_path(
     folder: str | None = None,
     **entities: str | None,
 ) -> Path:
-    """Return the path of one output of a scan. Nothing is written.
+    """Return the path of one output of a scan.
 
     Parameters
     ----------
@@ -55,13 +60,13 @@ def output_path(
     output_dir : Path
         Root of the derivatives.
     suffix : str
-        ``'dseg'``. The usual entities of a suffix come by themselves (``space-orig`` ...).
+        ``'dseg'``. The usual entities of a suffix are added (``space-orig`` ...).
     extension : str, optional
         ``'.nii.gz'``; by default the usual one of the suffix.
     folder : str, optional
         Below the session; the data type of the modality if None.
     **entities : str or None
-        More entities by their key (``**{'from': 'T1w'}``); None takes one away.
+        More entities by their key (``**{'from': 'T1w'}``); None removes one.
 
     Returns
     -------
@@ -74,9 +79,9 @@ def output_path(
     usual = {key: text.format(scan=label) for key, text in rules['names'].get(suffix, {}).items()}
     merged = {**source, **usual, **entities}
     order = rules['entity_order']
-    known = sorted((key for key in merged if key in order), key=order.index)
-    unknown = [key for key in merged if key not in order]
-    pairs = [f'{key}-{merged[key]}' for key in (*known, *unknown) if merged[key] is not None]
+    ordered = sorted((key for key in merged if key in order), key=order.index)
+    others = [key for key in merged if key not in order]
+    pairs = [f'{key}-{merged[key]}' for key in (*ordered, *others) if merged[key] is not None]
     parts = [f'sub-{record.subject}']
     parts += [f'ses-{record.session}'] if record.session is not None else []
     parts += [folder or modalities()[record.modality].datatypes[0]]
@@ -92,7 +97,24 @@ def xfm_path(
     inverse: bool = False,
     extension: str | None = None,
 ) -> Path:
-    """Return the path of the affine that moves the scan to the reference, or (inverse) the other way."""
+    """Return the path of the affine that moves the scan to the reference.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    output_dir : Path
+        Root of the derivatives.
+    reference : str
+        Its name in ``from`` and ``to``.
+    inverse : bool
+        From the reference to the scan.
+    extension : str, optional
+        By default that of an ITK transform.
+
+    Returns
+    -------
+    Path
+    """
     ends = (reference, scan_label(record)) if inverse else (scan_label(record), reference)
     return output_path(
         record, output_dir, suffix='xfm', extension=extension, **dict(zip(('from', 'to'), ends, strict=True))
@@ -100,7 +122,21 @@ def xfm_path(
 
 
 def figure_path(record: ImageRecord, output_dir: Path, *, kind: str) -> Path:
-    """Return the path of a figure: ``sub-01/figures/sub-01_ses-1_desc-alignment_T1w.svg``."""
+    """Return the path of a figure.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    output_dir : Path
+        Root of the derivatives.
+    kind : str
+        Key of ``figures`` in ``outputs.json``.
+
+    Returns
+    -------
+    Path
+        ``sub-01/figures/sub-01_ses-1_desc-alignment_T1w.svg`` below ``output_dir``.
+    """
     extension = output_rules()['figures'][kind]
     path = output_path(record, output_dir, suffix=scan_label(record), extension=extension, desc=kind)
     return Path(output_dir) / f'sub-{record.subject}' / 'figures' / path.name
@@ -115,7 +151,7 @@ def write_dataset_files(
 ) -> list[Path]:
     """Write the description of the derivatives, ``.bidsignore`` and the color table.
 
-    Every job writes the same bytes, and a file appears whole.
+    Every job writes the same bytes, and no file is ever half written.
 
     Parameters
     ----------
@@ -126,10 +162,14 @@ def write_dataset_files(
     container : str, optional
         Name of the container image; the environment variable ``BIDS_BRAINSEG_CONTAINER`` if None.
 
+    Returns
+    -------
+    list of Path
+
     Raises
     ------
     BidsError
-        With exit code 2 if the folder holds a dataset that something else made.
+        With exit code 2 if the folder holds a dataset of another program.
     """
     output_dir, bids_dir = Path(output_dir), Path(bids_dir)
     refuse_other_dataset(output_dir)
@@ -174,7 +214,7 @@ def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], conta
 
 
 def _code_url() -> str | None:
-    """Return where the source code lives, as the installed package says."""
+    """Return the address of the source code from the metadata of the installed package."""
     try:
         urls = metadata(NAME).get_all('Project-URL') or []
     except PackageNotFoundError:
@@ -186,7 +226,7 @@ def _code_url() -> str | None:
 
 
 def _link(output_dir: Path, dataset: Path) -> str:
-    """Link relatively where the derivatives lie inside the dataset and move with it, absolutely elsewhere."""
+    """Link by a relative path if the derivatives are inside the dataset and move with it, else absolutely."""
     inside, outside = output_dir.resolve(), Path(dataset).resolve()
     if inside.is_relative_to(outside):
         return Path(os.path.relpath(outside, inside)).as_posix()
@@ -194,18 +234,28 @@ def _link(output_dir: Path, dataset: Path) -> str:
 
 
 def refuse_other_dataset(output_dir: Path) -> None:
-    """Refuse, with exit code 2, a folder whose dataset something else made."""
+    """Refuse a folder that holds a dataset of another program.
+
+    Parameters
+    ----------
+    output_dir : Path
+
+    Raises
+    ------
+    BidsError
+        With exit code 2.
+    """
     existing = output_dir / 'dataset_description.json'
     if not existing.is_file():
         return
     try:
         makers = json.loads(existing.read_text(encoding='utf-8')).get('GeneratedBy') or [{}]
-        found = str(makers[0].get('Name', 'unknown'))
+        maker = str(makers[0].get('Name', 'unknown'))
     except (OSError, ValueError, AttributeError, LookupError, TypeError):
-        found = 'unknown'
-    if found != NAME:
+        maker = 'unknown'
+    if maker != NAME:
         raise BidsError(
-            f'the output folder holds another dataset: {existing} was made by {found}; '
+            f'the output folder holds another dataset: {existing} was made by {maker}; '
             'choose an empty folder or one of this program',
             2,
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a dataset to one record per scan."""
+"""Find the scans of a dataset and make one record of each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .layout import check_dataset, find_niftis
 from .names import record_from_path, sort_key, split_name, strip_prefix
 
 LOGGER = logging.getLogger('bids_brainseg')
-# Labels in which people write what an image is, beside its suffix.
-TELLING = ('acq', 'rec', 'desc')
+# Entities that, beside the suffix, may say what an image is.
+DESCRIPTIVE = ('acq', 'rec', 'desc')
 
 
 def find_images(
@@ -51,12 +51,12 @@ def find_images(
     Returns
     -------
     list of ImageRecord
-        By subject, session, modality and name. A record with ``skip`` is one that cannot be used.
+        By subject, session, modality and name. A record with ``skip`` cannot be used.
 
     Raises
     ------
     BidsError
-        Exit code 16: not a BIDS dataset. 18: nothing is selected. 2: the filters make no sense.
+        Exit code 16: not a BIDS dataset. 18: nothing is selected. 2: the filters cannot be used.
     """
     bids_dir = Path(bids_dir)
     check_dataset(bids_dir)
@@ -68,18 +68,20 @@ def find_images(
         LOGGER.warning('BIDS filters for %s are not used; there are filters for %s',
                        ', '.join(ignored), ', '.join(modality_rules()))  # fmt: skip
 
-    everyone = _candidates(find_niftis(bids_dir, subjects=participants, database_dir=database_dir))
+    candidates = _candidates(find_niftis(bids_dir, subjects=participants, database_dir=database_dir))
     selected = [
         record
-        for record in everyone
+        for record in candidates
         if record.modality in wanted
         and (not sessions or record.session in sessions)
         and matches(_properties(record), filters.get(record.modality, {}))
     ]
     if not selected:
-        # Who else is there? Their folders were not looked at, and the answer helps to find a typing error.
-        known = _candidates(find_niftis(bids_dir, database_dir=database_dir)) if participants else everyone
-        raise BidsError(_nothing(known, wanted, participants, sessions, filters), 18)
+        # The scans of other participants, whose folders were not searched, help to find a typing error.
+        present = (
+            _candidates(find_niftis(bids_dir, database_dir=database_dir)) if participants else candidates
+        )
+        raise BidsError(_explain_empty(present, wanted, participants, sessions, filters), 18)
     for label in participants:
         if label not in {record.subject for record in selected}:
             LOGGER.warning('Nothing is selected for participant %s', label)
@@ -87,8 +89,8 @@ def find_images(
 
 
 def _candidates(paths: Sequence[Path]) -> list[ImageRecord]:
-    """Keep the images that are of a modality, by name alone."""
-    found = []
+    """Keep the images of a modality, by their names alone."""
+    records = []
     for path in paths:
         entities, suffix, _ = split_name(path.name)
         modality = _modality(path.parent.name, suffix)
@@ -96,13 +98,13 @@ def _candidates(paths: Sequence[Path]) -> list[ImageRecord]:
             continue
         folders = (_folder_label(path, 'sub-'), _folder_label(path, 'ses-'))
         if folders != (entities['sub'], entities.get('ses')):
-            LOGGER.warning('Left out, as its name does not fit its folder: %s', path)
+            LOGGER.warning('Ignored: its name contradicts its folder: %s', path)
             continue
         if _is_excluded(entities, modality_rules()[modality]):
-            LOGGER.info('Left out, as its name says that it is not a plain %s: %s', modality, path.name)
+            LOGGER.info('Ignored: by its name it is no plain %s: %s', modality, path.name)
             continue
-        found.append(record_from_path(path, modality))
-    return found
+        records.append(record_from_path(path, modality))
+    return records
 
 
 def _modality(datatype: str, suffix: str) -> str | None:
@@ -113,7 +115,7 @@ def _modality(datatype: str, suffix: str) -> str | None:
 
 
 def _is_excluded(entities: Mapping[str, str], rule: Modality) -> bool:
-    labels = [entities[key] for key in TELLING if key in entities]
+    labels = [entities[key] for key in DESCRIPTIVE if key in entities]
     return (
         entities.get('part', 'mag') != 'mag'
         or has_word(labels, rule.excluded_words)
@@ -136,7 +138,7 @@ def _properties(record: ImageRecord) -> dict[str, str]:
 
 
 def _described(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Add sidecars and diffusion volumes, find names that would meet in the outputs, and sort."""
+    """Add sidecars and diffusion volumes, skip scans whose outputs would have one name, and sort."""
     rules = modality_rules()
     sidecars = Sidecars()
     described = []
@@ -166,7 +168,7 @@ def _preference(record: ImageRecord) -> tuple:
 
 
 def _without_namesakes(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """Skip all but one of the scans whose outputs would have one name (also where case does not count)."""
+    """Skip all but one of the scans whose outputs would have one name, ignoring case."""
     first: dict[str, ImageRecord] = {}
     result = []
     for record in records:
@@ -178,16 +180,23 @@ def _without_namesakes(records: Sequence[ImageRecord]) -> list[ImageRecord]:
     return result
 
 
-def _nothing(found, wanted, participants, sessions, filters) -> str:
-    counts = Counter(record.modality for record in found)
-    people = sorted({record.subject for record in found}, key=sort_key)
-    dates = sorted({record.session for record in found if record.session}, key=sort_key)
+def _explain_empty(
+    present: Sequence[ImageRecord],
+    wanted: Sequence[str],
+    participants: Sequence[str],
+    sessions: Sequence[str],
+    filters: Mapping,
+) -> str:
+    """Say what was asked for and what is there."""
+    counts = Counter(record.modality for record in present)
+    subjects = sorted({record.subject for record in present}, key=sort_key)
+    dates = sorted({record.session for record in present if record.session}, key=sort_key)
     asked = [f'modalities {" ".join(wanted)}']
     asked += [f'participants {" ".join(participants)}'] if participants else []
     asked += [f'sessions {" ".join(sessions)}'] if sessions else []
     asked += [f'filters {filters}'] if filters else []
     scans = ', '.join(f'{counts[name]} {name}' for name in modality_rules() if counts[name]) or 'no scan'
-    where = f' of {len(people)} participants ({_some(people)})' if people else ''
+    where = f' of {len(subjects)} participants ({_some(subjects)})' if subjects else ''
     where += f' and {len(dates)} sessions ({_some(dates)})' if dates else ''
     return f'nothing is selected: found {scans}{where}; asked for {", ".join(asked)}; correct the selection'
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written beside an output: where it comes from, how it was made, what its numbers mean."""
+"""Sidecars of the outputs: where they come from, how they were made, what their numbers mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
 
 
 def provenance_keys(provenance: Provenance) -> dict:
-    """Spell how outputs were made as the keys of a sidecar."""
+    """Return the keys of a sidecar that say how outputs were made.
+
+    Parameters
+    ----------
+    provenance : Provenance
+
+    Returns
+    -------
+    dict
+    """
     return {
         'Model': {
             'Name': provenance.model,
@@ -34,7 +43,7 @@ def provenance_keys(provenance: Provenance) -> dict:
         'LabelResampling': provenance.label_resampling,
         'Thresholds': {'cv_percent': provenance.cv_threshold},
         'ClassMap': {'SHA256': label_table_hash(), 'Table': COLOR_TABLE},
-        # Not SoftwareVersions: BIDS keeps that word for the scanner.
+        # Not SoftwareVersions: in BIDS that is the software of the scanner.
         'Versions': {'bids_brainseg': __version__, **provenance.versions},
     }
 
@@ -46,7 +55,16 @@ def output_rules() -> dict:
 
 
 def bids_uri(record: ImageRecord) -> str:
-    """Return the BIDS URI of a scan; ``raw`` is linked in the description of the derivatives."""
+    """Return the BIDS URI of a scan; ``raw`` is linked in the description of the derivatives.
+
+    Parameters
+    ----------
+    record : ImageRecord
+
+    Returns
+    -------
+    str
+    """
     return f'bids:raw:{record.relative_path.as_posix()}'
 
 
@@ -108,7 +126,24 @@ def xfm_sidecar(
     provenance: Provenance | None = None,
     **extra: object,
 ) -> dict:
-    """Describe an affine; ``From`` is the image that it moves onto the grid of ``To``."""
+    """Describe an affine; ``From`` is the image that it moves onto the grid of ``To``.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    reference : str
+        Name of the reference.
+    inverse : bool
+        From the reference to the scan.
+    provenance : Provenance, optional
+    **extra : object
+        Further keys, which win.
+
+    Returns
+    -------
+    dict
+    """
     moved, fixed = (reference, record.bids_name) if inverse else (record.bids_name, reference)
     meaning = f'Moves {moved} onto the grid of {fixed}; it maps points of {fixed} to points of {moved}.'
     ends = {'From': moved, 'To': fixed, 'Description': meaning}
@@ -116,7 +151,19 @@ def xfm_sidecar(
 
 
 def morph_dictionary(record: ImageRecord, *, provenance: Provenance | None = None, **extra: object) -> dict:
-    """Describe the table of volumes: each column with its unit, then where the numbers come from."""
+    """Describe the table of volumes: each column with its unit, then where the numbers come from.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    provenance : Provenance, optional
+    **extra : object
+        Further keys, which win.
+
+    Returns
+    -------
+    dict
+    """
     return {
         **output_rules()['morph_columns'],
         **sidecar(record, suffix='morph', provenance=provenance, **extra),
@@ -175,15 +222,26 @@ def morph_table(
 
 
 def scanner(metadata: Mapping) -> dict:
-    """Return which scanner the sidecars of a scan name: maker, model and field strength, where they do.
+    """Return what the sidecars of a scan say about the scanner: maker, model, field strength.
 
+    Parameters
+    ----------
+    metadata : mapping
+        Of the JSON sidecars.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
     >>> scanner({'Manufacturer': 'Siemens', 'MagneticFieldStrength': 3, 'EchoTime': 0.002})
     {'Manufacturer': 'Siemens', 'MagneticFieldStrength': 3}
     """
     return {key: metadata[key] for key in output_rules()['scanner_keys'] if metadata.get(key) is not None}
 
 
-def slice_facts(metadata: Mapping) -> dict[str, float]:
+def _slice_facts(metadata: Mapping) -> dict[str, float]:
     """Return what the sidecars of a scan say about its slices: thickness and distance in mm, where they do.
 
     Parameters
@@ -197,7 +255,7 @@ def slice_facts(metadata: Mapping) -> dict[str, float]:
 
     Examples
     --------
-    >>> slice_facts({'SliceThickness': 5, 'SpacingBetweenSlices': 'unknown'})
+    >>> _slice_facts({'SliceThickness': 5, 'SpacingBetweenSlices': 'unknown'})
     {'slice_thickness_mm': 5}
     """
     keys = {'SliceThickness': 'slice_thickness_mm', 'SpacingBetweenSlices': 'slice_spacing_mm'}
@@ -216,12 +274,12 @@ def qc_document(
     provenance: Provenance | None = None,
     **extra: object,
 ) -> dict:
-    """Gather every quality number of a scan.
+    """Describe a scan by all its quality numbers.
 
     Parameters
     ----------
     record : ImageRecord
-        The scan; its warnings are kept, and from its sidecars which scanner it comes from.
+        The scan; its warnings are kept, and what its sidecars say about scanner and slices.
     verdict : str
         ``'pass'``, ``'review'`` or ``'fail'``.
     reasons : sequence of str
@@ -252,7 +310,7 @@ def qc_document(
         'numbers': {name: numbers[name] for name in dictionary},
         'Units': {name: _unit(entry) for name, entry in dictionary.items()},
         'Meaning': meanings(dictionary),
-        'header': {**(header or {}), **slice_facts(record.metadata)},
+        'header': {**(header or {}), **_slice_facts(record.metadata)},
         'Scanner': scanner(record.metadata),
     }
     if provenance is not None:
@@ -261,7 +319,18 @@ def qc_document(
 
 
 def meanings(dictionary: Mapping[str, Mapping]) -> dict[str, dict]:
-    """Describe numbers as a sidecar does: name to ``Description``, ``Units`` and ``Range``."""
+    """Describe numbers as a sidecar does.
+
+    Parameters
+    ----------
+    dictionary : mapping of mappings
+        Name to ``description``, ``unit`` and ``range``.
+
+    Returns
+    -------
+    dict of dict
+        Name to ``Description``, ``Units`` and ``Range``.
+    """
     return {
         name: {'Description': entry['description'], 'Units': _unit(entry), 'Range': entry['range']}
         for name, entry in dictionary.items()

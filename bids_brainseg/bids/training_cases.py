@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to train on: scans with FreeSurfer labels, label maps, what is left out, and the split by subject."""
+"""Training data: scans with FreeSurfer labels, label maps, exclusions, and the split by subject."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..records import ImageRecord, TrainingCase
 from .names import sort_key, split_name, strip_prefix
 from .paths import figure_path, output_path, scan_label
 
-#: Segmentations of FreeSurfer that all become the same classes, the first that is there is taken.
+#: Segmentations of FreeSurfer, which all become the same classes; the first that exists is used.
 SEGMENTATIONS = ('aparc+aseg', 'aparc.DKTatlas+aseg', 'wmparc', 'aseg')
-#: FreeSurfer's own T1w, for datasets that hold none.
-OWN_IMAGES = ('orig', 'T1', 'brain', 'norm')
+#: FreeSurfer's T1w, for datasets without one.
+FREESURFER_IMAGES = ('orig', 'T1', 'brain', 'norm')
 EXTENSIONS = ('.mgz', '.mgh', '.nii.gz', '.nii')
 COLUMNS = {
     'participant_id': ('participant_id', 'participant', 'subject', 'sub'),
@@ -44,7 +44,7 @@ CASE_COLUMNS = {
     'agreement': {
         'Description': 'How well the labels fit the scan: about 0.9 for a T1w with its own labels, half '
         'of that when they are 5 mm off.',
-        'Units': 'share of local structure that agrees, [0, 1]',
+        'Units': 'squared local correlation, [0, 1]',
     },
     'reason': {'Description': 'Why the scan is left out, n/a otherwise.'},
 }
@@ -62,14 +62,14 @@ def find_cases(
     freesurfer : Path
         ``SUBJECTS_DIR``, or a derivative of this layout: ``sub-01[_ses-1]/mri/aseg.mgz``.
     modality : str
-        What is trained on.
+        Modality to train.
     excluded : sequence of mapping
         From :func:`read_exclusions`.
 
     Returns
     -------
     list of TrainingCase
-        One for each scan; those that cannot be used say why.
+        One for each scan; those that cannot be used have a reason in `skip`.
 
     Raises
     ------
@@ -83,7 +83,9 @@ def find_cases(
     return [_case(record, freesurfer, anchors, excluded) for record in records if record.modality == modality]
 
 
-def _case(record, freesurfer, anchors, excluded) -> TrainingCase:
+def _case(
+    record: ImageRecord, freesurfer: Path, anchors: Sequence[ImageRecord], excluded: Sequence[Mapping]
+) -> TrainingCase:
     case = TrainingCase(record)
     if record.skip is not None:
         return replace(case, skip=record.skip)
@@ -95,17 +97,29 @@ def _case(record, freesurfer, anchors, excluded) -> TrainingCase:
     if labels is None:
         where = folder or freesurfer / f'sub-{record.subject}'
         return replace(case, skip=f'no labels: none of {", ".join(SEGMENTATIONS)} in {where / "mri"}')
-    own = [a for a in anchors if a.subject == record.subject and session in (None, a.session)]
-    if own and own[0].path == record.path:
+    of_subject = [a for a in anchors if a.subject == record.subject and session in (None, a.session)]
+    if of_subject and of_subject[0].path == record.path:
         return replace(case, labels=labels)
-    t1w = own[0].path if own else _first(folder / 'mri', OWN_IMAGES)
+    t1w = of_subject[0].path if of_subject else _first(folder / 'mri', FREESURFER_IMAGES)
     if t1w is None:
         return replace(case, skip='no T1w: neither in the dataset nor beside the labels')
     return replace(case, labels=labels, t1w=t1w)
 
 
 def find_segmentation(root: Path, record: ImageRecord) -> Path | None:
-    """Return FreeSurfer's segmentation of a participant, or None."""
+    """Find FreeSurfer's segmentation of a participant.
+
+    Parameters
+    ----------
+    root : Path
+        ``SUBJECTS_DIR``.
+    record : ImageRecord
+        A scan of the participant.
+
+    Returns
+    -------
+    Path or None
+    """
     folder, _ = _freesurfer_folder(root, record)
     return folder and _first(folder / 'mri', SEGMENTATIONS)
 
@@ -128,12 +142,17 @@ def _first(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def read_exclusions(path: Path) -> list[dict]:
-    """Read who is not to be trained on: a table with ``participant_id``, ``session_id`` and ``reason``.
+    """Read the table of exclusions.
+
+    Parameters
+    ----------
+    path : Path
+        Tab-separated, with ``participant_id``, ``session_id`` and ``reason``.
 
     Returns
     -------
     list of dict
-        Labels without prefix; the session is None where all sessions are meant.
+        Labels without prefix; the session is None if all sessions are excluded.
 
     Raises
     ------
@@ -146,11 +165,11 @@ def read_exclusions(path: Path) -> list[dict]:
         table = pd.read_csv(path, sep='\t', dtype=str, keep_default_na=False)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise BidsError(f'--exclude {path} cannot be read as a table: {error}', 2) from error
-    found = {
+    columns = {
         name: next((column for column in spellings if column in table.columns), None)
         for name, spellings in COLUMNS.items()
     }
-    if found['participant_id'] is None or found['reason'] is None:
+    if columns['participant_id'] is None or columns['reason'] is None:
         raise BidsError(
             f'--exclude {path} needs the columns participant_id and reason (and session_id, if only one '
             f'session is meant), separated by tabs; found: {", ".join(table.columns)}',
@@ -158,46 +177,67 @@ def read_exclusions(path: Path) -> list[dict]:
         )
     rows = []
     for row in table.to_dict('records'):
-        session = row.get(found['session_id'] or '', '').strip()
+        session = row.get(columns['session_id'] or '', '').strip()
         rows.append(
             {
-                'participant_id': strip_prefix(row[found['participant_id']], 'sub'),
+                'participant_id': strip_prefix(row[columns['participant_id']], 'sub'),
                 'session_id': None if session in ('', 'n/a') else strip_prefix(session, 'ses'),
-                'reason': row[found['reason']].strip() or 'no reason given',
+                'reason': row[columns['reason']].strip() or 'no reason given',
             }
         )
     return rows
 
 
-def find_label_maps(places: Sequence[Path]) -> list[Path]:
-    """List label maps: files as they are, folders with all images below them; of FreeSurfer one per subject.
+def find_label_maps(paths: Sequence[Path]) -> list[Path]:
+    """List label maps.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, or folders: all images below them, of a folder of FreeSurfer one per subject.
+
+    Returns
+    -------
+    list of Path
+        Without duplicates.
 
     Raises
     ------
     InputError
-        If a place does not exist or holds none.
+        If a folder does not exist or holds none.
     """
-    found = []
-    for place in places:
-        if place.is_file():
-            found.append(place)
+    maps = []
+    for path in paths:
+        if path.is_file():
+            maps.append(path)
             continue
-        subjects = sorted(path.parent for path in place.glob('*/mri') if path.is_dir())
-        maps = [_first(subject / 'mri', SEGMENTATIONS) for subject in subjects]
-        maps = [path for path in maps if path] or sorted(
-            path for path in place.rglob('*') if path.is_file() and path.name.endswith(EXTENSIONS)
+        subjects = sorted(folder.parent for folder in path.glob('*/mri') if folder.is_dir())
+        inside = [_first(subject / 'mri', SEGMENTATIONS) for subject in subjects]
+        inside = [image for image in inside if image] or sorted(
+            image for image in path.rglob('*') if image.is_file() and image.name.endswith(EXTENSIONS)
         )
-        if not maps:
+        if not inside:
             raise InputError(
-                f'no label map found: {place}; give files, or a folder with {", ".join(EXTENSIONS)} images'
+                f'no label map found: {path}; give files, or a folder with {", ".join(EXTENSIONS)} images'
             )
-        found += maps
-    return list(dict.fromkeys(found))
+        maps += inside
+    return list(dict.fromkeys(maps))
 
 
 def subject_of(path: Path) -> str:
-    """Name whose label map a file is: the label after ``sub-`` in its name or folder, else the name itself.
+    """Return the subject of a label map.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        The label after ``sub-`` in its name or folder, else the name itself.
+
+    Examples
+    --------
     >>> subject_of(Path('fs/sub-01/mri/aseg.mgz')), subject_of(Path('maps/training_seg_01.nii.gz'))
     ('01', 'training_seg_01')
     """
@@ -211,17 +251,17 @@ def subject_of(path: Path) -> str:
 def split_subjects(
     subjects: Iterable[str], *, share: float, seed: int, chosen: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """Divide subjects, never scans, into those that train and those that validate.
+    """Split subjects, not scans, into training and validation.
 
     Parameters
     ----------
     subjects : iterable of str
     share : float
-        Of subjects that validate; at least one does if there are two or more and the share is not 0.
+        Fraction of subjects for validation; at least one if there are two or more and it is not 0.
     seed : int
-        The same subjects, share and seed give the same division.
+        The same arguments give the same split.
     chosen : sequence of str
-        Who validates, instead of a share.
+        Subjects for validation, instead of a fraction.
 
     Returns
     -------
@@ -235,16 +275,16 @@ def split_subjects(
     >>> split_subjects(['a'], share=0.5, seed=0)
     (['a'], [])
     """
-    everyone = sorted(set(subjects), key=sort_key)
-    validate = {subject for subject in everyone if subject in chosen}
-    if not chosen and share > 0 and len(everyone) > 1:
-        count = min(max(1, round(share * len(everyone))), len(everyone) - 1)
-        validate = set(random.Random(seed).sample(everyone, count))
-    return [s for s in everyone if s not in validate], [s for s in everyone if s in validate]
+    ordered = sorted(set(subjects), key=sort_key)
+    validate = {subject for subject in ordered if subject in chosen}
+    if not chosen and share > 0 and len(ordered) > 1:
+        count = min(max(1, round(share * len(ordered))), len(ordered) - 1)
+        validate = set(random.Random(seed).sample(ordered, count))
+    return [s for s in ordered if s not in validate], [s for s in ordered if s in validate]
 
 
 def pair_paths(record: ImageRecord, output_dir: Path, space: str) -> dict[str, Path]:
-    """Return where a prepared pair lies: ``image``, ``labels``, ``info`` and ``figure``.
+    """Return the paths of a training pair.
 
     Parameters
     ----------
@@ -254,6 +294,11 @@ def pair_paths(record: ImageRecord, output_dir: Path, space: str) -> dict[str, P
         Root of the derivatives.
     space : str
         Name of the reference of the model.
+
+    Returns
+    -------
+    dict of str to Path
+        ``image``, ``labels``, ``info`` and ``figure``.
     """
     image = {'suffix': record.suffix, 'space': space, 'desc': _joined('prepared', record)}
     return {
@@ -267,13 +312,13 @@ def pair_paths(record: ImageRecord, output_dir: Path, space: str) -> dict[str, P
 
 
 def _joined(word: str, record: ImageRecord) -> str:
-    """Keep apart what differs only in entities that the output names use themselves."""
+    """Distinguish scans that differ only in entities that the output names need for themselves."""
     label = scan_label(record)
     return word if label == record.suffix else f'{word}{label[:1].upper()}{label[1:]}'
 
 
 def write_case_table(rows: Sequence[Mapping], path: Path) -> None:
-    """Write what became of each case, with the data dictionary beside it.
+    """Write the table of cases and its data dictionary.
 
     Parameters
     ----------

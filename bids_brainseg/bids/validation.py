@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the BIDS validator says about a dataset: told to the user, never a reason to refuse it."""
+"""Run the BIDS validator; its findings are reported and never stop a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def validation_findings(bids_dir: Path, *, timeout: float = 600) -> dict | None:
     bids_dir : Path
         Root of the dataset.
     timeout : float
-        Seconds after which the validator is given up.
+        Seconds after which the validator is stopped.
 
     Returns
     -------
@@ -32,9 +32,9 @@ def validation_findings(bids_dir: Path, *, timeout: float = 600) -> dict | None:
         ``errors`` and ``warnings`` (numbers of findings), ``codes`` (finding to number, errors first) and
         ``validator`` (its version). None without a validator, or if it did not finish.
     """
-    # Beside the interpreter first: a program of a virtual environment need not be on the path.
-    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', os.defpath)])
-    program = shutil.which(COMMAND, path=beside)
+    # First beside the interpreter: the programs of a virtual environment need not be on the path.
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', os.defpath)])
+    program = shutil.which(COMMAND, path=folders)
     if program is None:
         return None
     try:
@@ -63,14 +63,20 @@ def validation_findings(bids_dir: Path, *, timeout: float = 600) -> dict | None:
 
 
 def log_findings(findings: dict | None) -> None:
-    """Tell the user in one line."""
+    """Log the findings in one line.
+
+    Parameters
+    ----------
+    findings : dict, optional
+        Of :func:`validation_findings`.
+    """
     if findings is None:
         LOGGER.info('The BIDS validator is not installed; the dataset was not validated')
         return
     level = logging.WARNING if findings['errors'] else logging.INFO
     codes = ', '.join(f'{code} ({count})' for code, count in findings['codes'].items())
     LOGGER.log(
-        level, 'BIDS validator: %d errors, %d warnings%s; the run goes on',
+        level, 'BIDS validator: %d errors, %d warnings%s; the run continues',
         findings['errors'], findings['warnings'], f': {codes}' if codes else '',
     )  # fmt: skip
 

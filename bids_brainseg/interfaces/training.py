@@ -201,7 +201,7 @@ def describe_pair(inputs) -> dict:
         'registration': registration,
         'rigid': rigid or 'n/a: the labels lie on the scan by its own coordinates',
         'Units': {
-            'agreement': 'share of local structure that agrees, [0, 1]',
+            'agreement': 'squared local correlation, [0, 1]',
             'registration.reference_to_scan': 'RAS mm to RAS mm',
             'rigid.t1w_to_scan': 'RAS mm to RAS mm',
         },

@@ -28,7 +28,7 @@ def test_a_table_that_cannot_be_read_is_told_and_the_copy_is_used(make_bids):
     out = make_bids({'participants.tsv': table}, name='out')
     found = read_covariates([bids, out], [])
     assert found.participants == {'01': {'age': '60'}}
-    assert 'in/participants.tsv cannot be read and was left out: 1 of 1 rows' in found.notes[0]
+    assert 'in/participants.tsv cannot be read and was ignored: 1 of 1 rows' in found.notes[0]
     assert found.notes[1] == 'participants.tsv lists sub-01 more than once; the first row was used'
 
 

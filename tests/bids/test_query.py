@@ -199,7 +199,7 @@ def test_a_name_that_does_not_fit_its_folder_is_left_out(make_bids, caplog):
     )
     with caplog.at_level(logging.WARNING):
         assert len(find_images(root)) == 1
-    assert caplog.text.count('does not fit its folder') == 2
+    assert caplog.text.count('its name contradicts its folder') == 2
 
 
 def test_an_index_is_reused_and_made_anew_when_a_folder_changes(make_bids, tmp_path, monkeypatch):

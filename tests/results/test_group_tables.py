@@ -87,7 +87,7 @@ def test_every_column_is_described_with_a_unit(crowd):
         for column in set(table.columns) - {'age', 'sex', 'site'}:
             assert described[column]['Units'], column
     qc = json.loads((out / 'group_qc.json').read_text())
-    assert qc['alignment']['Units'] == 'share of local structure that agrees, [0, 1]'
+    assert qc['alignment']['Units'] == 'squared local correlation, [0, 1]'
 
 
 def test_numbers_mean_what_the_scans_say_or_what_is_packaged(tmp_path):
