@@ -116,6 +116,8 @@ def init_case_wf(
         The scan.
     labels
         Segmentation of FreeSurfer.
+    methods
+        What this graph does, in words.
 
     Outputs
     -------
@@ -128,7 +130,7 @@ def init_case_wf(
     >>> wf = init_case_wf(case=example_case(), base=example_bundle(), output_dir=Path('out'), origin={})
     """
     workflow = Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'labels']), name='inputnode')
+    inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'labels', 'methods']), name='inputnode')
     inputnode.inputs.in_file = str(case.record.path)
     inputnode.inputs.labels = str(case.labels)
     outputnode = pe.Node(niu.IdentityInterface(fields=['info']), name='outputnode')
@@ -159,6 +161,7 @@ def init_case_wf(
     workflow.connect([
         (inputnode, check_wf, [('in_file', 'inputnode.in_file')]),
         (inputnode, classes, [('labels', 'in_file')]),
+        (inputnode, ds_pair, [('methods', 'methods')]),
         (check_wf, preprocessing_wf, [('outputnode.out_file', 'inputnode.in_file')]),
         *[(check_wf, t1w_wf, [('outputnode.out_file', 'inputnode.in_file')]) for t1w_wf in t1w_wfs],
         *[(classes, t1w_wf, [('out_file', 'inputnode.classes')]) for t1w_wf in t1w_wfs],
@@ -178,6 +181,7 @@ def init_case_wf(
         (ds_pair, outputnode, [('info', 'info')]),
     ])
     # fmt: on
+    inputnode.inputs.methods = workflow.visit_desc()
     return workflow
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.agreement import compare
 from ..core.labels import freesurfer_classes, to_classes
@@ -39,7 +39,7 @@ class ResampleReferenceLabels(SimpleInterface):
     input_spec = _ResampleReferenceLabelsInputSpec
     output_spec = _ResampleReferenceLabelsOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan, labels, table = (
             load_image(self.inputs.in_file),
             load_image(self.inputs.labels),
@@ -94,21 +94,21 @@ class CompareSegmentations(SimpleInterface):
     input_spec = _CompareSegmentationsInputSpec
     output_spec = _CompareSegmentationsOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image = nb.load(self.inputs.dseg)
-        found = compare(np.asanyarray(image.dataobj), read_array(self.inputs.reference), image.affine)
+        agreement = compare(np.asanyarray(image.dataobj), read_array(self.inputs.reference), image.affine)
         document = agreement_document(
             self.inputs.record,
             averages={
-                'D_A': found.dice_average,
-                'D_V': found.dice_volume_weighted,
-                'ASSD_mm': found.assd_average,
-                'structures_missed': found.missed,
+                'D_A': agreement.dice_average,
+                'D_V': agreement.dice_volume_weighted,
+                'ASSD_mm': agreement.assd_average,
+                'structures_missed': agreement.missed,
             },
             labels=self.inputs.source,
             provenance=self.inputs.provenance,
         )
-        table = agreement_table(found.dice, found.assd, found.volume, found.reference_volume)
+        table = agreement_table(agreement.dice, agreement.assd, agreement.volume, agreement.reference_volume)
         self._results['table'] = str(write_tsv(table, Path(runtime.cwd) / 'agreement.tsv'))
         self._results['document'] = str(write_json(document, Path(runtime.cwd) / 'agreement.json'))
         return runtime
@@ -130,9 +130,9 @@ class ComparisonFigure(SimpleInterface):
     input_spec = _ComparisonFigureInputSpec
     output_spec = _ComparisonFigureOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan = load_image(self.inputs.in_file)
-        found, reference = read_array(self.inputs.dseg), read_array(self.inputs.reference)
+        labels, reference = read_array(self.inputs.dseg), read_array(self.inputs.reference)
         self._results['out_file'] = str(Path(runtime.cwd) / 'comparison.svg')
-        comparison_figure(scan.data, found, reference, scan.affine, self._results['out_file'])
+        comparison_figure(scan.data, labels, reference, scan.affine, self._results['out_file'])
         return runtime

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.corruption import corrupt
 from ..imaging import image_on_grid, load_image, save_like
@@ -30,7 +30,7 @@ class Corrupt(SimpleInterface):
     input_spec = _CorruptInputSpec
     output_spec = _CorruptOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         image = load_image(inputs.in_file)
         corrupted, affine = corrupt(

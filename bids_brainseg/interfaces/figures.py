@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec
 
 from ..core.resampling import resample
 from ..figures.slices import alignment_figure, contours_figure, uncertainty_figure
@@ -33,7 +33,7 @@ class AlignmentFigure(SimpleInterface):
     input_spec = _AlignmentFigureInputSpec
     output_spec = _FigureOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan, reference = load_image(self.inputs.preprocessed), load_image(self.inputs.reference)
         shape, affine = reference.data.shape, reference.affine
         moved = resample(scan.data, scan.affine, shape, affine, np.eye(4), order=1)
@@ -55,7 +55,7 @@ class ContoursFigure(SimpleInterface):
     input_spec = _ContoursFigureInputSpec
     output_spec = _FigureOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         self._results['out_file'] = str(Path(runtime.cwd) / 'contours.svg')
         contours_figure(scan, labels, load_grid(self.inputs.in_file).affine, self._results['out_file'])
@@ -72,7 +72,7 @@ class UncertaintyFigure(SimpleInterface):
     input_spec = _UncertaintyFigureInputSpec
     output_spec = _FigureOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         entropy, affine = read_array(self.inputs.uncertainty), load_grid(self.inputs.in_file).affine
         self._results['out_file'] = str(Path(runtime.cwd) / 'uncertainty.svg')
@@ -90,7 +90,7 @@ class ViewerFigure(SimpleInterface):
     input_spec = _UncertaintyFigureInputSpec
     output_spec = _ViewerFigureOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         entropy, affine = read_array(self.inputs.uncertainty), load_grid(self.inputs.in_file).affine
         self._results['out_file'] = str(Path(runtime.cwd) / 'viewer.json')

@@ -10,6 +10,7 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -73,7 +74,7 @@ class CheckImage(SimpleInterface):
     input_spec = _CheckImageInputSpec
     output_spec = _CheckImageOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         volumes = tuple(self.inputs.volumes) if isdefined(self.inputs.volumes) else None
         image = load_image(self.inputs.in_file, volumes=volumes)
         if isdefined(self.inputs.modality) and modalities()[self.inputs.modality].hounsfield:
@@ -107,7 +108,7 @@ class ResampleAndNormalize(SimpleInterface):
     input_spec = _ResampleAndNormalizeInputSpec
     output_spec = _ResampleAndNormalizeOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image = load_image(self.inputs.in_file)
         grid = np.array(self.inputs.grid_affine)
         resampled = resample(
@@ -153,21 +154,21 @@ class ResampleToScan(SimpleInterface):
     input_spec = _ResampleToScanInputSpec
     output_spec = _ResampleToScanOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image = load_grid(self.inputs.in_file)
         posterior = np.load(self.inputs.posterior)
         threads = self.inputs.num_threads
         scan_to_reference = invert(read_matrix(self.inputs.registration))
-        place = (self.inputs.grid_affine, image.data.shape, image.affine, scan_to_reference)
+        grids = (self.inputs.grid_affine, image.data.shape, image.affine, scan_to_reference)
         if self.inputs.method == 'nearest':
-            labels = resample_labels_nearest(posterior.argmax(axis=0), *place)
+            labels = resample_labels_nearest(posterior.argmax(axis=0), *grids)
         else:
-            labels = resample_posterior(posterior, *place, threads=threads)
+            labels = resample_posterior(posterior, *grids, threads=threads)
         self._results['dseg'] = str(Path(runtime.cwd) / 'dseg.nii')
         save_like(labels, image, self._results['dseg'], np.uint8)
         if isdefined(self.inputs.uncertainty):
             entropy = read_array(self.inputs.uncertainty)
-            entropy = resample_map(entropy, *place, negligible=ENTROPY_STEP / 2, threads=threads)
+            entropy = resample_map(entropy, *grids, negligible=ENTROPY_STEP / 2, threads=threads)
             self._results['uncertainty'] = str(Path(runtime.cwd) / 'uncertainty.nii')
             save_like(entropy, image, self._results['uncertainty'], np.uint8, slope=ENTROPY_STEP)
         map_threads(compress, self._results.values(), threads)

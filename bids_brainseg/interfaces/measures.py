@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from ..bids.sidecars import morph_table, qc_document
 from ..core.measures import Alignment, Norm, Passes, ScanMeasures, Structures, measure_scan
@@ -53,7 +53,7 @@ class ComputeMeasures(SimpleInterface):
     input_spec = _ComputeMeasuresInputSpec
     output_spec = _ComputeMeasuresOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         samples, registration, facts = (
             json.loads(Path(path).read_text()) for path in (inputs.samples, inputs.registration, inputs.facts)

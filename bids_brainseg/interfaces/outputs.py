@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -44,7 +45,7 @@ class _Sink(SimpleInterface):
     output_spec = _SinkOutputSpec
     _always_run = True
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         target = copy_file(self.inputs.in_file, self._target())
         if isdefined(self.inputs.provenance):
             described = self._description(self.inputs.provenance)
@@ -95,7 +96,7 @@ class DerivativeSink(_Sink):
     def _space(self):
         return self.inputs.space if isdefined(self.inputs.space) else {}
 
-    def _description(self, provenance):
+    def _description(self, provenance: Provenance) -> dict:
         if self.inputs.suffix == 'morph':
             return morph_dictionary(self.inputs.record, provenance=provenance)
         changes = {}
@@ -116,7 +117,7 @@ class DocumentSink(DerivativeSink):
 
     input_spec = _DocumentSinkInputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         document = json.loads(Path(self.inputs.in_file).read_text())
         target = write_json({**document, 'Methods': self.inputs.methods}, self._target())
         self._results['out_file'] = str(target)
@@ -141,7 +142,7 @@ class TransformSink(_Sink):
         folder, extension = Path(self.inputs.output_dir), self._extension()
         return xfm_path(self.inputs.record, folder, extension=extension, **self._ends())
 
-    def _description(self, provenance):
+    def _description(self, provenance: Provenance) -> dict:
         return xfm_sidecar(self.inputs.record, provenance=provenance, **self._ends())
 
 

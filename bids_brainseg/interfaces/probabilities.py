@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.geometry import invert
 from ..core.resampling import resample
@@ -35,19 +35,19 @@ class ScanProbabilities(SimpleInterface):
     input_spec = _ScanProbabilitiesInputSpec
     output_spec = _ScanProbabilitiesOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan = nb.load(self.inputs.in_file)
         posterior = np.load(self.inputs.posterior, mmap_mode='r')
         matrix = invert(read_matrix(self.inputs.registration))
         series = np.empty((*scan.shape, len(posterior)), np.uint8, order='F')
         for index, volume in enumerate(posterior):
             outside = 1.0 if index == 0 else 0.0  # beyond the network's grid everything is background
-            found = resample(
+            resampled = resample(
                 volume, self.inputs.grid_affine, scan.shape, scan.affine, matrix,
                 order=1, antialias=False, cval=outside,
             )  # fmt: skip
-            np.rint(found * STEPS, out=found)
-            series[..., index] = found
+            np.rint(resampled * STEPS, out=resampled)
+            series[..., index] = resampled
         image = nb.Nifti1Image(series, None, scan.header, dtype=np.uint8)
         image.header.set_slope_inter(1 / STEPS, 0)
         self._results['out_file'] = str(Path(runtime.cwd) / 'probseg.nii.gz')

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -18,7 +19,7 @@ from nipype.interfaces.base import (
 
 from ..core.geometry import invert
 from ..imaging import load_grid, load_image
-from ..registration import register_affine
+from ..registration import Registration, register_affine
 from ..registration.transforms import save_itk_affine, save_lta
 from .images import read_matrix
 
@@ -33,15 +34,15 @@ class RegisterInputSpec(BaseInterfaceInputSpec):
     num_threads = traits.Int(1, usedefault=True, desc='processor threads')
 
 
-def register_options(inputs) -> dict:
+def register_options(inputs: RegisterInputSpec) -> dict:
     """Return the keyword arguments that all functions of :mod:`bids_brainseg.registration` share."""
     window = inputs.window if isdefined(inputs.window) else None
     return {'threads': inputs.num_threads, 'seed': inputs.random_seed, 'window': window}
 
 
-def write_registration(found, name: str, path: Path) -> str:
-    """Write what a registration found as JSON, its matrix under a name that says from where to where."""
-    facts = asdict(found)
+def write_registration(registration: Registration, name: str, path: Path) -> str:
+    """Write a registration as JSON, its matrix under a name that says from where to where."""
+    facts = asdict(registration)
     facts[name] = facts.pop('matrix').tolist()
     path.write_text(json.dumps(facts, indent=2))
     return str(path)
@@ -68,10 +69,10 @@ class Coregister(SimpleInterface):
     input_spec = _CoregisterInputSpec
     output_spec = _CoregisterOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         moving, fixed = load_image(self.inputs.in_file), load_image(self.inputs.reference)
         mask = self.inputs.reference_mask
-        found = register_affine(
+        registration = register_affine(
             moving.data,
             moving.affine,
             fixed.data,
@@ -80,7 +81,7 @@ class Coregister(SimpleInterface):
             **register_options(self.inputs),
         )
         path = Path(runtime.cwd) / 'registration.json'
-        self._results['registration'] = write_registration(found, 'reference_to_scan', path)
+        self._results['registration'] = write_registration(registration, 'reference_to_scan', path)
         return runtime
 
 
@@ -113,7 +114,7 @@ class WriteTransforms(SimpleInterface):
     input_spec = _WriteTransformsInputSpec
     output_spec = _WriteTransformsOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         matrix = read_matrix(self.inputs.registration)
         if isdefined(self.inputs.onward):
             matrix = matrix @ invert(read_matrix(self.inputs.onward))

@@ -8,7 +8,15 @@ import signal
 import sys
 from pathlib import Path
 
-from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Directory, File, TraitedSpec, traits
+from nipype.interfaces.base import (
+    Bunch,
+    CommandLine,
+    CommandLineInputSpec,
+    Directory,
+    File,
+    TraitedSpec,
+    traits,
+)
 
 from ..errors import ModelError, explain
 
@@ -53,7 +61,7 @@ class Segment(CommandLine):
     input_spec = _SegmentInputSpec
     output_spec = _SegmentOutputSpec
 
-    def _run_interface(self, runtime, correct_return_codes=(0,)):
+    def _run_interface(self, runtime: Bunch, correct_return_codes: tuple[int, ...] = (0,)) -> Bunch:
         runtime = super()._run_interface(runtime, correct_return_codes=range(-signal.NSIG, 256))
         if runtime.returncode not in correct_return_codes:
             raise ModelError(explain(runtime.returncode, runtime.stderr or runtime.stdout or ''))

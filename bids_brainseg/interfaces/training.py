@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -45,7 +46,7 @@ class FreeSurferClasses(SimpleInterface):
     input_spec = _FreeSurferClassesInputSpec
     output_spec = _FreeSurferClassesOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image = load_image(self.inputs.in_file)
         try:
             classes = freesurfer_classes(np.rint(image.data), image.affine, **freesurfer_rules())
@@ -74,13 +75,13 @@ class RegisterT1w(SimpleInterface):
     input_spec = _RegisterT1wInputSpec
     output_spec = _RegisterT1wOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan, t1w, classes = (
             load_image(path) for path in (self.inputs.in_file, self.inputs.t1w, self.inputs.classes)
         )
         brain = (classes.data > 0).astype(np.float32)
         mask = resample(brain, classes.affine, t1w.data.shape, t1w.affine, np.eye(4), order=1) > 0.5
-        found = register_rigid(
+        registration = register_rigid(
             scan.data,
             scan.affine,
             t1w.data,
@@ -89,7 +90,7 @@ class RegisterT1w(SimpleInterface):
             **register_options(self.inputs),
         )
         path = Path(runtime.cwd) / 'rigid.json'
-        self._results['rigid'] = write_registration(found, 't1w_to_scan', path)
+        self._results['rigid'] = write_registration(registration, 't1w_to_scan', path)
         return runtime
 
 
@@ -111,7 +112,7 @@ class ResampleTrainingLabels(SimpleInterface):
     input_spec = _ResampleTrainingLabelsInputSpec
     output_spec = _ResampleTrainingLabelsOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         labels, grid = load_image(self.inputs.in_file), np.array(self.inputs.grid_affine)
         matrix = read_matrix(self.inputs.registration)
         if isdefined(self.inputs.rigid):
@@ -139,7 +140,7 @@ class LabelAgreement(SimpleInterface):
     input_spec = _LabelAgreementInputSpec
     output_spec = _LabelAgreementOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         scan = load_image(self.inputs.preprocessed)
         self._results['agreement'] = label_agreement(scan.data, read_array(self.inputs.labels), scan.affine)
         return runtime
@@ -155,6 +156,7 @@ class _PairSinkInputSpec(BaseInterfaceInputSpec):
     record = traits.Instance(ImageRecord, mandatory=True, desc='the scan')
     output_dir = traits.Str(mandatory=True, desc='root of the derivatives')
     space = traits.Str(mandatory=True, desc='name of the reference')
+    methods = traits.Str(mandatory=True, desc='how the pair is made, in words')
     origin = traits.Dict(desc='what the pair is made from: a later run compares it')
 
 
@@ -169,13 +171,13 @@ class PairSink(SimpleInterface):
     output_spec = _PairSinkOutputSpec
     _always_run = True  # the output folder is not this node's alone
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         paths = pair_paths(inputs.record, Path(inputs.output_dir), inputs.space)
         zipped = Path(runtime.cwd) / 'preprocessed.nii.gz'
         scan = load_image(inputs.image)
         save_like(scan.data, scan, zipped, np.float32)
-        meanings = {'image': ('prepared', zipped), 'labels': ('carried', inputs.labels)}
+        meanings = {'image': ('preprocessed', zipped), 'labels': ('training_labels', inputs.labels)}
         for name, (meaning, source) in meanings.items():
             copy_file(str(source), paths[name])
             about = {
@@ -190,7 +192,7 @@ class PairSink(SimpleInterface):
         return runtime
 
 
-def describe_pair(inputs) -> dict:
+def describe_pair(inputs: _PairSinkInputSpec) -> dict:
     """Gather what is known about a pair."""
     registration = json.loads(Path(inputs.registration).read_text())
     rigid = json.loads(Path(inputs.rigid).read_text()) if isdefined(inputs.rigid) else None
@@ -205,5 +207,6 @@ def describe_pair(inputs) -> dict:
             'registration.reference_to_scan': 'RAS mm to RAS mm',
             'rigid.t1w_to_scan': 'RAS mm to RAS mm',
         },
+        'Methods': inputs.methods,
         'origin': inputs.origin,
     }

@@ -107,7 +107,7 @@ def test_a_pair_is_written_with_what_is_known_of_it(phantom27, make_nifti, tmp_p
     found = PairSink(
         image=image, labels=labels, figure=str(tmp_path / 'figure.svg'), agreement=agreement, record=record,
         registration=str(tmp_path / 'registration.json'), output_dir=str(tmp_path / 'out'), space='Ref',
-        origin={'scan': 'abc'},
+        methods='Aligned [@klein2010].', origin={'scan': 'abc'},
     ).run()  # fmt: skip
     paths = pair_paths(record, tmp_path / 'out', 'Ref')
     assert all(path.is_file() for path in paths.values())
@@ -116,5 +116,6 @@ def test_a_pair_is_written_with_what_is_known_of_it(phantom27, make_nifti, tmp_p
     assert info['agreement'] == pytest.approx(agreement)
     assert (info['origin'], info['registration']['similarity']) == ({'scan': 'abc'}, 0.7)
     assert info['rigid'].startswith('n/a')
+    assert info['Methods'] == 'Aligned [@klein2010].'
     sidecar = paths['labels'].with_name('sub-01_space-Ref_seg-brainseg_desc-FLAIR_dseg.json')
     assert json.loads(sidecar.read_text())['SpatialReference'] == 'Ref'

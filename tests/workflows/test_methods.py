@@ -12,8 +12,15 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_brainseg import __version__
 from bids_brainseg.pages.methods import references, write_citations
-from bids_brainseg.workflows.examples import example_bundle, example_labels, example_record, example_template
+from bids_brainseg.workflows.examples import (
+    example_bundle,
+    example_case,
+    example_labels,
+    example_record,
+    example_template,
+)
 from bids_brainseg.workflows.scan import init_scan_wf
+from bids_brainseg.workflows.training import init_case_wf
 
 CARD = {'training': {'data': 'label maps of the SynthSeg repository'}}
 
@@ -116,3 +123,16 @@ def test_scans_that_are_processed_alike_share_their_text():
     assert text_of(record=example_record(subject='01')) == text_of(
         record=example_record(subject='02', session='b')
     )
+
+
+@pytest.mark.parametrize(('t1w', 'there'), [(None, False), (Path('/data/sub-01_T1w.nii.gz'), True)])
+def test_training_pairs_have_a_text_too(t1w, there):
+    case = example_case(record=example_record('FLAIR'), t1w=t1w)
+    workflow = init_case_wf(case=case, base=example_bundle(), output_dir=Path('out'), origin={})
+    graph = generate_expanded_graph(workflow._create_flat_graph())
+    (sink,) = (node for node in graph.nodes() if node.name == 'ds_pair')
+    text = sink.inputs.methods
+    assert text.startswith('FLAIR: Each scan was aligned to the reference BrainsegAdult')
+    assert ('registered to the scan by a rigid transform' in text) is there
+    assert 'The labels were resampled to the same grid' in text
+    write_citations(text)
