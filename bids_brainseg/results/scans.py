@@ -134,7 +134,7 @@ def _list_derivatives(top: Path) -> list[_Derivatives]:
     for path in sorted(top.glob('figures/*_desc-*')):
         entities, label, extension = split_name(path.name)
         scan = by_name.get(_name(_source_entities(entities), label))
-        if scan and figure_extensions.get(entities['desc']) == extension and path.is_file():
+        if scan and figure_extensions.get(entities['desc']) == extension and _is_fetched(path):
             scan.figures[entities['desc']] = path
     return [scan for scan in by_name.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
 
@@ -203,6 +203,16 @@ def _read_json(path: Path) -> dict:
     except ValueError as error:
         raise ValueError(f'{path.name} cannot be read as JSON: {error}') from error
     return content if isinstance(content, dict) else {}
+
+
+def _is_fetched(path: Path) -> bool:
+    """Whether a file has content, and not a pointer in its place."""
+    try:
+        with path.open('rb') as stream:
+            start = stream.read(max(map(len, _POINTERS))).decode('utf-8', 'replace')
+    except OSError:  # also a link to nothing
+        return False
+    return start != '' and not start.startswith(_POINTERS)
 
 
 def _check_fetched(path: Path, text: str) -> None:

@@ -49,8 +49,9 @@ def test_a_scan_has_its_files_figures_and_transforms(tmp_path):
     there = touch(xfm_path(record, tmp_path, reference='Adult'))
     back = touch(xfm_path(record, tmp_path, reference='Adult', inverse=True))
     touch(xfm_path(record, tmp_path, reference='Adult', extension='.lta'))
-    alignment = touch(figure_path(record, tmp_path, kind='alignment'))
-    viewer = touch(figure_path(record, tmp_path, kind='viewer'))
+    alignment, viewer = (touch(figure_path(record, tmp_path, kind=kind)) for kind in ('alignment', 'viewer'))
+    for figure in (alignment, viewer):
+        figure.write_text('content')
     touch(viewer.with_suffix('.svg'))
     plain, scan = read_scans(tmp_path, 'sub-01')
     assert (plain.name, scan.name) == ('sub-01_ses-1_T1w', 'sub-01_ses-1_acq-2D_T1w')
@@ -135,6 +136,7 @@ def test_an_image_that_was_not_fetched_is_no_reason_to_miss_the_volumes(tmp_path
     add(tmp_path)
     unfetched(touch(output_path(record, tmp_path, suffix='dseg', extension='.nii.gz')))
     unfetched(touch(figure_path(record, tmp_path, kind='contours')))
+    touch(figure_path(record, tmp_path, kind='alignment')).write_text('/annex/objects/MD5E-s1--0')
     (scan,) = read_scans(tmp_path)
     assert scan.status == 'done' and 'dseg' in scan.files and scan.figures == {}
 
