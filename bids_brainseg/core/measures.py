@@ -144,11 +144,11 @@ def measure_scan(
     """
     # So much of the scan's space lies in one voxel of the network's grid.
     voxel = passes.voxel_mm3 * geometry.volume_scaling(alignment.matrix)
-    hard = volumes.label_volumes(labels, geometry.voxel_volume(affine))
+    mm3 = volumes.label_volumes(labels, geometry.voxel_volume(affine))
     spread = volumes.mc_statistics(np.asarray(passes.counts, float) * voxel)
-    totals = volumes.brain_totals(hard, structures.ventricles)
+    totals = volumes.brain_totals(mm3, structures.ventricles)
     etiv = volumes.etiv(icv_mm3, geometry.invert(alignment.matrix))
-    scores = inspection.population_scores(hard, etiv, norm.log_mean, norm.log_sd)
+    scores = inspection.population_scores(mm3, etiv, norm.log_mean, norm.log_sd)
     components = inspection.largest_component_fractions(labels)
     numbers = {
         'brain_mm3': totals.brain,
@@ -156,35 +156,35 @@ def measure_scan(
         'etiv_mm3': etiv,
         **_alignment_numbers(alignment),
         **_pass_numbers(passes, spread.cv, entropy, labels),
-        **_structure_numbers(hard, scores, components, structures),
+        **_structure_numbers(mm3, scores, components, structures),
         **_scan_numbers(scan, labels, structures),
     }
     columns = {
-        'volume_mm3': hard,
+        'volume_mm3': mm3,
         'volume_soft_mm3': volumes.soft_volumes(posterior, voxel),
         'mc_mean_mm3': spread.mean,
         'mc_std_mm3': spread.std,
         'cv_mc': spread.cv,
-        'etiv_percent': 100 * hard / etiv,
-        'population_score': np.where(hard > 0, scores, np.nan),
+        'etiv_percent': 100 * mm3 / etiv,
+        'population_score': np.where(mm3 > 0, scores, np.nan),
         'largest_component_fraction': components,
     }
     return ScanMeasures(
         columns=columns,
-        flags=_flags(hard, spread.cv, scores, components, cv_threshold),
+        flags=_flags(mm3, spread.cv, scores, components, cv_threshold),
         totals={'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
         numbers=numbers,
     )
 
 
 def _flags(
-    hard: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float
+    mm3: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float
 ) -> dict[int, str]:
     """Say which structures should be reviewed, and why.
 
     Parameters
     ----------
-    hard, cv, scores, components : (S,) array
+    mm3, cv, scores, components : (S,) array
         Volumes (mm3), CV (per cent), deviations from the population (SD), and fractions in the largest
         connected component, by class.
     cv_threshold : float, per cent
@@ -200,9 +200,9 @@ def _flags(
     {1: 'cv above 2.5 %', 2: 'absent', 3: 'cv above 2.5 %; fragmented: 50 % in one piece'}
     """
     reasons = {}
-    for index in range(1, len(hard)):
+    for index in range(1, len(mm3)):
         sentences = []
-        if not hard[index]:
+        if not mm3[index]:
             sentences.append('absent')
         else:
             if cv[index] > cv_threshold:
@@ -243,12 +243,12 @@ def _pass_numbers(passes: Passes, cv: NDArray, entropy: NDArray, labels: NDArray
 
 
 def _structure_numbers(
-    hard: NDArray, scores: NDArray, components: NDArray, structures: Structures
+    mm3: NDArray, scores: NDArray, components: NDArray, structures: Structures
 ) -> dict[str, float]:
     """Measure what is unusual about the structures."""
     left, right = np.array([structures.white_matter, structures.cortex]).T
-    white, gray = np.abs(volumes.asymmetry(hard[left], hard[right])).tolist()
-    present = hard[1:] > 0
+    white, gray = np.abs(volumes.asymmetry(mm3[left], mm3[right])).tolist()
+    present = mm3[1:] > 0
     return {
         'lr_asymmetry_wm': white,
         'lr_asymmetry_gm': gray,

@@ -105,7 +105,7 @@ def ventricles() -> tuple[int, ...]:
 
 @cache
 def mirrored_classes() -> tuple[int, ...]:
-    """Return for each class index the one of the other side; it is its own inverse.
+    """Return for each class index that of the other hemisphere; the mapping is its own inverse.
 
     Examples
     --------
@@ -120,12 +120,12 @@ def mirrored_classes() -> tuple[int, ...]:
 
 
 def freesurfer_to_index() -> dict[int, int]:
-    """Return the FreeSurfer numbers that are known, each with its class index.
+    """Return the class index of each known FreeSurfer number.
 
     Returns
     -------
     dict
-        Without numbers that are split between the hemispheres (the corpus callosum): see
+        Without numbers that are divided between the hemispheres (the corpus callosum): see
         :func:`bids_brainseg.core.labels.split_midline`.
     """
     mapping = {}
@@ -141,7 +141,7 @@ def freesurfer_to_index() -> dict[int, int]:
 
 @cache
 def freesurfer_rules() -> dict:
-    """Return how a FreeSurfer segmentation becomes the classes (``labels.tsv`` and ``freesurfer.json``).
+    """Return the rules from FreeSurfer segmentations to classes (``labels.tsv`` and ``freesurfer.json``).
 
     Returns
     -------
@@ -162,11 +162,11 @@ def freesurfer_rules() -> dict:
 
 
 def _numbers(tokens: list[str]) -> tuple[int, ...]:
-    found = []
+    numbers = []
     for token in tokens:
         first, _, last = token.partition('-')
-        found += range(int(first), int(last or first) + 1)
-    return tuple(found)
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(numbers)
 
 
 @cache
@@ -268,14 +268,14 @@ def modalities() -> dict[str, Modality]:
     >>> modalities()['ct'].units
     'HU'
     """
-    known = [_read_modality(path) for path in sorted(resource('modalities').glob('*.json'))]
-    anatomical = [modality.name for modality in known if modality.anatomical]
+    entries = [_read_modality(path) for path in sorted(resource('modalities').glob('*.json'))]
+    anatomical = [modality.name for modality in entries if modality.anatomical]
     if len(anatomical) != 1:
         raise BrainsegError(
             f'exactly one modality must be anatomical, found {", ".join(anatomical) or "none"}: correct '
             f'{resource("modalities")}'
         )
-    return {modality.name: modality for modality in sorted(known, key=lambda m: (m.order, m.name))}
+    return {modality.name: modality for modality in sorted(entries, key=lambda m: (m.order, m.name))}
 
 
 def anatomical_modality() -> str:

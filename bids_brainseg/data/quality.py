@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the quality numbers mean, where they become suspicious, and the population they are compared with."""
+"""Load the meaning and the thresholds of the quality numbers, and the population of the training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import label_table, modalities, resource
 class Population(NamedTuple):
     """Volume of each class over the intracranial volume in the label maps of the training.
 
-    From ``population.tsv``: one value per class, nan for the background; `n` is the number of people.
+    From ``population.tsv``: one value per class, nan for the background; `n` is the number of heads.
     """
 
     n: int
@@ -28,7 +28,17 @@ class Population(NamedTuple):
 
 @cache
 def population() -> Population:
-    """Return how large the structures of the training population are."""
+    """Return the volumes of the structures in the training population.
+
+    Returns
+    -------
+    Population
+
+    Raises
+    ------
+    ValueError
+        If the table does not fit ``labels.tsv``.
+    """
     with resource('population.tsv').open(newline='') as stream:
         rows = [row for row in csv.DictReader(stream, delimiter='\t') if row['name'] != 'Intracranial']
     if [int(row['index']) for row in rows] != list(range(1, len(label_table()))):
@@ -41,7 +51,10 @@ def population() -> Population:
 def qc_numbers() -> dict[str, dict]:
     """Return ``label``, ``unit``, ``range`` and ``description`` of each quality number (``qc_numbers.tsv``).
 
-    The unit of what has none is ''; a range ends with None where there is no limit.
+    Returns
+    -------
+    dict of str to dict
+        A number without unit has the unit ''; a range ends with None where there is no limit.
     """
     with resource('qc_numbers.tsv').open(newline='', encoding='utf-8') as stream:
         return {

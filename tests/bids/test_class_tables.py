@@ -46,7 +46,7 @@ def test_a_lookup_table_of_bids_names_the_classes(table):
         ('index\tname\n17\tLeft-Hippocampus\n4\tThe-Amygdala\n', "'The-Amygdala'"),
     ],
 )
-def test_what_is_no_table_is_refused(table, text, phrase):
+def test_invalid_tables_are_refused(table, text, phrase):
     with pytest.raises(InputError) as error:
         read_class_table(table(text))
     assert phrase in str(error.value)
@@ -57,7 +57,7 @@ def test_a_table_that_is_absent(tmp_path):
         read_class_table(tmp_path / 'absent.tsv')
 
 
-def test_what_the_user_says_wins(table, tmp_path):
+def test_the_table_of_the_user_wins(table, tmp_path):
     image = tmp_path / 'sub-01' / 'anat' / 'sub-01_desc-aseg_dseg.nii.gz'
     assert class_table(image, tmp_path, 'brainseg') == brainseg_table()
     assert class_table(image, tmp_path, 'freesurfer').name == 'freesurfer'
@@ -75,7 +75,7 @@ def test_tables_are_found_by_inheritance(table, tmp_path):
     assert class_table(image, tmp_path).mapping == {5: 3}
 
 
-def test_our_own_table_and_that_of_freesurfer_are_recognized(table, tmp_path):
+def test_packaged_tables_are_recognized(table, tmp_path):
     image = tmp_path / 'sub-01' / 'anat' / 'sub-01_desc-x_dseg.nii.gz'
     ours = ''.join(f'{label.index}\t{label.name}\n' for label in label_table())
     table('index\tname\n' + ours, 'desc-x_dseg.tsv')
@@ -85,7 +85,7 @@ def test_our_own_table_and_that_of_freesurfer_are_recognized(table, tmp_path):
     assert class_table(image, tmp_path).name == 'freesurfer'
 
 
-def test_names_tell_the_scheme_where_there_is_no_table(tmp_path):
+def test_without_a_table_the_name_gives_the_scheme(tmp_path):
     folder = tmp_path / 'sub-01' / 'anat'
     for name in ('sub-01_desc-aparcaseg_dseg', 'sub-01_seg-aseg_dseg'):
         assert class_table(folder / f'{name}.nii.gz', tmp_path).name == 'freesurfer'

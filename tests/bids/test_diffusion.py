@@ -114,7 +114,7 @@ def test_the_nearest_bval_wins(make_bids):
     assert second.skip.startswith('only b = 0')
 
 
-def test_other_peoples_bval_does_not_apply(make_bids):
+def test_the_bval_of_another_image_does_not_apply(make_bids):
     root = make_bids(
         {
             'sub-1/dwi/sub-1_run-1_dwi.nii.gz': SERIES,
@@ -143,7 +143,7 @@ def test_a_bval_that_cannot_be_read_is_named(make_bids):
         'sub-1_acq-trace_dwi',
     ],
 )
-def test_the_trace_image_stands_for_its_series(make_bids, name):
+def test_the_trace_image_replaces_its_series(make_bids, name):
     root = make_bids(
         {
             f'sub-1/dwi/{name}.nii.gz': (4, 4, 4),

@@ -84,6 +84,6 @@ def test_the_folders_of_freesurfer(labels):
         find_labels(scan('sub-01_FLAIR', modality='FLAIR'), root)  # FreeSurfer saw the T1w
 
 
-def test_a_folder_that_is_none(tmp_path):
+def test_a_missing_folder_of_labels(tmp_path):
     with pytest.raises(InputError, match='--derivatives labels=DIR'):
         find_labels(scan(), tmp_path / 'absent')

@@ -4,7 +4,7 @@ from __future__ import annotations
 from bids_brainseg.bids.participants import read_covariates
 
 
-def test_sessions_go_before_participants(make_bids):
+def test_covariates_of_a_session_win(make_bids):
     root = make_bids({
         'participants.tsv': 'participant_id\tage\tsex\nsub-01\t60\tF\n02\tn/a\tM\n',
         'participants.json': {'age': {'Description': 'at enrolment', 'Units': 'year'}, 'odd': 3},
@@ -22,7 +22,7 @@ def test_sessions_go_before_participants(make_bids):
     assert found.notes == []
 
 
-def test_a_table_that_cannot_be_read_is_told_and_the_copy_is_used(make_bids):
+def test_a_table_that_cannot_be_read_is_noted_and_the_copy_is_used(make_bids):
     table = 'participant_id\tage\nsub-01\t60\nsub-01\t61\n'
     bids = make_bids({'participants.tsv': 'participant_id\tage\nsub-01\n'}, name='in')
     out = make_bids({'participants.tsv': table}, name='out')
@@ -32,7 +32,7 @@ def test_a_table_that_cannot_be_read_is_told_and_the_copy_is_used(make_bids):
     assert found.notes[1] == 'participants.tsv lists sub-01 more than once; the first row was used'
 
 
-def test_other_names_and_bytes_are_no_reason_to_stop(tmp_path, make_bids):
+def test_other_names_and_encodings_are_accepted(tmp_path, make_bids):
     root = make_bids({'participants.tsv': 'id\tage\nsub-01\t60\n'})
     (root / 'sub-01').mkdir()
     (root / 'sub-01' / 'sub-01_sessions.tsv').write_bytes(b'session_id\tsite\nses-1\t\xff\xfe\n')

@@ -114,7 +114,7 @@ def test_filters_of_other_programs_are_named_and_not_used(mixed, caplog):
 
 
 @pytest.mark.parametrize('filters', [{'T1w': {'sesion': '1'}}, {'T1w': 'x'}])
-def test_filters_that_make_no_sense(mixed, filters):
+def test_invalid_filters_are_refused(mixed, filters):
     with pytest.raises(BidsError) as raised:
         find_images(mixed, bids_filters=filters)
     assert raised.value.exit_code == 2
@@ -136,7 +136,7 @@ def test_an_unknown_participant_beside_a_known_one_is_named(mixed, caplog):
 
 
 @pytest.mark.parametrize('content', [None, 'not json', '[]'])
-def test_what_is_not_a_dataset_is_refused(tmp_path, content):
+def test_a_folder_without_a_dataset_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / 'dataset_description.json').write_text(content)
     with pytest.raises(BidsError, match='not a BIDS dataset') as raised:
@@ -172,7 +172,7 @@ def test_ct_names(make_bids):
     ]  # fmt: skip
 
 
-def test_scans_whose_outputs_would_meet(make_bids):
+def test_scans_whose_outputs_would_have_one_name(make_bids):
     root = make_bids(
         {
             'sub-1/anat/sub-1_T1w.nii': None,
@@ -191,7 +191,7 @@ def test_scans_whose_outputs_would_meet(make_bids):
     ]
 
 
-def test_a_name_that_does_not_fit_its_folder_is_left_out(make_bids, caplog):
+def test_a_name_that_contradicts_its_folder_is_ignored(make_bids, caplog):
     root = make_bids(
         dict.fromkeys(
             ['sub-1/anat/sub-1_T1w.nii', 'sub-1/anat/sub-2_T1w.nii', 'sub-1/ses-1/anat/sub-1_T1w.nii']
@@ -202,7 +202,7 @@ def test_a_name_that_does_not_fit_its_folder_is_left_out(make_bids, caplog):
     assert caplog.text.count('its name contradicts its folder') == 2
 
 
-def test_an_index_is_reused_and_made_anew_when_a_folder_changes(make_bids, tmp_path, monkeypatch):
+def test_an_index_is_reused_until_a_folder_changes(make_bids, tmp_path, monkeypatch):
     from bids_brainseg.bids import layout
 
     made = []
@@ -222,7 +222,7 @@ def test_an_index_is_reused_and_made_anew_when_a_folder_changes(make_bids, tmp_p
     assert [path.name for path in database.rglob('*') if path.is_file()] == ['layout_index.sqlite']
 
 
-def test_an_index_that_cannot_be_written_is_done_without(make_bids, tmp_path, caplog):
+def test_without_a_writable_index_the_dataset_is_indexed_in_memory(make_bids, tmp_path, caplog):
     root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None})
     database = tmp_path / 'a file'
     database.touch()

@@ -48,7 +48,7 @@ def name(path):
     return path and '/'.join(path.parts[-3:])
 
 
-def test_labels_lie_on_the_t1w_and_are_carried_from_it(cases):
+def test_labels_of_the_t1w_are_used_for_the_other_scans(cases):
     t1w, flair = cases('T1w'), cases('FLAIR')
     assert name(t1w['sub-01_T1w'].labels) == 'sub-01/mri/aparc+aseg.mgz'
     assert t1w['sub-01_T1w'].t1w is None
@@ -74,7 +74,7 @@ def test_another_t1w_of_the_subject_is_aligned_too(make_bids):
     assert first.t1w is None and second.t1w == first.record.path
 
 
-def test_who_is_excluded_keeps_the_reason(cases, tmp_path):
+def test_excluded_participants_keep_the_reason(cases, tmp_path):
     path = tmp_path / 'exclude.tsv'
     path.write_text('participant\tsession\treason\nsub-01\tn/a\tmoved\n02\tses-1\tartifact\n04\t\t\n')
     rows = read_exclusions(path)

@@ -17,7 +17,7 @@ def test_points_of_a_small_curve():
     np.testing.assert_allclose(curve.specificity, np.array([3, 3, 3, 2, 2, 1, 0]) / 3)
 
 
-def test_area_is_the_chance_of_the_right_order():
+def test_the_area_is_the_probability_of_the_right_order():
     pairs = [(b > g) + 0.5 * (b == g) for b in (3, 5, 6) for g in (1, 2, 4)]
     assert area(roc(CV, BAD)) == pytest.approx(np.mean(pairs))
     assert area(roc([1, 1, 2, 2], [False, True, False, True])) == pytest.approx(0.5)

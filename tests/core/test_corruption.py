@@ -69,7 +69,7 @@ def test_slices_are_lost_along_any_axis(head):
     np.testing.assert_array_equal(np.delete(corrupted, [7, 8], 1), np.delete(head, [7, 8], 1))
 
 
-def test_what_is_left_of_the_field_of_view_stays_in_place():
+def test_cropping_keeps_the_position_of_voxels():
     affine = np.array([[0, 0, 2, 5.0], [-1, 0, 0, 7], [0, 3, 0, -2], [0, 0, 0, 1]])
     image = np.arange(10 * 8 * 6).reshape(10, 8, 6)
     box, moved = corruption.crop_field_of_view(image, affine, [(0.2, 0.7), (0, 0.5), (0.5, 1)])
@@ -80,7 +80,7 @@ def test_what_is_left_of_the_field_of_view_stays_in_place():
 
 
 @pytest.mark.parametrize('bounds', [(0.5, 0.5), (0.6, 0.4), (-0.5, 0.5), (0.5, 1.5)])
-def test_a_box_that_is_none_is_refused(head, bounds):
+def test_an_empty_box_is_refused(head, bounds):
     with pytest.raises(ValueError, match='nothing is left'):
         corruption.crop_field_of_view(head, np.eye(4), [bounds, (0, 1), (0, 1)])
 
@@ -91,7 +91,7 @@ def test_bias_is_smooth_and_bounded():
     assert max(np.abs(np.diff(field, axis=axis)).max() for axis in range(3)) < 0.12
 
 
-def test_one_pose_is_a_turned_head():
+def test_one_pose_is_a_rotated_head():
     """A quarter turn about the vertical axis moves the block from the right to the front."""
     image = np.zeros((21, 21, 5), np.float32)
     image[15:18, 9:12, 1:4] = 100
@@ -129,7 +129,7 @@ def ball():
 
 
 @pytest.mark.parametrize('kind', list(corruption.KINDS))
-def test_severity_counts_and_zero_is_nothing(ball, kind):
+def test_corruption_grows_with_severity_from_nothing(ball, kind):
     def change(severity):
         image, affine = corruption.corrupt(ball, AFFINE, kind, severity, seed=3)
         if image.shape != ball.shape:
@@ -147,13 +147,13 @@ def test_the_seed_decides(ball, kind):
     np.testing.assert_array_equal(once, again)
 
 
-def test_lost_slices_are_the_thick_ones(ball):
+def test_slices_are_lost_along_the_thickest_axis(ball):
     corrupted, _ = corruption.corrupt(ball + 1, AFFINE, 'slices', 1.0, seed=0)
     assert (corrupted == 0).all(axis=(0, 1)).sum() == 8  # 40 % of 20
     assert not (corrupted == 0).all(axis=(1, 2)).any()
 
 
-def test_half_of_the_field_of_view_is_lost_and_the_rest_stays_where_it_was(ball):
+def test_cropping_at_full_severity_keeps_half_in_place(ball):
     corrupted, affine = corruption.corrupt(ball, AFFINE, 'crop', 1.0, seed=5)
     assert corrupted.size == ball.size // 2
     start = np.rint(np.linalg.solve(AFFINE, affine[:, 3])[:3]).astype(int)
@@ -161,7 +161,7 @@ def test_half_of_the_field_of_view_is_lost_and_the_rest_stays_where_it_was(ball)
     np.testing.assert_array_equal(corrupted, ball[inside].astype(np.float32))
 
 
-def test_the_contrast_is_turned_inside_and_air_stays_dark():
+def test_the_contrast_is_inverted_inside_the_head_only():
     image = np.zeros((10, 10, 10))
     image[2:5, 2:8, 2:8], image[5:8, 2:8, 2:8] = 50, 100
     turned, _ = corruption.corrupt(image, AFFINE, 'contrast', 1.0, seed=0)

@@ -41,7 +41,7 @@ def test_inverse_of_any_affine():
         (np.diag([1.0, np.nan, 1, 1]), 'not finite'),
     ],
 )
-def test_what_is_no_affine_has_no_inverse(matrix, message):
+def test_matrices_that_cannot_be_inverted_are_refused(matrix, message):
     with pytest.raises(ValueError, match=message):
         geometry.invert(matrix)
 
@@ -54,7 +54,7 @@ def test_singular_is_a_matter_of_angles_and_not_of_size():
     assert not geometry.is_singular(np.diag([1e-3, 1e-3, 1e-3, 1]))
 
 
-def test_ras_to_lps_turns_a_point_the_same_way():
+def test_ras_to_lps_maps_points_the_same_way():
     matrix = shift(3, -4, 5) @ rotation(20, 0) @ rotation(30, 2)
     flip = np.array([-1, -1, 1])
     point = np.array([10.0, 20, 30])
@@ -76,7 +76,7 @@ def test_measures_of_a_rotated_and_a_sheared_grid():
     assert geometry.volume_scaling(np.diag([-2.0, 3, 1, 1])) == pytest.approx(6)
 
 
-def test_shear_is_told_from_obliquity():
+def test_shear_is_distinguished_from_obliquity():
     oblique = rotation(20, 0) @ np.diag([1.0, 2.0, 3.0, 1.0])
     assert geometry.shear_angle(oblique) == pytest.approx(0, abs=1e-6)
     tilted = np.eye(4)
@@ -85,7 +85,7 @@ def test_shear_is_told_from_obliquity():
 
 
 @pytest.mark.parametrize('degrees', [0, 30, 90, 180])
-def test_the_angle_of_a_turn_does_not_depend_on_scale_and_place(degrees):
+def test_the_rotation_angle_ignores_scale_and_translation(degrees):
     matrix = shift(5, -3, 8) @ rotation(degrees, 1) @ np.diag([1.2, 1.2, 1.2, 1.0])
     assert geometry.rotation_angle(matrix) == pytest.approx(degrees, abs=1e-5)
 

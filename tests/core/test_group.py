@@ -21,7 +21,7 @@ def test_the_factor_is_that_of_normal_values():
     assert robust_scores(normal, np.ones(len(normal), bool)).spread == pytest.approx([2], abs=0.02)
 
 
-def test_one_monster_moves_nothing():
+def test_one_extreme_value_does_not_change_the_scores_of_others():
     values = np.array([[1.0], [2], [3], [4], [5]])
     with_monster = np.vstack([values[:4], [[1e9]]])
     plain, other = (robust_scores(v, np.ones(5, bool), minimum=5) for v in (values, with_monster))
@@ -74,12 +74,12 @@ def test_no_residuals_from_too_few_or_from_heads_of_one_size():
     assert np.isnan(unknown.residuals[3, 0])
 
 
-def test_shares():
+def test_fractions_of_a_whole():
     assert fraction_of([[1.0, 2.0]], [8.0]).tolist() == [[0.125, 0.25]]
     assert np.isnan(fraction_of([[1.0], [1.0]], [0.0, np.nan])).all()
 
 
-def test_agreement_of_what_is_the_same_shifted_or_reversed():
+def test_agreement_of_equal_shifted_and_reversed_measurements():
     same = agreement([1.0, 2, 3], [1.0, 2, 3])
     assert same == (3, 0, 0, 1)
     # Lin: 2 cov / (var + var + shift^2) with variances 2/3 and a shift of 1

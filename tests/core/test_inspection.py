@@ -7,13 +7,13 @@ import pytest
 from bids_brainseg.core import inspection
 
 
-def test_every_structure_of_the_phantom_is_one_piece(phantom27):
+def test_every_structure_of_the_phantom_is_one_component(phantom27):
     shares = inspection.largest_component_fractions(phantom27.labels)
     assert np.isnan(shares[0])
     assert shares[1:].tolist() == [1.0] * 27
 
 
-def test_pieces_are_counted_by_their_voxels():
+def test_components_are_measured_by_their_voxels():
     labels = np.zeros((10, 10, 10), np.uint8)
     labels[:3, :2, :5] = 1  # 30 voxels
     labels[6:8, 5:10, 0] = 1  # 10, apart
@@ -36,7 +36,7 @@ def test_a_field_of_view_that_cuts_the_brain():
     assert np.isnan(inspection.fov_truncation(np.zeros((3, 3, 3))))
 
 
-def test_contrast_of_white_and_grey_matter():
+def test_contrast_of_white_and_gray_matter():
     """Two tissues of 110 +- 5 and 90 +- 10: a third of the voxels in the middle and at either end."""
     labels = np.repeat([1, 2, 0], 300).reshape(9, 10, 10)
     values = np.concatenate([np.tile([105.0, 110, 115], 100), np.tile([80.0, 90, 100], 100), np.zeros(300)])

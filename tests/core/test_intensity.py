@@ -57,7 +57,7 @@ def test_fat_outside_the_cavity_does_not_matter(head):
     assert normalize(bright, PERCENTILE)[cavity].max() < 50
 
 
-def test_a_region_without_signal_or_none_at_all(head):
+def test_a_region_without_signal_and_a_missing_region_are_refused(head):
     rule = PERCENTILE | {'region': 'cavity'}
     with pytest.raises(ValueError, match='alignment must be wrong'):
         normalize(head, rule, head < 0)
@@ -67,14 +67,14 @@ def test_a_region_without_signal_or_none_at_all(head):
         normalize(head, PERCENTILE | {'region': 'skull'}, head > 0)
 
 
-def test_what_is_not_finite_becomes_zero(head):
+def test_nonfinite_voxels_become_zero(head):
     head[0, 0, 0], head[7, 7, 7], head[8, 8, 8] = np.nan, np.inf, -np.inf
     out = normalize(head, PERCENTILE)
     assert np.isfinite(out).all()
     assert out[0, 0, 0] == out[7, 7, 7] == out[8, 8, 8] == 0
 
 
-def test_a_region_without_signal_is_left_out_of_account_if_asked(head):
+def test_a_region_without_signal_can_be_ignored(head):
     nothing = np.zeros(head.shape, bool)
     assert percentile_limits(head, 1, 99, nothing, strict=False) == percentile_limits(head, 1, 99)
 
@@ -85,7 +85,7 @@ def test_the_threshold_separates_the_head_from_air(head):
 
 
 @pytest.mark.parametrize('image', [np.zeros((4, 4, 4)), np.full((4, 4, 4), np.nan), np.ones((4, 4, 4))])
-def test_nothing_to_normalize_by(image):
+def test_a_constant_image_is_refused(image):
     with pytest.raises(ValueError, match='constant or empty'):
         normalize(image, PERCENTILE)
 

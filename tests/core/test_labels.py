@@ -17,7 +17,7 @@ def test_remap_and_unknown_labels():
 
 
 @pytest.mark.parametrize('wrong', [np.array([0.5]), np.array([-1])])
-def test_remap_wants_whole_numbers(wrong):
+def test_remap_refuses_negative_and_fractional_labels(wrong):
     with pytest.raises(ValueError, match='integers from 0'):
         remap(wrong, {0: 0})
 

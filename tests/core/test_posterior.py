@@ -7,7 +7,7 @@ import pytest
 from bids_brainseg.core.posterior import LabelOverlapAccumulator
 
 
-def test_the_stream_gives_what_all_at_once_gives():
+def test_accumulated_overlap_equals_that_of_all_passes_at_once():
     labels = np.random.default_rng(0).integers(0, 4, (5, 3, 4, 2)).astype(np.uint8)
     labels[:, 0] = 1
     running = LabelOverlapAccumulator((3, 4, 2), 5)

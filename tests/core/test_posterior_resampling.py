@@ -55,7 +55,7 @@ def apply(matrix, points) -> np.ndarray:
 
 @pytest.mark.parametrize('name', GRIDS)
 @pytest.mark.parametrize('how', ['posterior', 'nearest'])
-def test_left_is_left_on_the_way_back(phantom27, name, how):
+def test_left_stays_left_from_the_reference_to_the_scan(phantom27, name, how):
     shape, affine = GRIDS[name]
     back = geometry.invert(REFERENCE_TO_SCAN)
     if how == 'posterior':
@@ -75,7 +75,7 @@ def test_left_is_left_on_the_way_back(phantom27, name, how):
 
 
 @pytest.mark.parametrize('name', GRIDS)
-def test_left_is_left_on_the_way_to_the_reference(phantom27, name):
+def test_left_stays_left_from_the_scan_to_the_reference(phantom27, name):
     shape, affine = GRIDS[name]
     head = phantom27.labels_at(apply(geometry.invert(REFERENCE_TO_SCAN), world(shape, affine)))
     points = world(phantom27.labels.shape, phantom27.affine)
@@ -86,7 +86,7 @@ def test_left_is_left_on_the_way_to_the_reference(phantom27, name):
 
 
 @pytest.mark.parametrize('name', ['LAS', 'oblique', '0.7 mm'])
-def test_volumes_survive_the_way_back(phantom27, name):
+def test_resampling_to_the_scan_preserves_volumes(phantom27, name):
     shape, affine = GRIDS[name]
     labels = resample_labels_nearest(
         phantom27.labels, phantom27.affine, shape, affine, geometry.invert(REFERENCE_TO_SCAN)
@@ -97,7 +97,7 @@ def test_volumes_survive_the_way_back(phantom27, name):
     assert measured.sum() == pytest.approx(expected.sum(), rel=0.01)
 
 
-def test_nearest_is_the_definition_of_the_boxes(phantom27):
+def test_nearest_neighbor_follows_the_definition_of_the_boxes(phantom27):
     shape, affine = GRIDS['oblique']
     back = geometry.invert(REFERENCE_TO_SCAN)
     labels = resample_labels_nearest(phantom27.labels, phantom27.affine, shape, affine, back)
@@ -206,6 +206,6 @@ def test_a_map_is_interpolated_and_not_blurred():
         (np.full((3, 2, 2, 2), np.nan), 'not finite'),
     ],
 )
-def test_what_is_no_posterior_is_refused(posterior, message):
+def test_invalid_posteriors_are_refused(posterior, message):
     with pytest.raises(ValueError, match=message):
         resample_posterior(posterior, np.eye(4), (2, 2, 2), np.eye(4), np.eye(4))

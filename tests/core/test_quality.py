@@ -42,7 +42,7 @@ def test_the_bound_itself_is_still_good():
     assert verdict({**GOOD, 'cv_mean': 2.5, 'alignment': 0.5}, THRESHOLDS).verdict == 'pass'
 
 
-def test_what_was_not_measured_is_no_fault_unless_it_is_required():
+def test_a_missing_number_counts_only_if_it_is_required():
     assert verdict({'alignment': 0.8, 'cv_mean': None}, THRESHOLDS).verdict == 'pass'
     assert verdict({}, THRESHOLDS) == ('fail', ['alignment could not be measured'])
 
@@ -53,6 +53,6 @@ def test_infinity_is_a_number_out_of_bounds():
 
 
 @pytest.mark.parametrize('rules', [{'look_over': 3}, {'required': 'pass'}])
-def test_a_rule_that_does_not_exist_is_refused(rules):
+def test_an_unknown_rule_is_refused(rules):
     with pytest.raises(ValueError, match="'cv_mean' hold an unknown rule"):
         verdict(GOOD, {'cv_mean': rules})

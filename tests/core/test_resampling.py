@@ -141,7 +141,7 @@ def test_only_volumes_are_resampled():
         resampling.resample(np.zeros((2, 3, 4, 5)), np.eye(4), (2, 2, 2), np.eye(4), np.eye(4))
 
 
-def test_majority_keeps_volumes_and_the_largest_share(phantom27):
+def test_majority_preserves_volumes_and_centers(phantom27):
     affine = np.diag([3.0, 3, 3, 1])
     affine[:3, 3] = phantom27.affine[:3, 3] + 0.5
     shape = tuple(int(n * 2 / 3) + 1 for n in phantom27.labels.shape)

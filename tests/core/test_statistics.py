@@ -21,7 +21,7 @@ def test_what_cannot_be_measured_is_left_out():
     assert np.isnan(summarize([np.nan]).mean)
 
 
-def test_the_interval_is_that_of_fisher():
+def test_the_interval_is_fishers():
     x = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     y = np.array([2.0, 1.0, 4.0, 3.0, 6.0, 7.0, 5.0])
     found = pearson(x, y)

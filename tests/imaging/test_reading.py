@@ -82,13 +82,13 @@ def test_a_series_that_lacks_its_last_volume(make_nifti):
 
 @pytest.mark.parametrize('content', [b'x', b'{"a": 1}' * 200, gzip.compress(b'hello' * 300)])
 @pytest.mark.parametrize('name', ['text.nii.gz', 'text.nii'])
-def test_a_file_that_is_no_image(tmp_path, name, content):
+def test_a_file_without_an_image(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     refuse(path, 'Not an image', 'Give a NIfTI or MGH file')
 
 
-def test_an_mgh_file_that_is_none(tmp_path):
+def test_an_mgh_file_without_an_image(tmp_path):
     path = tmp_path / 'orig.mgz'
     path.write_bytes(gzip.compress(b'hello' * 300))
     refuse(path, 'Damaged header')
@@ -181,7 +181,7 @@ def test_a_big_endian_nifti2_is_read(tmp_path):
     np.testing.assert_allclose(image.affine, OBLIQUE)
 
 
-def test_a_compressed_file_may_lack_its_ending_and_the_reverse(make_nifti, tmp_path):
+def test_compression_is_recognized_by_content_and_not_by_name(make_nifti, tmp_path):
     content = make_nifti(data=NOISE).read_bytes()
     (tmp_path / 'a.nii').write_bytes(content)
     (tmp_path / 'b.nii.gz').write_bytes(gzip.decompress(content))
@@ -247,7 +247,7 @@ def test_volumes_are_counted_from_the_header_alone(tmp_path, shape, order, kind,
 
 
 @pytest.mark.parametrize('data', [b'', b'\x1f\x8b', b'x' * 400, gzip.compress(b'\0' * 400)[:20]])
-def test_what_is_no_image_has_no_volumes(tmp_path, data):
+def test_counting_volumes_refuses_other_files(tmp_path, data):
     path = tmp_path / 'x.nii.gz'
     path.write_bytes(data)
     with pytest.raises(InputError, match='x.nii.gz'):

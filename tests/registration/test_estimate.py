@@ -26,7 +26,7 @@ CASES = {
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_known_affine_comes_back(case):
+def test_a_known_affine_is_recovered(case):
     expected, affine, shape, kind = CASES[case]
     fixed, fixed_affine, mask = reference()
     found = registration.register_affine(
@@ -47,7 +47,7 @@ def test_contrast_may_be_reversed():
     assert error_mm(found.matrix, expected, mask, affine) < 1.5
 
 
-def test_half_a_head_is_aligned_and_its_coverage_told():
+def test_half_a_head_is_aligned_and_its_coverage_measured():
     fixed, affine, mask = reference()
     expected = truth(shift=(0, 0, 12))
     moving = scan(expected, affine, SHAPE)[:, :, 24:]
@@ -88,7 +88,7 @@ def test_input_that_cannot_be_aligned():
         registration.register_affine(fixed, affine, fixed, affine, fixed_mask=mask[1:])
 
 
-def test_implausible_affine_is_not_used(monkeypatch):
+def test_an_implausible_affine_is_rejected(monkeypatch):
     fixed, affine, mask = reference()
     monkeypatch.setattr(estimate, 'refine', lambda *a, **k: np.diag([1.0, 1.0, 2.0, 1.0]))
     found = registration.register_affine(fixed, affine, fixed, affine, fixed_mask=mask)
@@ -103,7 +103,7 @@ def test_implausible_affine_is_not_used(monkeypatch):
 FAR = truth(20, 15, shift=(300, -250, 400))
 
 
-def test_a_known_rotation_and_shift_comes_back():
+def test_a_known_rotation_and_shift_is_recovered():
     fixed, affine, mask = reference()
     for expected, grid in ((truth(3, 2, shift=(2, -1, 3)), (affine, SHAPE)), (FAR, far_away_grid())):
         moving = scan(expected, *grid)
