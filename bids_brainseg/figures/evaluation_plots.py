@@ -103,7 +103,7 @@ def roc_plot(scans, calibrations: Mapping) -> str:
         SVG; '' if no number could be judged.
     """
     usable = {
-        name: [key for key, found in entry['predictors'].items() if found['youden']]
+        name: [key for key, predictor in entry['predictors'].items() if predictor['youden']]
         for name, entry in calibrations.items()
     }
     usable = {name: keys for name, keys in usable.items() if keys}
@@ -117,13 +117,13 @@ def roc_plot(scans, calibrations: Mapping) -> str:
             axes.plot([0, 1], [0, 1], ':', color=FAINT, lw=1)
             for key, color in zip(keys, LINES, strict=False):
                 known = rows[rows[key].notna() & rows['D_A'].notna()]
-                found = entry['predictors'][key]
+                predictor = entry['predictors'][key]
                 curve = roc(
-                    known[key], known['D_A'] < entry['acceptable_D_A'], above=found['bad_when'] == 'above'
+                    known[key], known['D_A'] < entry['acceptable_D_A'], above=predictor['bad_when'] == 'above'
                 )
                 axes.step(
                     1 - curve.specificity, curve.sensitivity, where='post', color=color, lw=1.6,
-                    label=f'{key}, AUC {found["auc"]:.2f}',
+                    label=f'{key}, AUC {predictor["auc"]:.2f}',
                 )  # fmt: skip
             axes.set(
                 title=f'{modality}: $D_A$ below {entry["acceptable_D_A"]:.2f}',
@@ -215,10 +215,12 @@ def _boxes(axes, values: Sequence, centers, width: float, color: str) -> None:
 
 def _correlation(part: Mapping) -> str:
     """Write r with its interval, over corrupted scans too where there are any."""
-    found = part['D_A_against_CV']
+    correlation = part['D_A_against_CV']
     if 'calibration' in part and 'cv_mean' in part['calibration']['predictors']:
-        found = part['calibration']['predictors']['cv_mean']['correlation_with_D_A']
-    if not np.isfinite(found['r']):
-        return f'{found["n"]} scans'
-    interval = f' [{found["low"]:.2f}, {found["high"]:.2f}]' if np.isfinite(found['low']) else ''
-    return f'r = {found["r"]:.2f}{interval}'
+        correlation = part['calibration']['predictors']['cv_mean']['correlation_with_D_A']
+    if not np.isfinite(correlation['r']):
+        return f'{correlation["n"]} scans'
+    interval = (
+        f' [{correlation["low"]:.2f}, {correlation["high"]:.2f}]' if np.isfinite(correlation['low']) else ''
+    )
+    return f'r = {correlation["r"]:.2f}{interval}'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a group: one file with its data, charts by Plotly and tables by DataTables, read offline.
+"""The page of a group: one file with its data, charts by Plotly and tables by DataTables; opens offline.
 
-Both libraries are put into the page once, from the packages that ship them (plotly; itables for DataTables).
+Both libraries are in the page once, from the packages that ship them (plotly; itables for DataTables).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def write_group_page(group: Group, measures: Measures, tables: dict[str, Table],
     bundle = files(itables) / 'html'
     page = render(
         'group.html',
-        overview=overview(group, measures),
-        totals=totals(tables),
+        overview=_overview(group, measures),
+        totals=_totals(tables),
         notes=list(dict.fromkeys(group.notes)),
         minimum=MINIMUM,
         limit=LIMIT,
-        data=plain(payload(group, measures, tables)),
+        data=plain(_payload(group, measures, tables)),
         plotly=get_plotlyjs(),
         tables_js=base64.b64encode((bundle / 'dt_bundle.js').read_bytes()).decode(),
         tables_css=(bundle / 'dt_bundle.css').read_text(encoding='utf-8'),
@@ -67,7 +67,7 @@ def write_group_page(group: Group, measures: Measures, tables: dict[str, Table],
     return write_text(page, Path(output_dir) / 'group.html')
 
 
-def overview(group: Group, measures: Measures) -> list[dict]:
+def _overview(group: Group, measures: Measures) -> list[dict]:
     """Count the scans of each modality by verdict and status."""
     rows, outlying = [], (measures.outlier != '').any(axis=1)
     for modality in [*modalities(), *sorted({scan.modality for scan in group.scans} - set(modalities()))]:
@@ -87,13 +87,13 @@ def overview(group: Group, measures: Measures) -> list[dict]:
     return rows
 
 
-def totals(tables: dict[str, Table]) -> dict[str, int]:
+def _totals(tables: dict[str, Table]) -> dict[str, int]:
     """Count the participants by what there is of them."""
     counts = Counter(tables['participants'].data['participant_status'])
     return {status: counts[status] for status in ('present', 'partial', 'failed', 'missing')}
 
 
-def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
+def _payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
     """Gather what the page draws: lists over the scans with a result, then the tables."""
     scans = measures.scans
     return {
@@ -102,48 +102,50 @@ def payload(group: Group, measures: Measures, tables: dict[str, Table]) -> dict:
         'measures': {
             key: {'name': name, 'short': brief, 'unit': unit} for key, (name, brief, unit) in MEASURES.items()
         },
-        'values': {key: values_of(getattr(measures, key)) for key in MEASURES},
+        'values': {key: _values_of(getattr(measures, key)) for key in MEASURES},
         'scan': [scan.name for scan in scans],
         'modality': [scan.modality for scan in scans],
         'modalities': [name for name in modalities() if any(scan.modality == name for scan in scans)],
-        'page': [page_of(scan, group) for scan in scans],
+        'page': [_page_of(scan, group) for scan in scans],
         'groups': levels_of(group, scans),
-        'axes': axes_of(group, measures),
-        'outliers': outliers_of(measures),
+        'axes': _axes_of(group, measures),
+        'outliers': _outliers_of(measures),
         'pairs': [[*both, places] for both, places in scan_pairs(scans).items()],
-        'agreement': agreement_of(tables['agreement']),
-        'rows': table_rows(group, measures),
+        'agreement': _agreement_of(tables['agreement']),
+        'rows': _table_rows(group, measures),
         'missing': [
             [row.participant_id, row.participant_status, row.participant_reason]
             for row in tables['participants'].data.itertuples()
             if row.participant_status == 'missing'
         ],
         'missing_scans': [
-            [scan.name, scan.status, scan.reason, page_of(scan, group)] for scan in group.scans if scan.reason
+            [scan.name, scan.status, scan.reason, _page_of(scan, group)]
+            for scan in group.scans
+            if scan.reason
         ],
     }
 
 
-def outliers_of(measures: Measures) -> list[list]:
+def _outliers_of(measures: Measures) -> list[list]:
     """Return scan, structure and the reason for each kind of score (empty: none), the farthest first."""
     farthest = np.max([np.abs(np.nan_to_num(scores)) for scores in measures.z.values()], axis=0)
-    found = np.argwhere(farthest > LIMIT)
-    found = found[np.argsort(-farthest[tuple(found.T)], kind='stable')]
+    outliers = np.argwhere(farthest > LIMIT)
+    outliers = outliers[np.argsort(-farthest[tuple(outliers.T)], kind='stable')]
     return [
         [row, column, [reasons[row, column] for reasons in measures.reasons.values()]]
-        for row, column in found.tolist()
+        for row, column in outliers.tolist()
     ]
 
 
-def values_of(values: np.ndarray) -> list:
-    """Return one list per structure, five significant digits, None where nothing is known at all."""
-    return [[short(value) for value in column] if np.isfinite(column).any() else None for column in values.T]
+def _values_of(values: np.ndarray) -> list:
+    """Return one list per structure, five significant digits, None for a structure without any."""
+    return [[_short(value) for value in column] if np.isfinite(column).any() else None for column in values.T]
 
 
-def short(value) -> float | int | None:
+def _short(value) -> float | int | None:
     """Round to five significant digits.
 
-    >>> short(123456.7), short(0.1234567), short(float('nan'))
+    >>> _short(123456.7), _short(0.1234567), _short(float('nan'))
     (123460, 0.12346, None)
     """
     if not math.isfinite(value):
@@ -152,93 +154,94 @@ def short(value) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def number_or_none(text, digits: int | None = None) -> float | None:
+def _number_or_none(text, digits: int | None = None) -> float | None:
     """Read a number, and round it to so many digits after the point, or to five significant ones.
 
-    >>> number_or_none('63'), number_or_none('89+'), number_or_none('nan'), number_or_none(1.256, 1)
+    >>> _number_or_none('63'), _number_or_none('89+'), _number_or_none('nan'), _number_or_none(1.256, 1)
     (63, None, None, 1.3)
     """
     try:
         number = float(text)
     except (TypeError, ValueError):
         return None
-    return short(number) if digits is None or not math.isfinite(number) else round(number, digits)
+    return _short(number) if digits is None or not math.isfinite(number) else round(number, digits)
 
 
-def page_of(scan: ScanResult, group: Group) -> str:
+def _page_of(scan: ScanResult, group: Group) -> str:
     """Return the participant's page, empty if there is none."""
     return f'sub-{scan.subject}.html' if scan.subject in group.pages else ''
 
 
 def levels_of(group: Group, scans: Sequence[ScanResult]) -> dict[str, dict]:
     """Return what may color the points: name -> its levels, and the level of each scan (-1: unknown)."""
-    known = [group.covariates.of(scan.subject, scan.session) for scan in scans]
+    covariates = [group.covariates.of(scan.subject, scan.session) for scan in scans]
     scanners = scanners_of(group)
     columns = {
         'verdict': [str(scan.qc.get('verdict') or '') for scan in scans],
         'scanner': [scanners[scan.name] for scan in scans],
         'session': [f'ses-{scan.session}' if scan.session is not None else '' for scan in scans],
-        **{name: [row.get(column, '') for row in known] for column, name in covariate_columns(group).items()},
+        **{
+            name: [row.get(column, '') for row in covariates]
+            for column, name in covariate_columns(group).items()
+        },
     }
-    found = {}
+    groups = {}
     for name, values in columns.items():
         levels = sorted(set(values) - {''})
         if 1 <= len(levels) <= MOST_LEVELS:
-            place = {level: number for number, level in enumerate(levels)}
-            found[name] = {'levels': levels, 'of': [place.get(value, -1) for value in values]}
-    return found
+            index = {level: number for number, level in enumerate(levels)}
+            groups[name] = {'levels': levels, 'of': [index.get(value, -1) for value in values]}
+    return groups
 
 
-def axes_of(group: Group, measures: Measures) -> dict[str, list]:
-    """Return what volumes may be drawn against: numbers of people first, then of scans."""
-    known = [group.covariates.of(scan.subject, scan.session) for scan in measures.scans]
-    found = {}
+def _axes_of(group: Group, measures: Measures) -> dict[str, list]:
+    """Return what volumes may be drawn against: covariates first, then numbers of the scans themselves."""
+    covariates = [group.covariates.of(scan.subject, scan.session) for scan in measures.scans]
+    axes = {}
     for column, name in covariate_columns(group).items():
-        numbers = [number_or_none(row.get(column)) for row in known]
+        numbers = [_number_or_none(row.get(column)) for row in covariates]
         if len({number for number in numbers if number is not None}) > 2:
-            found[name] = numbers
-    etiv = [short(value) for value in measures.volume[:, NAMES.index('eTIV')]]
-    found['eTIV, mm³'] = etiv
+            axes[name] = numbers
+    etiv = [_short(value) for value in measures.volume[:, NAMES.index('eTIV')]]
+    axes['eTIV, mm³'] = etiv
     for key, name in QUALITY.items():
-        numbers = [number_or_none((scan.qc.get('numbers') or {}).get(key)) for scan in measures.scans]
-        if name not in found and any(number is not None for number in numbers):
-            found[name] = numbers
-    return found
+        numbers = [_number_or_none((scan.qc.get('numbers') or {}).get(key)) for scan in measures.scans]
+        if name not in axes and any(number is not None for number in numbers):
+            axes[name] = numbers
+    return axes
 
 
-def agreement_of(table: Table) -> dict[str, list]:
+def _agreement_of(table: Table) -> dict[str, list]:
     """Return pair of modalities -> number of pairs, difference, its SD and concordance of each structure."""
-    found: dict[str, list] = {}
+    agreement: dict[str, list] = {}
     for row in table.data.itertuples():
         numbers = (row.n_pairs, row.difference_mm3, row.difference_sd_mm3, row.concordance)
-        found.setdefault(f'{row.modality_a} {row.modality_b}', []).append([short(n) for n in numbers])
-    return found
+        agreement.setdefault(f'{row.modality_a} {row.modality_b}', []).append([_short(n) for n in numbers])
+    return agreement
 
 
-def table_rows(group: Group, measures: Measures) -> dict:
+def _table_rows(group: Group, measures: Measures) -> dict:
     """Return titles and rows of the table of all scans, those without a result included."""
     outlying = (measures.outlier != '').sum(axis=1)
-    place_of = {scan.name: place for place, scan in enumerate(measures.scans)}
+    row_of = {scan.name: row for row, scan in enumerate(measures.scans)}
     names, scanners = covariate_columns(group), scanners_of(group)
     rows = []
     for scan in group.scans:
-        place = place_of.get(scan.name)
+        row = row_of.get(scan.name)
         numbers = scan.qc.get('numbers') or {}
         volumes = (
-            [None] * 3
-            if place is None
-            else [number_or_none(v / 1000, 1) for v in measures.volume[place, -3:]]
+            [None] * 3 if row is None else [_number_or_none(v / 1000, 1) for v in measures.volume[row, -3:]]
         )
-        judged = place is not None and np.isfinite(measures.z['volume'][place]).any()
-        known = group.covariates.of(scan.subject, scan.session)
+        judged = row is not None and np.isfinite(measures.z['volume'][row]).any()
+        covariates = group.covariates.of(scan.subject, scan.session)
         entities = [f'{k}-{v}' for k, v in scan.entities.items() if k not in ('sub', 'ses')]
         rows.append([
             f'sub-{scan.subject}', f'ses-{scan.session}' if scan.session is not None else '',
             ' '.join(entities), scan.modality,
-            str(scan.qc.get('verdict') or '') if place is not None else scan.status,
-            *volumes, number_or_none(numbers.get('cv_mean'), 2), number_or_none(numbers.get('alignment'), 2),
-            int(outlying[place]) if judged else None,
-            *(known.get(column, '') for column in names), scanners[scan.name], page_of(scan, group),
+            str(scan.qc.get('verdict') or '') if row is not None else scan.status,
+            *volumes, _number_or_none(numbers.get('cv_mean'), 2), _number_or_none(numbers.get('alignment'), 2),
+            int(outlying[row]) if judged else None,
+            *(covariates.get(column, '') for column in names), scanners[scan.name], _page_of(scan, group),
         ])  # fmt: skip
     titles = ['Participant', 'Session', 'Scan', 'Modality', 'Verdict', 'Brain, ml', 'Ventricles, ml',
               'eTIV, ml', 'Mean CV, %', 'Alignment', 'Outliers', *names.values(), 'Scanner']  # fmt: skip

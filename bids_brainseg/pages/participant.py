@@ -65,9 +65,9 @@ def write_participant_page(
     scans, failures = _with_failures(scans, failures)
     room = PAGE_BYTES - sum(path.stat().st_size for scan in scans for path in _figures(scan).values())
     views = []
-    for place, scan in enumerate(scans, 1):
-        view = scan_view(scan, output_dir, failures.get(scan.name), peers, room)
-        views.append(view | {'anchor': f'scan-{place}'})
+    for position, scan in enumerate(scans, 1):
+        view = _scan_view(scan, output_dir, failures.get(scan.name), peers, room)
+        views.append(view | {'anchor': f'scan-{position}'})
         if view['viewer']:
             room -= scan.figures['viewer'].stat().st_size
     qcs = [scan.qc for scan in scans]
@@ -94,7 +94,7 @@ def alignments(scans: Iterable[ScanResult]) -> dict[str, list[float]]:
     return {modality: sorted(values) for modality, values in collected.items()}
 
 
-def scan_view(
+def _scan_view(
     scan: ScanResult,
     output_dir: Path,
     failure: Mapping | None = None,
