@@ -93,7 +93,7 @@ def _read_study(path: Path) -> dict | None:
 def _predictors(entry: Mapping) -> list[dict]:
     """Name each quality number of a calibration."""
     named = []
-    for name, found in entry['predictors'].items():
+    for name, numbers in entry['predictors'].items():
         meaning, unit = PREDICTORS[name]
-        named.append({'name': name, 'meaning': meaning, 'unit': unit, **found})
+        named.append({'name': name, 'meaning': meaning, 'unit': unit, **numbers})
     return named

@@ -107,13 +107,13 @@ def quartiles(summary: Mapping, digits: int) -> str:
     return MISSING if low == MISSING else f'{low} to {high}'
 
 
-def correlation(found: Mapping) -> str:
+def correlation(statistics: Mapping) -> str:
     """Write a correlation with its interval.
 
     >>> correlation({'r': -0.5, 'low': -0.75, 'high': 0.25})
     '−0.50 [−0.75, 0.25]'
     """
-    r, low, high = (number(found[key], 2) for key in ('r', 'low', 'high'))
+    r, low, high = (number(statistics[key], 2) for key in ('r', 'low', 'high'))
     return r if MISSING in (r, low) else f'{r} [{low}, {high}]'
 
 

@@ -239,7 +239,8 @@ def _table_rows(group: Group, measures: Measures) -> dict:
             f'sub-{scan.subject}', f'ses-{scan.session}' if scan.session is not None else '',
             ' '.join(entities), scan.modality,
             str(scan.qc.get('verdict') or '') if row is not None else scan.status,
-            *volumes, _number_or_none(numbers.get('cv_mean'), 2), _number_or_none(numbers.get('alignment'), 2),
+            *volumes, _number_or_none(numbers.get('cv_mean'), 2),
+            _number_or_none(numbers.get('alignment'), 2),
             int(outlying[row]) if judged else None,
             *(covariates.get(column, '') for column in names), scanners[scan.name], _page_of(scan, group),
         ])  # fmt: skip

@@ -112,11 +112,11 @@ def volumes_table(rows: Iterable[Mapping], *, cv_threshold: float | None = None)
             names.append(label.name.replace('Left-', 'Right-'))
         elif label.hemisphere == 'R':
             continue
-        found = [by_name.get(name) for name in names]
-        sides = tuple(_cells(row, cv_threshold) for row in found)
+        volumes = [by_name.get(name) for name in names]
+        sides = tuple(_cells(row, cv_threshold) for row in volumes)
         name, color = label.name.removeprefix('Left-').replace('-', ' '), legible(label.color)
         if label.hemisphere == 'L':
-            paired.append(Structure(name, color, sides, _asymmetry(*found)))
+            paired.append(Structure(name, color, sides, _asymmetry(*volumes)))
         else:
             midline.append(Structure(name, color, sides))
     totals = [
