@@ -15,7 +15,7 @@ from ..core.quality import check_rules
 from ..data import modalities, training_defaults
 from ..data.quality import qc_numbers
 from ..settings import Settings
-from .parser import LABEL_TABLES, LEVELS, NamedPath, get_parser
+from .parser import LABEL_TABLES, LEVELS, NamedPath, get_parser, spell_number
 
 UNKNOWN_LEVEL = 17
 #: Nipype's plugins that wait for what they run, and those that do not.
@@ -75,7 +75,7 @@ def spell_options(parser: argparse.ArgumentParser, words: argparse.Namespace) ->
     >>> parser = get_parser()
     >>> words = '/in /out participant --mem 8G -w /w --ct-window 0 80 -vv'.split()
     >>> spell_options(parser, parser.parse_args(words))[:3]
-    (('--work-dir', '/w'), ('--mem', '8.0G'), ('--ct-window', '0.0', '80.0'))
+    (('--work-dir', '/w'), ('--mem', '8G'), ('--ct-window', '0', '80'))
     """
     options: list[tuple[str, ...]] = []
     for action in parser._actions:
@@ -86,8 +86,14 @@ def spell_options(parser: argparse.ArgumentParser, words: argparse.Namespace) ->
         if action.nargs == 0:  # given or not; -v may be given several times
             options += [(flag,)] * int(value)
         else:
-            options.append((flag, *(str(item) for item in (value if isinstance(value, list) else [value]))))
+            options.append(
+                (flag, *(_spell(item) for item in (value if isinstance(value, list) else [value])))
+            )
     return tuple(options)
+
+
+def _spell(value: object) -> str:
+    return spell_number(value) if type(value) is float else str(value)
 
 
 def _check_folders(

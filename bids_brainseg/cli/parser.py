@@ -30,15 +30,25 @@ class _Version(argparse.Action):
         parser.exit(message=f'bids_brainseg {__version__}\n')
 
 
+def spell_number(number: float) -> str:
+    """Return the shortest text that is read as the same number.
+
+    >>> spell_number(80.0), spell_number(0.25), spell_number(1e-4)
+    ('80', '0.25', '0.0001')
+    """
+    text = f'{number:g}'
+    return text if float(text) == number else repr(float(number))
+
+
 class Gigabytes(float):
     """An amount of memory; as text it is what ``--mem`` reads.
 
-    >>> str(Gigabytes(16))
-    '16.0G'
+    >>> str(Gigabytes(16)), str(Gigabytes(0.1 + 0.2))
+    ('16G', '0.30000000000000004G')
     """
 
     def __str__(self) -> str:
-        return f'{float(self)!r}G'
+        return f'{spell_number(self)}G'
 
 
 class NamedPath(NamedTuple):
@@ -102,7 +112,7 @@ def _add_selection(group: Group) -> None:
     )
     group.add_argument(
         '--bids-filter-file',
-        type=_path,
+        type=_file,
         metavar='FILE.json',
         help='pybids filters for each modality, e.g. {"T1w": {"acquisition": null, "run": "*"}}; null: the '
         'entity must be absent, "*": any value',
@@ -157,7 +167,7 @@ def _add_resources(group: Group) -> None:
     )
     group.add_argument(
         '--use-plugin',
-        type=_path,
+        type=_file,
         metavar='FILE.yml',
         help='nipype plugin and plugin_args (SLURM, SGE, PBS ...), to run the steps as jobs of a cluster',
     )
@@ -194,7 +204,7 @@ def _add_segmentation(group: Group) -> None:
     )
     group.add_argument(
         '--qc-thresholds',
-        type=_path,
+        type=_file,
         metavar='FILE.json',
         help='thresholds of the QC numbers, instead of those of the program and the model, e.g. '
         '{"all": {"alignment": {"review_below": 0.5}}, "ct": {"fov_truncation": null}}; null removes a rule',
@@ -246,7 +256,7 @@ def _add_training(group: Group) -> None:
     )
     group.add_argument(
         '--exclude',
-        type=_path,
+        type=_file,
         metavar='FILE.tsv',
         help='scans to leave out: columns participant_id, session_id, reason',
     )
@@ -448,6 +458,10 @@ def _add_reporting(group: Group) -> None:
 
 def _path(text: str) -> Path:
     return Path(text).resolve()
+
+
+def _file(text: str) -> Path:
+    return Path(text).absolute()  # not resolved: it may be a pipe of the shell, <(command)
 
 
 def _named_path(text: str) -> NamedPath:

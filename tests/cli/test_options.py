@@ -126,6 +126,15 @@ def test_thresholds_come_from_a_file(tmp_path):
     assert tomllib.loads(settings.to_toml())['qc_thresholds']['all'] == rules['all']
 
 
+def test_a_file_may_be_a_pipe_of_the_shell():
+    reading, writing = os.pipe()
+    with os.fdopen(writing, 'w') as stream:
+        stream.write('{"all": {"alignment": {"review_below": 0.5}}}')
+    settings = parse(['in', 'out', 'participant', '--qc-thresholds', f'/dev/fd/{reading}'])
+    os.close(reading)
+    assert settings.qc_thresholds['all']['alignment'] == {'review_below': 0.5}
+
+
 def test_derivatives_folder_inside_the_dataset_is_fine(tmp_path):
     assert parse([f'{tmp_path}', f'{tmp_path}/derivatives/brainseg', 'participant', '-w', '/elsewhere'])
 
