@@ -16,7 +16,7 @@ from ..figures.volumes_chart import volumes_chart
 from ..files import write_text
 from ..records import ScanResult
 from ..results.logs import read_cards, read_validation
-from ..results.scans import without_derivatives
+from ..results.scans import scan_order, without_derivatives
 from .drawings import read_drawing
 from .model_cards import software, used_cards
 from .remarks import remarks
@@ -45,7 +45,7 @@ def write_participant_page(
     subject : str
         Label, with or without ``sub-``.
     scans : iterable of ScanResult
-        Of :func:`~bids_brainseg.results.scans.read_scans`, in the order of the page.
+        Of :func:`~bids_brainseg.results.scans.read_scans`.
     failures : sequence of mapping, optional
         ``scan`` (its path below the root of the dataset), ``reason``, ``crashfile`` (or None), ``status``
         ('failed', the default, or 'skipped') and ``command`` (to reproduce it) of each scan that this run did
@@ -142,7 +142,7 @@ def _scan_view(
 def _with_failures(
     scans: Iterable[ScanResult], failures: Iterable[Mapping]
 ) -> tuple[list[ScanResult], dict[str, Mapping]]:
-    """Give each failure to its scan, by name; a scan of which nothing else is known comes last."""
+    """Give each failure to its scan, by name; also scans of which nothing else is known, in their order."""
     scans, by_name = list(scans), {}
     names = {scan.source: scan.name for scan in scans if scan.source}
     for failure in failures:
@@ -153,7 +153,7 @@ def _with_failures(
             if scan.name not in {other.name for other in scans}:
                 scans.append(scan)
         by_name[names[path]] = failure
-    return scans, by_name
+    return sorted(scans, key=scan_order), by_name
 
 
 def _verdict(scan: ScanResult, failure: Mapping | None, output_dir: Path) -> dict:

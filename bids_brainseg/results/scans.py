@@ -63,7 +63,7 @@ def read_scans(output_dir: Path, subject: str | None = None) -> list[ScanResult]
     else:
         labels = [strip_prefix(subject, 'sub')]
     scans = [scan for label in labels for scan in _scans_of(output_dir, label)]
-    return sorted(scans, key=_order)
+    return sorted(scans, key=scan_order)
 
 
 def _result_name(record: ImageRecord) -> str:
@@ -320,7 +320,8 @@ def _modality_of(label: str) -> str:
     return label
 
 
-def _order(scan: ScanResult) -> tuple:
+def scan_order(scan: ScanResult) -> tuple:
+    """Return the key that sorts scans by subject, session, modality and name."""
     names = list(modalities())
     position = names.index(scan.modality) if scan.modality in names else len(names)
     return sort_key(scan.subject), sort_key(scan.session), position, scan.name

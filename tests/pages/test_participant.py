@@ -134,6 +134,7 @@ def test_the_page_is_one_file(tmp_path, make_scan):
 
 def test_failed_and_skipped_scans_are_there_with_their_reason(tmp_path, make_scan):
     make_scan([], 'T1w')
+    make_scan([], 'ct', folder='ct')
     crash = tmp_path / 'sub-01' / 'log' / 'crash-1.txt'
     failures = [
         {
@@ -145,8 +146,8 @@ def test_failed_and_skipped_scans_are_there_with_their_reason(tmp_path, make_sca
         {'scan': 'sub-01/dwi/sub-01_dwi.nii.gz', 'reason': 'only b = 0', 'status': 'skipped'},
     ]
     page = Page(write_page(tmp_path, '01', failures=failures))
-    assert list(page.sections) == ['overview', 'scan-1', 'scan-2', 'scan-3']
-    assert 'Pass' in page.sections['scan-1']
+    assert list(page.sections) == ['overview', 'scan-1', 'scan-2', 'scan-3', 'scan-4']
+    assert 'Pass' in page.sections['scan-1'] and 'Pass' in page.sections['scan-4']
     assert 'Failed' in page.sections['scan-2'] and 'it is <empty>' in page.sections['scan-2']
     assert 'sub-01/log/crash-1.txt To reproduce: again <x>' in page.sections['scan-2']
     assert str(tmp_path) not in page.sections['scan-2']
