@@ -41,6 +41,10 @@ def resource(name: str) -> Path:
     name : str
         Path relative to the data folder, e.g. ``'labels.tsv'``.
 
+    Returns
+    -------
+    Path
+
     Raises
     ------
     FileNotFoundError
@@ -81,6 +85,10 @@ def structure_pair(name: str) -> tuple[int, int]:
     ----------
     name : str
         Without its side.
+
+    Returns
+    -------
+    left, right : int
 
     Examples
     --------

@@ -121,7 +121,20 @@ class Score:
 def at_spacing(
     moving: Volume, fixed: Volume, mask: NDArray[np.bool_], spacing: float
 ) -> tuple[Volume, Volume, NDArray[np.bool_]]:
-    """Return scan, reference and mask at a coarser spacing (mm), slightly smoothed."""
+    """Return scan, reference and mask at a coarser spacing, slightly smoothed.
+
+    Parameters
+    ----------
+    moving, fixed : Volume
+    mask : bool array
+        On the grid of `fixed`.
+    spacing : float, mm
+
+    Returns
+    -------
+    moving, fixed : Volume
+    mask : bool array
+    """
     scan, reference = (smooth(downsample(v.data, v.affine, spacing), spacing / 2) for v in (moving, fixed))
     inside = downsample(mask.astype(np.float32), fixed.affine, spacing).data > 0.5
     return scan, reference, inside

@@ -196,7 +196,18 @@ def dilate(mask: NDArray[np.bool_], millimeters: float, affine: ArrayLike) -> ND
 
 
 def smooth(volume: Volume, fwhm: float) -> Volume:
-    """Blur a volume by a Gaussian whose full width at half maximum is `fwhm` mm."""
+    """Blur a volume by a Gaussian.
+
+    Parameters
+    ----------
+    volume : Volume
+    fwhm : float, mm
+        Full width at half maximum.
+
+    Returns
+    -------
+    Volume
+    """
     sigma = fwhm / 2.355 / geometry.voxel_sizes(volume.affine)
     return Volume(ndimage.gaussian_filter(volume.data, sigma), volume.affine)
 
@@ -261,7 +272,22 @@ def sample_on_grid(
 def sample_mask(
     mask: NDArray[np.bool_], mask_affine: NDArray, shape: Sequence[int], affine: NDArray
 ) -> NDArray[np.bool_]:
-    """Sample a mask on a grid in the same space."""
+    """Sample a mask linearly on a grid in the same space.
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool array
+    mask_affine : (4, 4) array
+        Its voxel indices to RAS mm.
+    shape : (3,) sequence of int
+    affine : (4, 4) array
+        Of the grid.
+
+    Returns
+    -------
+    `shape` bool array
+        True where more than half is inside.
+    """
     return sample_on_grid(Volume(mask.astype(np.float32), mask_affine), shape, affine, np.eye(4)) > 0.5
 
 
