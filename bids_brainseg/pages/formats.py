@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..core.quality import BOUNDS
+
 MISSING = 'n/a'
 
 
@@ -83,7 +85,7 @@ def bounds(rules: Mapping | None) -> str:
     >>> bounds({'review_below': 0.45, 'fail_below': 0.33, 'label': 'agreement'})
     'review below 0.45, fail below 0.33'
     """
-    kinds = ('review_below', 'review_above', 'fail_below', 'fail_above')
+    kinds = sorted(BOUNDS, key=lambda rule: rule.startswith('fail'))
     return ', '.join(f'{kind.replace("_", " ")} {rules[kind]:g}' for kind in kinds if kind in (rules or {}))
 
 
