@@ -193,7 +193,7 @@ def _add_segmentation(group: Group) -> None:
         type=_count,
         default=0,
         metavar='N',
-        help='seed of all random numbers; the same seed gives the same results (default: %(default)s)',
+        help='seed of all random numbers: dropout, corruption, training (default: %(default)s)',
     )
     group.add_argument(
         '--cv-threshold',
