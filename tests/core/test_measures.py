@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.core.measures import Alignment, Norm, Passes, Structures, measure_scan
+from bids_brainseg.data.quality import qc_numbers
 
 STRUCTURES = Structures(white_matter=(1, 3), cortex=(2, 4), ventricles=(5, 12, 13, 18))
 #: Reference to scan: a volume of the reference is 0.88 of it in the scan.
@@ -132,3 +133,7 @@ def test_an_empty_segmentation_has_numbers_too(measured, phantom27):
     assert numbers['structures_absent'] == numbers['volumes_implausible'] == 27
     for name in ('entropy_mean', 'volume_score_max', 'largest_component_fraction_min', 'fov_truncation'):
         assert np.isnan(numbers[name]), name
+
+
+def test_every_number_has_a_row_in_the_table_and_every_row_a_number(measured):
+    assert set(measured().numbers) == set(qc_numbers())
