@@ -93,6 +93,9 @@ def packaged(tmp_path, monkeypatch):
         ({'contrast': {'means': {}}}, 'contrast lacks background'),
         ({'acquisition': entry()['acquisition'] | {'blur': 1}}, 'acquisition holds blur'),
         ({'contrast': entry()['contrast'] | {'means': {'wm': [1, 0]}}}, 'means lacks accumbens, air'),
+        ({'corruptions': ['noise']}, 'corruptions must be a table of names and values, found ["noise"]'),
+        ({'cv_threshold': '2.5'}, 'cv_threshold must be a number, found "2.5"'),
+        ({'order': True}, 'order must be a whole number, found true'),
         ({'anatomical': True}, 'exactly one modality must be anatomical, found T1w, T2w'),
     ],
 )

@@ -14,8 +14,18 @@ from typing import NamedTuple
 
 from ..errors import BrainsegError
 
-#: Units of intensities; keys of ``contrast``, ``acquisition`` and ``diffusion`` of a modality.
+#: Units of intensities.
 UNITS = ('arbitrary', 'HU')
+#: Annotation of a field to what JSON holds, and its name.
+JSON_TYPES = {
+    'str': ((str,), 'a text'),
+    'int': ((int,), 'a whole number'),
+    'float': ((int, float), 'a number'),
+    'bool': ((bool,), 'true or false'),
+    'tuple': ((list,), 'a list'),
+    'Mapping': ((dict,), 'a table of names and values'),
+}
+#: Keys of ``contrast``, ``diffusion`` and ``acquisition`` of a modality.
 CONTRAST_KEYS = {'unit', 'background', 'texture', 'variation', 'rim', 'jitter', 'means'}
 DIFFUSION_KEYS = {'b_range', 'b0_below', 'trace_words', 'b0_words'}
 ACQUISITION_KEYS = {'slab', 'thickness', 'in_plane', 'noise', 'bias', 'strip'}
@@ -312,6 +322,8 @@ def _read_modality(path: Path) -> Modality:
     kinds = {item.name: item for item in fields(Modality) if item.name != 'name'}
     required = {name for name, item in kinds.items() if item.default is MISSING}
     _check_keys(path, content, required, set(kinds))
+    for name, value in content.items():
+        _check_type(f'{path}: {name}', value, kinds[name].type)
     parts = {'contrast': CONTRAST_KEYS, 'acquisition': ACQUISITION_KEYS, 'diffusion': DIFFUSION_KEYS}
     for name in parts.keys() & content.keys():
         _check_keys(f'{path}: {name}', content[name], parts[name], parts[name])
@@ -321,6 +333,13 @@ def _read_modality(path: Path) -> Modality:
         raise BrainsegError(f'{path}: units is {content["units"]!r}; it must be one of {", ".join(UNITS)}')
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
     return Modality(name=path.stem, **values)
+
+
+def _check_type(where: str, value: object, annotation: str) -> None:
+    """Refuse what JSON spells in another way than the field of a modality is annotated."""
+    types, words = JSON_TYPES[annotation.partition('[')[0].partition(' ')[0]]
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise BrainsegError(f'{where} must be {words}, found {json.dumps(value)}')
 
 
 def _check_keys(where: object, content: Mapping, required: Set[str], known: Set[str]) -> None:
