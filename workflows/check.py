@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
@@ -53,20 +54,18 @@ def init_check_wf(
         f'{record.modality}: {"The chosen volumes of each series were averaged. " * bool(record.volumes)}'
     )
 
-    check = pe.Node(CheckImage(modality=record.modality), name='check', mem_gb=mem_gb)
-    if record.volumes is not None:
-        check.inputs.volumes = list(record.volumes)
-    last = check
-    edges = []
+    check = pe.Node(
+        CheckImage(modality=record.modality, volumes=list(record.volumes or ())), name='check', mem_gb=mem_gb
+    )
+    images = [check]
     if corrupt is not None:
-        last = pe.Node(Corrupt(**corrupt), name='corrupt', mem_gb=mem_gb)
-        edges = [(check, last, [('out_file', 'in_file')])]
+        images += [pe.Node(Corrupt(**corrupt), name='corrupt', mem_gb=mem_gb)]
         workflow.__postdesc__ = 'Each scan was corrupted on purpose. '
     # fmt: off
     workflow.connect([
         (inputnode, check, [('in_file', 'in_file')]),
-        *edges,
-        (last, outputnode, [('out_file', 'out_file')]),
+        *[(one, following, [('out_file', 'in_file')]) for one, following in pairwise(images)],
+        (images[-1], outputnode, [('out_file', 'out_file')]),
         (check, outputnode, [('facts', 'facts')]),
     ])
     # fmt: on

@@ -59,7 +59,9 @@ def read_array(path: str) -> np.ndarray:
 class _CheckImageInputSpec(BaseInterfaceInputSpec):
     # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
     in_file = File(mandatory=True, desc='scan as it lies in the dataset')
-    volumes = traits.List(traits.Int, desc='indices of the volumes of a series to average')
+    volumes = traits.List(
+        traits.Int, usedefault=True, desc='indices of the volumes of a series to average; empty for one'
+    )
     modality = traits.Str(desc='modality whose units the scan must have')
 
 
@@ -75,8 +77,7 @@ class CheckImage(SimpleInterface):
     output_spec = _CheckImageOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        volumes = tuple(self.inputs.volumes) if isdefined(self.inputs.volumes) else None
-        image = load_image(self.inputs.in_file, volumes=volumes)
+        image = load_image(self.inputs.in_file, volumes=tuple(self.inputs.volumes) or None)
         if isdefined(self.inputs.modality) and modalities()[self.inputs.modality].hounsfield:
             check_hounsfield(image)
         self._results['out_file'] = str(Path(runtime.cwd) / 'checked.nii')
