@@ -61,7 +61,7 @@ def init_agreement_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=['agreement', 'comparison']), name='outputnode')
     workflow.__desc__ = (
         'The segmentation was compared with reference labels, resampled to the grid of the scan by nearest '
-        'neighbor: overlap (Dice), average symmetric surface distance, and volumes. '
+        'neighbor: overlap (Dice), average symmetric surface distance, and volumes.\n'
     )
     common = {'record': record, 'output_dir': str(output_dir)}
 

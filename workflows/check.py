@@ -50,9 +50,7 @@ def init_check_wf(
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file']), name='inputnode')
     inputnode.inputs.in_file = str(record.path)
     outputnode = pe.Node(niu.IdentityInterface(fields=['out_file', 'facts']), name='outputnode')
-    workflow.__desc__ = (
-        f'{record.modality}: {"The chosen volumes of each series were averaged. " * bool(record.volumes)}'
-    )
+    workflow.__desc__ = 'The chosen volumes of each series were averaged.\n' * bool(record.volumes)
 
     check = pe.Node(
         CheckImage(modality=record.modality, volumes=list(record.volumes or ())), name='check', mem_gb=mem_gb
@@ -60,7 +58,7 @@ def init_check_wf(
     images = [check]
     if corrupt is not None:
         images += [pe.Node(Corrupt(**corrupt), name='corrupt', mem_gb=mem_gb)]
-        workflow.__postdesc__ = 'Each scan was corrupted on purpose. '
+        workflow.__postdesc__ = 'Each scan was corrupted on purpose.\n'
     # fmt: off
     workflow.connect([
         (inputnode, check, [('in_file', 'in_file')]),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phrases of the methods text that depend on the parameters of a run.
 
-``[@key]`` and ``@key`` cite an entry of ``data/references.json``. Paragraphs are separated by blank lines; no
-phrase names a subject, so that scans processed alike share their text.
+``[@key]`` and ``@key`` cite an entry of ``data/references.json``. Each sentence is a line. What differs
+between models stands in sentences of its own, and none names a subject or a modality, because pages say once
+what scans share.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def program() -> str:
     return (
         f'Scans were segmented into 27 structures with bids_brainseg {__version__}, a workflow of nipype '
         f'{nipype_version} [@gorgolewski2011] over a BIDS dataset [@gorgolewski2016], after the method of '
-        '@zopes2021.\n\n'
+        '@zopes2021.\n'
     )
 
 
@@ -67,13 +68,13 @@ def training_data(card: Mapping) -> str:
     """Say what kind of scans a model learned from, as far as its card tells.
 
     >>> training_data({'training': {'data': 'label maps (SynthSeg repository)'}})
-    ', trained on synthetic scans generated from label maps [after @billot2023],'
+    ', trained on synthetic scans generated from label maps [after @billot2023]'
     >>> training_data({})
     ''
     """
     data = str((card.get('training') or {}).get('data', '')).lower()
     synthetic = any(word in data for word in SYNTHETIC_WORDS)
-    return ', trained on synthetic scans generated from label maps [after @billot2023],' * synthetic
+    return ', trained on synthetic scans generated from label maps [after @billot2023]' * synthetic
 
 
 def passes(mc_samples: int, mirrored: bool, random_seed: int) -> str:
@@ -82,31 +83,31 @@ def passes(mc_samples: int, mirrored: bool, random_seed: int) -> str:
     >>> passes(0, False, 0)
     'in one pass without dropout'
     >>> passes(15, True, 0)
-    'as the mean of 15 passes with dropout active (Monte-Carlo dropout [@gal2016]; seed 0), half of which saw the scan mirrored left to right'
+    'as the mean of 15 passes with dropout active [Monte-Carlo dropout, seed 0; @gal2016], half of which saw the scan mirrored left to right'
     """  # noqa: E501
     if not mc_samples:
         return 'in one pass without dropout'
     half = ', half of which saw the scan mirrored left to right' * mirrored
     return (
-        f'as the mean of {mc_samples} passes with dropout active (Monte-Carlo dropout [@gal2016]; seed '
-        f'{random_seed}){half}'
+        f'as the mean of {mc_samples} passes with dropout active [Monte-Carlo dropout, seed {random_seed}; '
+        f'@gal2016]{half}'
     )
 
 
 def measures(mc_samples: int, cv_threshold: float) -> str:
     """Say what is measured.
 
-    >>> 'coefficient of variation and marked above 12 %' in measures(15, 12.0)
+    >>> 'Coefficients above 12 % are marked.' in measures(15, 12.0)
     True
-    >>> 'coefficient of variation' in measures(1, 12.0)
+    >>> 'oefficient' in measures(1, 12.0)
     False
     """
     spread = (
-        ' The spread of a volume over the passes is given as its coefficient of variation and marked above '
-        f'{cv_threshold:g} %.'
+        'The spread of a volume over the passes is given as its coefficient of variation.\n'
+        f'Coefficients above {cv_threshold:g} % are marked.\n'
     )
     return (
-        'Uncertainty is the entropy of the mean probabilities, divided by log 28.'
-        f'{spread * (mc_samples > 1)} The intracranial volume was estimated from the determinant of the '
-        'affine [@buckner2004].'
+        'Uncertainty is the entropy of the mean probabilities, divided by log 28.\n'
+        f'{spread * (mc_samples > 1)}'
+        'The intracranial volume was estimated from the determinant of the affine [@buckner2004].\n'
     )

@@ -201,7 +201,7 @@ def init_ds_probseg_wf(
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['probseg']), name='outputnode')
     workflow.__desc__ = (
-        'The mean probability of each structure was interpolated linearly onto the grid of the scan. '
+        'The mean probability of each structure was interpolated linearly onto the grid of the scan.\n'
     )
     probabilities = pe.Node(
         ScanProbabilities(grid_affine=[list(row) for row in bundle.grid_affine]),

@@ -59,8 +59,8 @@ def init_preprocessing_wf(
     workflow.__desc__ = (
         f'Each scan was aligned to the reference {bundle.reference_name} by an affine transform estimated '
         'with elastix [@klein2010], and resampled by cubic splines onto a grid of '
-        f'{network_grid(bundle.grid_shape, bundle.grid_affine)}; of its intensities, '
-        f'{intensity_range(bundle.intensity)} was scaled to [0, 100]. '
+        f'{network_grid(bundle.grid_shape, bundle.grid_affine)}.\n'
+        f'Of the intensities, {intensity_range(bundle.intensity)} was scaled to [0, 100].\n'
     )
 
     coregister = coregister_node(

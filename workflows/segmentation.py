@@ -71,10 +71,11 @@ def init_segmentation_wf(
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=[*network, *scan]), name='outputnode')
     workflow.__desc__ = (
-        f'A 3D U-Net (model {bundle.name} {bundle.version}; SHA-256 of its weights '
-        f'{bundle.weights_sha256[:12]}){training_data(bundle.card)} gave the probability of each structure, '
-        f'{passes(bundle.mc_samples, bundle.mirrored_passes, random_seed)}. By the inverse of the affine, '
-        f'{RESAMPLING[label_resampling].format(image="the scan")}. '
+        'A 3D U-Net gave the probability of each structure, '
+        f'{passes(bundle.mc_samples, bundle.mirrored_passes, random_seed)}.\n'
+        f'The weights of the network were those of the model {bundle.name} {bundle.version} (SHA-256 '
+        f'{bundle.weights_sha256[:12]}){training_data(bundle.card)}.\n'
+        f'By the inverse of the affine, {RESAMPLING[label_resampling].format(image="the scan")}.\n'
     )
 
     segment = pe.Node(

@@ -80,7 +80,7 @@ def init_template_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg']), name='outputnode')
     workflow.__desc__ = (
         f'The template {template.label} was aligned to the reference in the same way, and '
-        f'{RESAMPLING[label_resampling].format(image="the template")}. '
+        f'{RESAMPLING[label_resampling].format(image="the template")}.\n'
     )
 
     check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)

@@ -136,7 +136,7 @@ def init_case_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=['info']), name='outputnode')
     workflow.__postdesc__ = (
         'The labels were resampled to the same grid in one step, each voxel receiving the class with the '
-        'largest share of it. '
+        'largest share of it.\n'
     )
 
     steps = {'bundle': base, 'threads': threads, 'random_seed': random_seed, 'mem_gb': heavy_gb or 2.0}
@@ -228,7 +228,7 @@ def init_t1w_wf(
     inputnode = pe.Node(niu.IdentityInterface(fields=['in_file', 'classes']), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['rigid']), name='outputnode')
     workflow.__desc__ = (
-        'The T1w image on which the labels lie was registered to the scan by a rigid transform (elastix). '
+        'The T1w image on which the labels lie was registered to the scan by a rigid transform (elastix).\n'
     )
 
     check_t1w = pe.Node(CheckImage(in_file=str(t1w)), name='check_t1w', mem_gb=mem_gb)

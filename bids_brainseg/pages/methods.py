@@ -25,13 +25,14 @@ def methods_text(qcs: Iterable[Mapping]) -> str:
     Parameters
     ----------
     qcs : iterable of mapping
-        Contents of ``*_qc.json``. Their ``Methods`` holds paragraphs separated by blank lines, with citations
-        as ``[@key]`` or ``@key``; scans without a result have none.
+        Contents of ``*_qc.json``. Each line of their ``Methods`` is a sentence, with citations as ``[@key]``
+        or ``@key``; scans without a result have none.
 
     Returns
     -------
     str
-        Paragraphs, citations written out, then the references; '' if no scan has a result.
+        Paragraphs: what was used, what was done with scans of all modalities, what differs between them, and
+        the references. '' if no scan has a result.
     """
     paragraphs = _paragraphs(qcs)
     if not paragraphs:
@@ -81,8 +82,17 @@ def model_key(qc: Mapping) -> tuple[str, str]:
 
 
 def _paragraphs(qcs: Iterable[Mapping]) -> list[str]:
-    blocks = (block.strip() for qc in qcs for block in qc.get('Methods', '').split('\n\n'))
-    return list(dict.fromkeys(filter(None, blocks)))
+    """Arrange the sentences of scans: the first of each, those that all share, and the others by modality."""
+    texts = dict.fromkeys(
+        (qc['modality'], tuple(qc['Methods'].splitlines())) for qc in qcs if qc.get('Methods')
+    )
+    first = dict.fromkeys(lines[0] for _, lines in texts)
+    steps = dict.fromkeys((modality, lines[1:]) for modality, lines in texts)
+    shared = [line for line in next(iter(steps), ('', ()))[1] if all(line in lines for _, lines in steps)]
+    everyone = ', '.join(dict.fromkeys(modality for modality, _ in steps))
+    groups = [(everyone, shared)]
+    groups += [(modality, [line for line in lines if line not in shared]) for modality, lines in steps]
+    return [*first, *(f'{modality}: {" ".join(lines)}' for modality, lines in groups if lines)]
 
 
 def _cited(paragraphs: Iterable[str]) -> list[str]:

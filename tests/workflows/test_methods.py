@@ -55,17 +55,19 @@ def test_text_follows_the_parameters(modality, mc_samples, label_resampling, sav
         record=example_record(modality=modality), bundle=bundle, random_seed=3,
         label_resampling=label_resampling, save_probseg=save_probseg,
     )  # fmt: skip
-    shared, own = text.split('\n\n')
+    shared, _, own = text.partition('\n')
     assert f'bids_brainseg {__version__}' in shared and f'nipype {nipype_version}' in shared
-    assert own.startswith(f'{modality}: Each scan was aligned to the reference BrainsegAdult')
+    assert own.startswith('Each scan was aligned to the reference BrainsegAdult')
+    assert all(line.endswith('.') for line in own.splitlines())
+    assert modality not in text.split()  # or modalities could not share sentences
     for phrase, there in {
-        'model net 2.1.0; SHA-256 of its weights abababababab': True,
+        'model net 2.1.0 (SHA-256 abababababab)': True,
         '112 x 144 x 128 voxels of 1.4 x 1.4 x 1.4 mm': True,
         'percentiles 1 and 99 of the head': True,
         f'the mean of {mc_samples} passes with dropout active': mc_samples > 0,
-        'seed 3), half of which saw the scan mirrored': mc_samples > 0,
+        'seed 3; @gal2016], half of which saw the scan mirrored': mc_samples > 0,
         'in one pass without dropout': mc_samples == 0,
-        'marked above 9.5 %': mc_samples > 1,
+        'Coefficients above 9.5 % are marked.': mc_samples > 1,
         'interpolated linearly onto the grid of the scan, where each voxel': label_resampling == 'posterior',
         'by nearest neighbor': label_resampling == 'nearest',
         'The mean probability of each structure was interpolated': save_probseg,
@@ -132,7 +134,7 @@ def test_training_pairs_have_a_text_too(t1w, there):
     graph = generate_expanded_graph(workflow._create_flat_graph())
     (sink,) = (node for node in graph.nodes() if node.name == 'ds_pair')
     text = sink.inputs.methods
-    assert text.startswith('FLAIR: Each scan was aligned to the reference BrainsegAdult')
+    assert text.startswith('Each scan was aligned to the reference BrainsegAdult')
     assert ('registered to the scan by a rigid transform' in text) is there
     assert 'The labels were resampled to the same grid' in text
     write_citations(text)
