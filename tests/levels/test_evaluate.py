@@ -182,7 +182,8 @@ def test_a_study_ends_with_a_table_and_a_figure(whole_run, tiny_bundle, tmp_path
     content = json.loads((tmp_path / 'out' / 'evaluation_study.json').read_text())
     assert [run['D_A']['median'] for run in content['runs']] == pytest.approx(table['D_A'].tolist())
     page = (tmp_path / 'out' / 'evaluation.html').read_text()
-    assert '<h2>Training scans</h2>' in page and 'each set within the next one' in page
+    assert '<h2>Training set size</h2>' in page
+    assert 'each training set within the next larger one' in page
     assert main([*command, '--dry-run']) == 0
     assert 'study: T1w, 2 participants: ' in capsys.readouterr().out
 
