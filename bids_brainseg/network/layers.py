@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -26,7 +28,8 @@ class MonteCarloDropout(keras.layers.Layer):
     -----
     Never rely on ``model(x, training=True)`` for Monte-Carlo samples: it also changes the statistics of
     batch normalization. This layer ignores that flag: ``predict`` samples, and nothing else moves.
-    A mask of single voxels takes 16 random bits for each, since drawing them is most of the work.
+    Drawing random bits is most of the work, so a mask of single voxels takes eight for each of them; the next
+    eight, which decide one unit in 256, are those of its neighbor.
     """
 
     def __init__(self, rate: float, *, channelwise: bool = False, seed: int | None = None, **kwargs):
@@ -55,12 +58,20 @@ class MonteCarloDropout(keras.layers.Layer):
             noise_shape = (shape[0], *([1] * (len(shape) - 2)), shape[-1])
             return keras.random.dropout(inputs, self.rate, noise_shape=noise_shape, seed=self.seed_generator)
         dropped = round(self.rate * 2**16)
-        # half a word for each unit; a channel too many where their number is odd
-        words = keras.random.randint(
-            (*shape[:-1], -(-shape[-1] // 2)), -(2**31), 2**31 - 1, dtype='int32', seed=self.seed_generator
-        )
-        kept = ops.view(words, 'int16')[..., : shape[-1]] >= ops.cast(dropped - 2**15, 'int16')
+        kept = ops.reshape(self._kept(dropped, math.prod(shape)), shape)
         return inputs * ops.cast(kept, inputs.dtype) * (2**16 / (2**16 - dropped))
+
+    def _kept(self, dropped, count):
+        """Draw for each of `count` units whether 16 random bits are at least `dropped`."""
+        words = keras.random.randint(
+            ((count + 3) // 4,), -(2**31), 2**31 - 1, dtype='int32', seed=self.seed_generator
+        )
+        high = ops.view(words, 'uint8')
+        # one unit in 256 needs its lower bits; they are the upper ones of the unit before it
+        low = ops.roll(high, 1)
+        first, second = (ops.cast(part, 'uint8') for part in divmod(dropped, 256))
+        tied = ops.logical_and(ops.equal(high, first), ops.greater_equal(low, second))
+        return ops.logical_or(ops.greater(high, first), tied)[:count]
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the input."""
