@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What kind of dropout to sample with: agreement and spread of Monte-Carlo passes.
 
-    python benchmarks/dropout.py PREPARED BUNDLE [--samples N] [--pairs N]
+    python benchmarks/dropout.py BUNDLE LABEL_MAP... [--samples N] [--pairs N]
 
-PREPARED is the folder that ``python -m bids_brainseg.process prepare`` made, BUNDLE a model bundle. Scans are
-drawn from the held-out heads; for every kind and rate of dropout the table gives D_A of the mean softmax, the
-mean D_A of single passes, and the mean CV of the volumes.
+Scans are made from label maps that the bundle was not trained on; for every kind and rate of dropout the
+table gives D_A of the mean softmax, the mean D_A of single passes, and the mean CV of the volumes.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from bids_brainseg.core.volumes import mc_statistics, mean_cv
 from bids_brainseg.network.bundle import load_bundle
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.network.weights import load_weights
-from bids_brainseg.training.build import defaults, held_out_pairs, load_heads
+from bids_brainseg.training.label_maps import align_label_map
+from bids_brainseg.training.references import Reference
+from bids_brainseg.training.sources import held_out_pairs
 
 KINDS = (('none', 0.0), ('element', 0.2), ('element', 0.05), ('channel', 0.2), ('channel', 0.05))
 
@@ -43,15 +45,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('prepared', type=Path)
     parser.add_argument('bundle', type=Path)
+    parser.add_argument('label_maps', type=Path, nargs='+')
     parser.add_argument('--samples', type=int, default=15)
     parser.add_argument('--pairs', type=int, default=2)
     args = parser.parse_args()
     bundle = load_bundle(args.bundle)
-    heads = load_heads(args.prepared, 'validate')
-    grid = defaults()['grid'] | {'mask': bundle.mask_path, 'rules': {bundle.modality: bundle.intensity}}
-    pairs = held_out_pairs(heads, [bundle.modality], **grid, count=args.pairs)[bundle.modality]
+    reference = Reference.of_bundle(bundle)
+    with TemporaryDirectory() as folder:
+        maps = [align_label_map(path, Path(folder), reference.centers) for path in args.label_maps]
+    grid = {'shape': reference.grid_shape, 'affine': reference.grid_affine}
+    pairs = held_out_pairs(maps, {bundle.modality: reference}, **grid, count=args.pairs)[bundle.modality]
     print(f'{"dropout":10}{"rate":>6}{"D_A mean":>10}{"D_A pass":>10}{"CV %":>8}')
     for kind, rate in KINDS:
         options = {'dropout': rate, 'dropout_kind': kind} if rate else {'stochastic': False}

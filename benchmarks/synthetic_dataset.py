@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a BIDS dataset of scans drawn from held-out label maps, with their labels as a derivative.
+"""Write a BIDS dataset of scans made from held-out label maps, with their labels as a derivative.
 
-    python benchmarks/synthetic_dataset.py PREPARED OUT [--modalities T1w ...] [--clean 2] [--usual 2]
+    python benchmarks/synthetic_dataset.py OUT LABEL_MAP... [--modalities T1w ...] [--clean 2] [--usual 2]
 
-PREPARED is the folder that ``python -m bids_brainseg.process prepare`` made; its heads of role ``validate``
-are used. OUT/bids gets, for each head and modality, ``--clean`` scans of full resolution (about 1 mm, no
-thick slices, as the 1 mm score wants them) and ``--usual`` ones as training draws them (thick slices, noise,
+OUT/bids gets, for each label map and modality, ``--clean`` scans of full resolution (about 1 mm, no
+thick slices, as the 1 mm score wants them) and ``--usual`` ones as training makes them (thick slices, noise,
 bias). Their voxels are of ``--spacing`` mm, their headers are turned and shifted at random, and CT is in
 Hounsfield units. OUT/labels gets the class of each voxel. To score, and to calibrate the thresholds:
 
@@ -18,6 +17,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -26,8 +26,9 @@ from bids_brainseg.bids.paths import output_path
 from bids_brainseg.data import modalities
 from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.synthesis.generator import Synthesizer
-from bids_brainseg.synthesis.label_map import LabelMap
-from bids_brainseg.training.build import HELD_OUT, grid_affine
+from bids_brainseg.training.label_maps import align_label_map
+from bids_brainseg.training.references import defaults, grid_affine
+from bids_brainseg.training.sources import HELD_OUT
 
 FIELD_OF_VIEW = (192.0, 240.0, 224.0)  # mm: a whole head
 CENTER = (0.0, -10.0, -4.0)
@@ -88,24 +89,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('prepared', type=Path)
     parser.add_argument('out', type=Path)
+    parser.add_argument('label_maps', type=Path, nargs='+')
     parser.add_argument('--modalities', nargs='+', choices=list(modalities()), default=list(modalities()))
     parser.add_argument('--clean', type=int, default=2, metavar='N', help='scans of 1 mm of each head')
-    parser.add_argument('--usual', type=int, default=2, metavar='N', help='scans as training draws them')
+    parser.add_argument('--usual', type=int, default=2, metavar='N', help='scans as training makes them')
     parser.add_argument('--spacing', type=float, default=1.0, help='of the voxels, mm')
     parser.add_argument('--seed', type=int, default=2026)
     options = parser.parse_args()
     for name in ('bids', 'labels'):
         (options.out / name).mkdir(parents=True, exist_ok=True)
-        described = {'Name': f'scans drawn from held-out label maps: {name}', 'BIDSVersion': '1.10.0'}
+        described = {'Name': f'scans made from held-out label maps: {name}', 'BIDSVersion': '1.10.0'}
         (options.out / name / 'dataset_description.json').write_text(json.dumps(described))
     (options.out / 'bids' / '.bidsignore').write_text('**/ct\n')
     usual = {name: dict(modality.acquisition) for name, modality in modalities().items()}
-    for path in sorted((options.prepared / 'heads').glob('validate_*.npz')):
-        with np.load(path, allow_pickle=False) as arrays:
-            head = LabelMap.from_arrays(**arrays)
-        subject = ''.join(c for c in path.stem.removeprefix('validate_') if c.isalnum())
+    for path in options.label_maps:
+        with TemporaryDirectory() as folder:
+            head = align_label_map(path, Path(folder), defaults()['centers'])
+        subject = ''.join(c for c in path.name.partition('.')[0] if c.isalnum())
         for place, modality in enumerate(modalities()):
             if modality not in options.modalities:
                 continue

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds and memory of a training step, and of drawing a pair, by the number of feature maps.
+"""Seconds and memory of a training step, and of making a pair, by the number of feature maps.
 
-    python benchmarks/training.py PREPARED [--filters 16 32] [--spacing 1.4] [--window 96 96 80]
+    python benchmarks/training.py LABEL_MAP... [--filters 16 32] [--spacing 1.4] [--window 96 96 80]
                                   [--batch-size 1] [--precision auto] [--sample-on auto] [--peak TFLOPS]
 
-PREPARED is the folder that ``python -m bids_brainseg.process prepare`` made. Every number of feature maps has
-a process of its own, with the network, loss and optimizer of the train level and random weights.
-``KERAS_BACKEND`` chooses the backend. A step is what the training waits for: drawing on the host goes on
-beside it, in one thread. Memory is the peak of the process, and on a GPU that of the device. The work of a
-step counts as three forward passes; ``--peak`` is what the card can do in the arithmetic used.
+Every number of feature maps has a process of its own, with the network, loss and optimizer of the train level
+and random weights. ``KERAS_BACKEND`` chooses the backend. A step is what the training waits for: making pairs
+on the host goes on beside it, in one thread. Memory is the peak of the process, and on a GPU that of the
+device. The work of a step counts as three forward passes; ``--peak`` is what the card can do in the
+arithmetic used.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bids_brainseg.data import modalities
+from bids_brainseg.data import modalities, training_defaults
 from bids_brainseg.network.backend import configure, find_device
+from bids_brainseg.records import TrainingStage
 
 SPACE = 1.4 * 112, 1.4 * 144, 1.4 * 128  # mm, the field of view of the packaged bundles
 MULTIPLE = 16  # of the sides of the grid
 COLUMNS = {
-    'filters': 3, 'backend': 11, 'precision': 15, 'drawn_on': 9, 'draw_s': 8, 'first_s': 9, 'step_s': 8,
+    'filters': 3, 'backend': 11, 'precision': 15, 'made_on': 9, 'pair_s': 8, 'first_s': 9, 'step_s': 8,
     'worst_s': 9, 'tflops': 8, 'share': 7, 'peak_gib': 9, 'device_gib': 11,
 }  # fmt: skip
 
@@ -83,29 +85,34 @@ def measure(args, filters: int) -> dict:
 
     from bids_brainseg.network.losses import DiceCrossEntropy
     from bids_brainseg.network.unet import build_unet
-    from bids_brainseg.records import MASK
     from bids_brainseg.synthesis.device import DeviceSource, sampled_on
     from bids_brainseg.synthesis.ranges import AugmentationRanges
-    from bids_brainseg.training.build import load_heads, synthesizer
-    from bids_brainseg.training.loop import Recipe, set_precision, stream
+    from bids_brainseg.training.label_maps import align_label_map
+    from bids_brainseg.training.loop import build_optimizer, set_precision, stream
+    from bids_brainseg.training.references import defaults, grid_affine, packaged_references
+    from bids_brainseg.training.sources import synthesizer
 
     device = find_device(args.device)
     precision = set_precision(args.precision, device)
     keras.utils.set_random_seed(0)
     shape = [MULTIPLE * round(side / args.spacing / MULTIPLE) for side in SPACE]
+    with TemporaryDirectory() as folder:
+        maps = [align_label_map(path, Path(folder), defaults()['centers']) for path in args.label_maps]
     source = synthesizer(
-        load_heads(args.prepared, 'train'), list(modalities()), shape=shape, spacing=args.spacing,
-        ranges=AugmentationRanges(), seed=0, mask=args.prepared / MASK, window=args.window,
+        maps, packaged_references(modalities()), shape=shape, window=args.window, seed=0,
+        affine=grid_affine(shape, args.spacing, defaults()['center']), ranges=AugmentationRanges(),
     )  # fmt: skip
     begun = time.perf_counter()
     for number in range(args.pairs):
         source.pair(number)
-    draw = (time.perf_counter() - begun) / args.pairs
+    pair = (time.perf_counter() - begun) / args.pairs
     source = sampled_on(args.sample_on, device, source)
     model = build_unet(filters=filters, seed=0)
-    recipe = Recipe.from_defaults(steps_per_epoch=1)
-    loss = DiceCrossEntropy(recipe.balance, recipe.entropy_weight)
-    model.compile(optimizer=recipe.build_optimizer(), loss=loss)
+    stage = TrainingStage(
+        **{**training_defaults()['stage'], 'steps_per_epoch': 1}, name='x', contrasts=(), architecture={}
+    )
+    loss = DiceCrossEntropy(stage.class_balance, stage.cross_entropy_weight)
+    model.compile(optimizer=build_optimizer(stage), loss=loss)
     learner = source.learner(model, loss) if isinstance(source, DeviceSource) else model
     seconds = []
     with closing(stream(source, start=0, workers=1, batch=args.batch_size)) as batches:
@@ -119,8 +126,8 @@ def measure(args, filters: int) -> dict:
         'filters': filters,
         'backend': keras.backend.backend(),
         'precision': precision,
-        'drawn_on': 'device' if isinstance(source, DeviceSource) else 'host',
-        'draw_s': draw,
+        'made_on': 'device' if isinstance(source, DeviceSource) else 'host',
+        'pair_s': pair,
         'first_s': seconds[0],
         'step_s': step,
         'worst_s': max(seconds[1:]),
@@ -143,13 +150,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('prepared', type=Path)
+    parser.add_argument('label_maps', type=Path, nargs='+')
     parser.add_argument('--filters', type=int, nargs='+', default=[16, 32])
     parser.add_argument('--spacing', type=float, default=1.4, help='of the grid, mm')
     parser.add_argument('--window', type=int, nargs=3)
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--steps', type=int, default=8, help='after the first')
-    parser.add_argument('--pairs', type=int, default=8, help='to draw on the host')
+    parser.add_argument('--pairs', type=int, default=8, help='to make on the host')
     parser.add_argument('--precision', default='auto')
     parser.add_argument('--sample-on', choices=['auto', 'host', 'device'], default='auto')
     parser.add_argument('--device', choices=['auto', 'cpu', 'gpu'], default='auto')

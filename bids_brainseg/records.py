@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 #: Files of a model bundle.
@@ -283,6 +283,423 @@ class TrainingCase:
     labels: Path | None = None
     t1w: Path | None = None
     skip: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """What was asked of the train level beside the defaults; None and empty: not given.
+
+    Attributes
+    ----------
+    modality : str, optional
+        What the network is trained for.
+    recipe : Path, optional
+        File of stages, for several modalities.
+    label_maps : tuple of Path
+        Files or folders.
+    exclude : Path, optional
+        Table of whom to leave out.
+    agreement_threshold, validation_share, synthetic_share : float, optional
+    validation_label : tuple of str
+        Who validates.
+    init : Path, optional
+        Bundle to begin with.
+    filters : int, optional
+    ranges : mapping
+        How far pairs are changed.
+    no_augmentation : bool
+        Real pairs stay as they are.
+    bundle_name, license : str, optional
+    stage : mapping
+        Fields of :class:`TrainingStage`.
+    """
+
+    modality: str | None = None
+    recipe: Path | None = None
+    label_maps: tuple[Path, ...] = ()
+    exclude: Path | None = None
+    agreement_threshold: float | None = None
+    validation_share: float | None = None
+    validation_label: tuple[str, ...] = ()
+    synthetic_share: float | None = None
+    init: Path | None = None
+    filters: int | None = None
+    ranges: Mapping[str, float] = field(default_factory=dict)
+    no_augmentation: bool = False
+    bundle_name: str | None = None
+    license: str | None = None
+    stage: Mapping[str, object] = field(default_factory=dict)
+
+
+#: What a stage may choose from.
+CHOICES = {
+    'optimizer': ('adam', 'muon'),
+    'schedule': ('constant', 'cosine'),
+    'precision': ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
+    'sample_on': ('auto', 'host', 'device'),
+}
+#: Numbers of a stage: the type, and the least and the largest that make sense.
+NUMBERS = {
+    'epochs': (int, 1, None),
+    'patience': (int, 0, None),
+    'steps_per_epoch': (int, 1, None),
+    'validate_every': (int, 1, None),
+    'batch_size': (int, 1, None),
+    'workers': (int, 1, None),
+    'seed': (int, 0, None),
+    'learning_rate': (float, 0.0, 1.0),
+    'class_balance': (float, 0.0, 1.0),
+    'cross_entropy_weight': (float, 0.0, None),
+    'ema_momentum': (float, 0.0, 1.0),
+    'synthetic_share': (float, 0.0, 1.0),
+    'checkpoint_seconds': (float, 0.0, None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """One run of the training loop: what is learned from, and how.
+
+    Attributes
+    ----------
+    name : str
+        Letters, digits, ``-`` and ``_``; names its folder.
+    contrasts : tuple of str
+        Modalities.
+    architecture : mapping
+        Arguments of :func:`bids_brainseg.network.unet.build_unet`.
+    after : str, optional
+        Earlier stage whose weights it begins with.
+    init : str, optional
+        Weights (``*.safetensors``) or bundle to begin with.
+    grid_spacing : float, optional
+        Edge of the voxels, mm; None: as the bundles have it.
+    grid_shape : tuple of int, optional
+        Voxels about the center of that grid; None: its whole field of view.
+    window : tuple of int, optional
+        Train on parts of this shape, in voxels.
+    ranges, augmentation : mapping, optional
+        How far synthetic pairs go, and real ones (None: these stay as they are); see
+        :class:`bids_brainseg.synthesis.ranges.AugmentationRanges`.
+    synthetic_share : float
+        Of synthetic pairs, in [0, 1].
+    epochs, patience : int
+        At most so many, and the number without a better validation loss after which to stop (0: never).
+    steps_per_epoch, batch_size : int
+        Batches in an epoch, pairs in a batch.
+    validate_every : int
+        Epochs between validations; the last is always validated.
+    optimizer : {'adam', 'muon'}
+        'adam' is the published one; 'muon' is
+        :class:`~bids_brainseg.network.optimizers.ConvolutionMuon`, whose rate may be ten times higher.
+    learning_rate : float
+        Of the optimizer.
+    schedule : {'constant', 'cosine'}
+        'cosine' lets it fall to 1 % over all epochs.
+    class_balance, cross_entropy_weight : float
+        Of :class:`~bids_brainseg.network.losses.DiceCrossEntropy`.
+    ema_momentum : float
+        Of the running average of the weights, which is then what is validated and kept; 0: none.
+    seed : int
+        Of the first weights, the dropout and the pairs.
+    precision : {'auto', 'float32', 'mixed_bfloat16', 'mixed_float16'}
+    sample_on : {'auto', 'host', 'device'}
+        Where synthetic pairs are made.
+    workers : int
+        Threads that make pairs.
+    checkpoint_seconds : float
+        Time between checkpoints within an epoch.
+
+    Raises
+    ------
+    ValueError
+        If a value makes no sense; names it and what is possible.
+    """
+
+    name: str
+    contrasts: tuple[str, ...]
+    architecture: Mapping
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float
+    after: str | None = None
+    init: str | None = None
+    grid_spacing: float | None = None
+    grid_shape: tuple[int, int, int] | None = None
+    window: tuple[int, int, int] | None = None
+    ranges: Mapping = field(default_factory=dict)
+    augmentation: Mapping | None = None
+    synthetic_share: float = 1.0
+    patience: int = 0
+    batch_size: int = 1
+    validate_every: int = 1
+    optimizer: str = 'adam'
+    schedule: str = 'constant'
+    class_balance: float = 0.0
+    cross_entropy_weight: float = 1.0
+    ema_momentum: float = 0.0
+    seed: int = 0
+    precision: str = 'auto'
+    sample_on: str = 'auto'
+    workers: int = 1
+    checkpoint_seconds: float = 300
+
+    def __post_init__(self):
+        if not re.fullmatch(r'[A-Za-z0-9_-]+', str(self.name)):
+            raise ValueError(f'a stage is named {self.name!r}; use letters, digits, "-" and "_"')
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f'stage {self.name}: {name} is {getattr(self, name)!r}; it must be one of '
+                    f'{", ".join(choices)}'
+                )
+        for name, (kind, least, most) in NUMBERS.items():
+            value = getattr(self, name)
+            allowed = (int, float) if kind is float else (int,)
+            fits = isinstance(value, allowed) and not isinstance(value, bool)
+            if not (fits and least <= value and (most is None or value <= most)):
+                what = 'whole number' if kind is int else 'number'
+                span = f'of {least} or more' if most is None else f'from {least:g} to {most:g}'
+                raise ValueError(f'stage {self.name}: {name} is {value!r}; it must be a {what} {span}')
+        for name in ('window', 'grid_shape'):
+            value = getattr(self, name)
+            if value is not None and not _is_shape(value):
+                raise ValueError(
+                    f'stage {self.name}: {name} is {value!r}; it must be three numbers of voxels'
+                )
+        if self.after is not None and self.init is not None:
+            raise ValueError(f'stage {self.name}: give "after" or "init", not both')
+
+    def identity(self, *, complete: bool = False) -> dict:
+        """Return what decides which weights come out, as plain values.
+
+        Parameters
+        ----------
+        complete : bool
+            The number of epochs too. A stage that goes on may be given more of them, unless its schedule
+            depends on their number; for a stage that has ended they are part of what it is.
+        """
+        values = asdict(self)
+        for name in ('workers', 'checkpoint_seconds', 'sample_on', 'precision', 'init', 'after', 'name'):
+            del values[name]
+        if not complete:
+            del values['patience']
+            if self.schedule == 'constant':
+                del values['epochs']
+        return plain_values(values)
+
+
+@dataclass(frozen=True)
+class TrainingScan:
+    """A scan on the network grid with its labels, as the train level leaves them among the derivatives."""
+
+    image: str
+    labels: str
+    name: str
+    modality: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedBundle:
+    """A bundle that is to be made.
+
+    Attributes
+    ----------
+    modality : str
+    stage : str
+        Whose weights it gets.
+    folder : str
+        Where.
+    name, version, license : str
+    card : mapping
+        What is known of it before.
+    """
+
+    modality: str
+    stage: str
+    folder: str
+    name: str
+    version: str
+    license: str
+    card: Mapping = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """Everything that the network process is told: data, stages, bundles.
+
+    Attributes
+    ----------
+    stages : tuple of TrainingStage
+        In the order in which they run.
+    folder : str
+        Where results go.
+    bundles : tuple of PlannedBundle
+    bases : mapping of str to str
+        Modality to the folder of the bundle whose reference, grid and rules are used; empty: references are
+        made from the label maps that train.
+    reference_name : str
+        Of the references that are made.
+    label_maps : mapping
+        ``train`` and ``validate`` to paths.
+    scans : mapping
+        ``train`` and ``validate`` to tuples of TrainingScan.
+    hashes : mapping of str to str
+        Contents of label maps, bases and initial weights by their path.
+    mc_samples : int, optional
+        Passes that bundles are scored with; None: as they say.
+    evaluation_pairs : int
+        Synthetic scans of each modality that bundles are scored with; 0: the pairs that validate.
+    calibration_copies : int
+        Corrupted copies of each of these scans that find the threshold of the CV; 0: it is not calibrated.
+    acceptable_dice : float, optional
+        Mean Dice below which a segmentation counts as bad; None: nine tenths of the median.
+    """
+
+    stages: tuple[TrainingStage, ...]
+    folder: str
+    bundles: tuple[PlannedBundle, ...] = ()
+    bases: Mapping[str, str] = field(default_factory=dict)
+    reference_name: str = ''
+    label_maps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scans: Mapping[str, tuple[TrainingScan, ...]] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    mc_samples: int | None = None
+    evaluation_pairs: int = 0
+    calibration_copies: int = 0
+    acceptable_dice: float | None = None
+
+    def __post_init__(self):
+        known = set()
+        for stage in self.stages:
+            if stage.name in known:
+                raise ValueError(f'two stages are named {stage.name}; give each its own name')
+            if stage.after is not None and stage.after not in known:
+                raise ValueError(
+                    f'stage {stage.name} comes after {stage.after!r}, which is no earlier stage; earlier: '
+                    f'{", ".join(sorted(known)) or "none"}'
+                )
+            known.add(stage.name)
+        for bundle in self.bundles:
+            if bundle.stage not in known:
+                raise ValueError(
+                    f'the bundle {bundle.name} takes the weights of stage {bundle.stage!r}; there are '
+                    f'{", ".join(sorted(known))}'
+                )
+
+    def stage(self, name: str) -> TrainingStage:
+        """Return the stage of a name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def identity(self, name: str | None = None) -> dict:
+        """Return what decides which weights a stage ends with: its options, its data, and what came before.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of the stage; by default the last.
+
+        Returns
+        -------
+        dict
+            Plain values, as JSON gives them back. Files are known by their content.
+        """
+        stage = self.stages[-1] if name is None else self.stage(name)
+        roles = ('train', 'validate')
+        chosen = {
+            role: [asdict(scan) for scan in self.scans.get(role, ()) if scan.modality in stage.contrasts]
+            for role in roles
+        }
+        earlier = None
+        if stage.after is not None:
+            earlier = self.identity(stage.after) | self.stage(stage.after).identity(complete=True)
+        bases = {m: self._content(path) for m, path in self.bases.items() if m in stage.contrasts}
+        return plain_values(
+            {
+                **stage.identity(),
+                'base': bases or self.reference_name,
+                'init': stage.init and self._content(stage.init),
+                'scans': chosen,
+                'label_maps': {
+                    role: [self._content(path) for path in self.label_maps.get(role, ())] for role in roles
+                },
+                'after': earlier,
+            }
+        )
+
+    def _content(self, path: str) -> str:
+        return self.hashes.get(path, path)
+
+    def to_json(self) -> dict:
+        """Return plain values that :meth:`from_json` takes back."""
+        return plain_values(asdict(self))
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> TrainingPlan:
+        """Build from the values of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or missing, or a value makes no sense; names it.
+        """
+        values = dict(content)
+        for name, kind in (('stages', TrainingStage), ('bundles', PlannedBundle)):
+            values[name] = tuple(from_mapping(kind, x, f'one of {name}') for x in values.get(name, ()))
+        values['scans'] = {
+            role: tuple(from_mapping(TrainingScan, x, 'a scan') for x in scans)
+            for role, scans in values.get('scans', {}).items()
+        }
+        values['label_maps'] = {role: tuple(found) for role, found in values.get('label_maps', {}).items()}
+        return from_mapping(cls, values, 'the plan')
+
+
+def _is_shape(value) -> bool:
+    numbers = list(value) if isinstance(value, (list, tuple)) else []
+    return len(numbers) == 3 and all(isinstance(n, int) and n > 0 for n in numbers)
+
+
+def from_mapping(kind: type, content: Mapping, where: str):
+    """Build a record from a mapping, lists becoming tuples.
+
+    Parameters
+    ----------
+    kind : dataclass
+    content : mapping
+    where : str
+        What the mapping is, for errors.
+
+    Raises
+    ------
+    ValueError
+        If it is no mapping, or a key is unknown or missing; names the key and those that are known.
+
+    Examples
+    --------
+    >>> from_mapping(ClassTable, {'nam': 'x'}, 'the table')
+    Traceback (most recent call last):
+    ValueError: the table holds nam, which nothing reads; known: default, mapping, name, split
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{where} must be a table of names and values, not {content!r}')
+    known = {item.name: item for item in fields(kind)}
+    if unknown := sorted(set(content) - set(known)):
+        raise ValueError(
+            f'{where} holds {", ".join(unknown)}, which nothing reads; known: {", ".join(sorted(known))}'
+        )
+    required = {n for n, item in known.items() if item.default is MISSING and item.default_factory is MISSING}
+    if missing := sorted(required - set(content)):
+        raise ValueError(f'{where} lacks {", ".join(missing)}')
+    return kind(**{name: tuple(x) if isinstance(x, list) else x for name, x in content.items()})
+
+
+def plain_values(value):
+    """Return a value as JSON would give it back: tuples as lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_values(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True)

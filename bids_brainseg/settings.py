@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from .data import modalities
+from .records import TrainingRequest
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class Settings:
     study: str | None = None  # scaling or equal-size
     study_sizes: tuple[int, ...] = ()
 
-    # training: the options that were given; the others have the defaults of training.json
-    training: Mapping = field(default_factory=dict)
+    training: TrainingRequest = TrainingRequest()
 
     # reporting
     reports_only: bool = False
@@ -95,6 +95,8 @@ def _toml(value: object) -> str:
     >>> _toml({'T1w': Path('m'), 'n': (1, 2.5), 'x': {'y': None}})
     '{"T1w" = "m", "n" = [1, 2.5], "x" = {}}'
     """
+    if isinstance(value, TrainingRequest):
+        value = {name: item for name, item in asdict(value).items() if item not in ((), {}, False)}
     if isinstance(value, Mapping):
         pairs = (
             f'{json.dumps(str(k), ensure_ascii=False)} = {_toml(v)}'

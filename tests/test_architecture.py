@@ -34,7 +34,7 @@ TABLE = {
     '': room(),
     '__main__': room(rooms='cli'),
     'errors': room(),
-    'settings': room(rooms='errors data'),
+    'settings': room(rooms='errors data records'),
     'records': room(),
     'files': room(rooms='errors'),
     'data': room(rooms='errors'),
@@ -60,10 +60,11 @@ TABLE = {
     ),
     'workflows': room('nipype niworkflows', 'interfaces settings records'),
     'levels': room(
-        'nipype', 'settings workflows bids results pages network.bundle core records files data errors'
+        'nipype yaml',
+        'settings workflows bids results pages network.bundle core records files data errors',
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
-    'cli': room('yaml', 'settings levels.workers core.quality data errors'),
+    'cli': room('yaml', 'settings levels.workers core.quality records data errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }
 

@@ -31,7 +31,7 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
     from bids_brainseg.network.bundle import write_bundle
     from bids_brainseg.network.unet import build_unet
     from bids_brainseg.network.weights import save_weights
-    from bids_brainseg.training.build import defaults, grid_affine
+    from bids_brainseg.training.references import defaults, grid_affine
 
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)

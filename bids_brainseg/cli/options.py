@@ -9,11 +9,13 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from ..core.quality import check_rules
-from ..data import modalities, training_defaults
+from ..data import augmentation_names, modalities, training_defaults
 from ..data.quality import qc_numbers
+from ..records import TrainingRequest
 from ..settings import Settings
 from .parser import LABEL_TABLES, LEVELS, NamedPath, get_parser, spell_number
 
@@ -196,41 +198,53 @@ def _derivatives(parser: argparse.ArgumentParser, words: Sequence[NamedPath]) ->
     return {word.name: word.path for word in words}
 
 
-#: Options of the train level that are no part of the recipe.
-TRAINING = (
-    'modality', 'label_maps', 'synthetic_share', 'exclude', 'agreement_threshold', 'validation_share',
-    'validation_label', 'init', 'filters', 'grid_spacing', 'ranges', 'no_augmentation', 'bundle_name',
-    'license',
-)  # fmt: skip
+#: Options of the train level that are no part of a stage.
+TRAINING = tuple(item.name for item in fields(TrainingRequest) if item.name != 'stage')
+#: What a recipe leaves to the command.
+BESIDE_RECIPE = {'workers', 'checkpoint_seconds', 'sample_on', 'precision'}
 
 
 def _training(
     parser: argparse.ArgumentParser, words: argparse.Namespace, values: dict, derivatives: Mapping[str, Path]
-) -> dict:
-    """Take the options of the train level out of the values; options that were not given are left out."""
-    recipe = {name: values.pop(name) for name in training_defaults()['recipe'] if name in values}
+) -> TrainingRequest:
+    """Take the options of the train level out of the values."""
+    stage = {name: values.pop(name) for name in training_defaults()['stage'] if name in values}
+    stage = {name: value for name, value in stage.items() if value is not None}
     training = {name: values.pop(name) for name in TRAINING}
     if words.level != 'train' and not words.study:
-        return {}
-    if words.level == 'train' and training['modality'] is None:
-        parser.error(f'train needs --modality, one of {", ".join(modalities())}')
+        return TrainingRequest()
+    if training['recipe'] is not None:
+        _check_recipe(parser, words, training, stage)
+    elif words.level == 'train' and training['modality'] is None:
+        parser.error(f'train needs --modality, one of {", ".join(modalities())}, or --recipe')
     if not training['label_maps'] and 'freesurfer' not in derivatives:
         parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
-    if recipe['sample_on'] == 'device' and 'freesurfer' in derivatives:
+    if stage.get('sample_on') == 'device' and 'freesurfer' in derivatives:
         parser.error(
             '--sample-on device is for label maps alone: real scans are augmented by the processor; '
             'leave out --derivatives freesurfer, or --sample-on'
         )
-    training['ranges'] = _ranges(parser, training['ranges']) or None
+    training['ranges'] = _ranges(parser, training['ranges'])
     training['label_maps'] = tuple(training['label_maps'])
     training['validation_label'] = _labels(training['validation_label'], 'sub-')
-    training['recipe'] = {name: value for name, value in recipe.items() if value is not None}
-    given = (item for item in training.items() if item[1] is not None and item[1] is not False)
-    return {name: value for name, value in given if value != ()}
+    return TrainingRequest(**training, stage=stage)
+
+
+def _check_recipe(parser, words, training: Mapping, stage: Mapping) -> None:
+    """Refuse options that the recipe says."""
+    if words.study:
+        parser.error('--recipe is for the train level; a study takes the options of one network')
+    said = [name for name in stage if name not in BESIDE_RECIPE]
+    others = ('modality', 'synthetic_share', 'filters', 'ranges', 'no_augmentation', 'bundle_name', 'license')
+    said += [name for name in others if training[name]]
+    if said:
+        flags = {'ranges': 'range'}
+        spelled = ' '.join(f'--{flags.get(name, name).replace("_", "-")}' for name in said)
+        parser.error(f'{spelled}: the recipe says that; change {training["recipe"]}, or leave the option out')
 
 
 def _ranges(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, float]:
-    names = training_defaults()['augmentation']
+    names = augmentation_names()
     ranges = {}
     for word in words:
         name, _, value = word.partition('=')

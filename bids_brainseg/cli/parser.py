@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data import modalities, training_defaults
+from ..data import augmentation_names, modalities, resource, training_defaults
 
 LEVELS = ('participant', 'group', 'train', 'evaluate')
 LABEL_TABLES = ('auto', 'freesurfer', 'brainseg')
@@ -240,6 +240,13 @@ def _add_training(group: Group) -> None:
     thresholds = ', '.join(f'{name} {rule.agreement_threshold:g}' for name, rule in modalities().items())
     group.add_argument('--modality', choices=list(modalities()), help='modality of the training scans')
     group.add_argument(
+        '--recipe',
+        type=_recipe,
+        metavar='FILE',
+        help='train in stages, and bundles for several modalities, as a file says; or the name of a packaged '
+        'recipe (see docs/training.rst)',
+    )
+    group.add_argument(
         '--label-maps',
         nargs='+',
         type=_path,
@@ -286,7 +293,7 @@ def _add_training(group: Group) -> None:
         default=[],
         dest='ranges',
         metavar='NAME=VALUE',
-        help=f'strength of the augmentation: {", ".join(defaults["augmentation"])} (see docs/training.rst)',
+        help=f'strength of the augmentation: {", ".join(augmentation_names())} (see docs/training.rst)',
     )
     group.add_argument('--no-augmentation', action='store_true', help='train on the scans as they are')
     group.add_argument(
@@ -306,12 +313,13 @@ def _add_training(group: Group) -> None:
 
 def _add_network(group: Group) -> None:
     defaults = training_defaults()
-    recipe = defaults['recipe']
+    stage = defaults['stage']
     group.add_argument(
         '--init',
         type=_path,
-        metavar='DIR',
-        help='bundle to start from: its weights, reference and architecture',
+        metavar='PATH',
+        help='bundle to start from: its weights, reference and architecture; with --recipe a file of weights '
+        'will do',
     )
     group.add_argument(
         '--filters',
@@ -326,7 +334,7 @@ def _add_network(group: Group) -> None:
         help='voxel size of the network grid; 2.8 takes about a sixth of the time and memory of 1.4, but '
         'loses small structures (default: that of the bundle whose reference is used; packaged: 1.4)',
     )
-    # flag -> name in the recipe, type, help
+    # flag -> name in the stage, type, help
     numbers = {
         '--epochs': ('epochs', _positive, 'maximum number of epochs'),
         '--patience': (
@@ -339,13 +347,14 @@ def _add_network(group: Group) -> None:
         '--batch-size': ('batch_size', _positive, 'pairs in a step'),
         '--learning-rate': ('learning_rate', _rate, 'learning rate of the optimizer'),
         '--class-balance': (
-            'balance', _share, 'exponent of the class weights in the cross-entropy; 0: by size, 1: all equal'
+            'class_balance', _share,
+            'exponent of the class weights in the cross-entropy; 0: by size, 1: all equal',
         ),
         '--cross-entropy-weight': (
-            'entropy_weight', _factor, 'weight of the cross-entropy in the loss, beside the Dice term'
+            'cross_entropy_weight', _factor, 'weight of the cross-entropy in the loss, beside the Dice term'
         ),
         '--ema-momentum': (
-            'average', _share, 'momentum of the moving average of the weights; 0: no average'
+            'ema_momentum', _share, 'momentum of the moving average of the weights; 0: no average'
         ),
         '--workers': ('workers', _positive, 'threads that prepare training pairs'),
         '--checkpoint-seconds': (
@@ -353,18 +362,18 @@ def _add_network(group: Group) -> None:
         ),
     }  # fmt: skip
     for flag, (name, kind, text) in numbers.items():
-        default = '' if recipe[name] is None else f' (default: {recipe[name]:g})'
+        default = '' if stage[name] is None else f' (default: {stage[name]:g})'
         group.add_argument(flag, dest=name, type=kind, metavar='N', help=text + default)
     group.add_argument(
         '--optimizer',
         choices=('adam', 'muon'),
-        help=f'optimizer; muon needs far fewer steps, see docs/training.rst (default: {recipe["optimizer"]})',
+        help=f'optimizer; muon needs far fewer steps, see docs/training.rst (default: {stage["optimizer"]})',
     )
     group.add_argument(
         '--schedule',
         choices=('constant', 'cosine'),
         help='schedule of the learning rate; cosine: falls to 1 %% over all epochs '
-        f'(default: {recipe["schedule"]})',
+        f'(default: {stage["schedule"]})',
     )
     group.add_argument(
         '--window',
@@ -473,6 +482,11 @@ def _named_path(text: str) -> NamedPath:
     name, equals, path = text.partition('=')
     named = equals and '/' not in name
     return NamedPath(name, _path(path)) if named else NamedPath('', _path(text))
+
+
+def _recipe(text: str) -> Path:
+    packaged = resource('recipes') / f'{text}.json'
+    return packaged if packaged.is_file() and not Path(text).exists() else Path(text).resolve()
 
 
 def _table(text: str) -> str | Path:

@@ -18,6 +18,8 @@ from . import geometry
 from .resampling import resample
 
 Corrupted = tuple[NDArray[np.float32], NDArray[np.float64]]
+#: Severities of corrupted copies lie between these; below the first a scan is hardly corrupted at all.
+MILDEST, WORST = 0.1, 1.0
 
 
 def corrupt(

@@ -193,6 +193,19 @@ def training_defaults() -> dict:
     return json.loads(resource('training.json').read_text())
 
 
+@cache
+def augmentation_names() -> tuple[str, ...]:
+    """Return what says how far training pairs are changed: ``augmentation`` and the optional effects.
+
+    Examples
+    --------
+    >>> augmentation_names()[:2], augmentation_names()[-1]
+    (('rotation', 'shear'), 'hyperintensities')
+    """
+    effects = json.loads(resource('synthesis.json').read_text())['effects']
+    return (*training_defaults()['augmentation'], *effects)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Modality:
     """What the program knows about one kind of scan: the file ``modalities/<name>.json``.

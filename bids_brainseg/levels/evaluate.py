@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..bids.labels import find_labels
 from ..bids.paths import figure_path
+from ..core.corruption import MILDEST, WORST
 from ..data import modalities
 from ..errors import BidsError, InputError
 from ..pages.evaluation import write_evaluation_page
@@ -24,9 +25,6 @@ from .folders import prepare_output
 from .outcome import format_summary, previous_outcomes
 from .scans import methods_of, resolve_device, run_graph, select_runnable, select_scans, validate_dataset
 from .study import Network, plan_study, study
-
-#: Severities of corrupted scans are sampled between these; below the first a scan is hardly corrupted at all.
-MILDEST, WORST = 0.1, 1.0
 
 
 def run(settings: Settings) -> int:

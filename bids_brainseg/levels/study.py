@@ -19,6 +19,7 @@ from ..results.evaluation_tables import collect_evaluation
 from ..settings import Settings
 from . import train
 from .folders import prepare_output
+from .pairs import query
 from .scans import run_graph
 
 #: Smallest sizes of the scaling study, each twice the one before; the last is all there is.
@@ -51,7 +52,7 @@ def plan_study(settings: Settings, records: Sequence) -> list[Network]:
     BidsError
         If there is too little to train on.
     """
-    if settings.training.get('label_maps') and 'freesurfer' in settings.derivatives:
+    if settings.training.label_maps and 'freesurfer' in settings.derivatives:
         raise BidsError(
             f'--study {settings.study} counts participants, of scans or of label maps, and was given both; '
             'leave --label-maps or --derivatives freesurfer out',
@@ -168,22 +169,22 @@ def subset(names: Sequence[str], size: int, seed: int) -> list[str]:
 
 def training_material(settings: Settings, modality: str) -> list[str]:
     """List who can be trained on: the subjects of the label maps, else those with FreeSurfer labels."""
-    if settings.training.get('label_maps'):
-        return list(
-            dict.fromkeys(subject_of(path) for path in find_label_maps(settings.training['label_maps']))
-        )
-    everyone = replace(settings, participant_label=(), training={**settings.training, 'modality': modality})
-    cases = train.query(everyone)
+    if settings.training.label_maps:
+        return list(dict.fromkeys(subject_of(path) for path in find_label_maps(settings.training.label_maps)))
+    cases = query(replace(settings, participant_label=()), modality)
     return list(dict.fromkeys(case.record.subject for case in cases if case.skip is None))
 
 
 def train_on(settings: Settings, network: Network, folder: Path) -> Path:
     """Train on some subjects as the train level does; return the folder of the bundle."""
     modality, subjects = network
-    asked = {**settings.training, 'modality': modality, 'validation_label': tuple(subjects[:VALIDATE])}
-    if asked.get('label_maps'):
-        maps = find_label_maps(asked['label_maps'])
-        asked['label_maps'] = tuple(path for path in maps if subject_of(path) in subjects)
+    maps = find_label_maps(settings.training.label_maps) if settings.training.label_maps else ()
+    request = replace(
+        settings.training,
+        modality=modality,
+        validation_label=tuple(subjects[:VALIDATE]),
+        label_maps=tuple(path for path in maps if subject_of(path) in subjects),
+    )
     train.run(
         replace(
             settings,
@@ -193,7 +194,7 @@ def train_on(settings: Settings, network: Network, folder: Path) -> Path:
             participant_label=tuple(subjects),
             modalities=(modality,),
             mc_samples=settings.mc_samples or 0,
-            training=asked,
+            training=request,
         )
     )
     return folder / 'training' / f'training_{modality}' / 'bundle'

@@ -13,12 +13,12 @@ class DiceCrossEntropy(keras.losses.Loss):
 
     Parameters
     ----------
-    balance : float
+    class_balance : float
         0: the cross-entropy is the published plain mean over voxels. 1: every class that is present has the
         same share in it, whatever its size; between them, classes weigh as their size to the power
-        ``1 - balance``. Soft Dice has no gradient where a structure's probability is near 0, so that small
-        structures take very long to appear under the plain mean: begin with 1, end with 0.
-    entropy_weight : float
+        ``1 - class_balance``. Soft Dice has no gradient where a structure's probability is near 0, so that
+        small structures take very long to appear under the plain mean: begin with 1, end with 0.
+    cross_entropy_weight : float
         Factor of the cross-entropy; the published value is 1. Dice makes a structure large wherever its
         border is uncertain (a voxel of probability 0.4 adds more overlap than size), the cross-entropy makes
         the probabilities true: more of it brings volumes nearer to the labels'.
@@ -30,14 +30,17 @@ class DiceCrossEntropy(keras.losses.Loss):
     agreement; :mod:`bids_brainseg.core.agreement` is.
     """
 
-    def __init__(self, balance: float = 0.0, entropy_weight: float = 1.0, **kwargs):
+    def __init__(self, class_balance: float = 0.0, cross_entropy_weight: float = 1.0, **kwargs):
         super().__init__(**kwargs)
-        self.balance = balance
-        self.entropy_weight = entropy_weight
+        self.class_balance = class_balance
+        self.cross_entropy_weight = cross_entropy_weight
 
     def get_config(self):
         """Return what rebuilds the loss."""
-        return super().get_config() | {'balance': self.balance, 'entropy_weight': self.entropy_weight}
+        return super().get_config() | {
+            'class_balance': self.class_balance,
+            'cross_entropy_weight': self.cross_entropy_weight,
+        }
 
     def call(self, y_true, y_pred):
         """Return the loss of each scan.
@@ -65,6 +68,6 @@ class DiceCrossEntropy(keras.losses.Loss):
         dice = 2 * overlap / ops.maximum(size + ops.sum(predicted, 1), 1.0)
         dice = ops.sum(ops.where(size > 0, dice, 0.0)[:, 1:], -1)
         voxels = ops.sum(size, -1, keepdims=True)
-        weight = ops.where(size > 0, ops.maximum(size / voxels, 1e-9) ** -self.balance, 0.0)
+        weight = ops.where(size > 0, ops.maximum(size / voxels, 1e-9) ** -self.class_balance, 0.0)
         weight = weight / ops.sum(weight * size, -1, keepdims=True)
-        return self.entropy_weight * ops.sum(weight * surprise, -1) - dice
+        return self.cross_entropy_weight * ops.sum(weight * surprise, -1) - dice

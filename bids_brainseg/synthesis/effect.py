@@ -240,5 +240,17 @@ def smooth_field(rng: np.random.Generator, shape: Sequence[int], least: int, mos
 
 
 def spline_basis(shape: Sequence[int], count: int) -> tuple[np.ndarray, ...]:
-    """Return the weights of `count` control points along the axes of a grid."""
+    """Return the weights of control points along the axes of a grid.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the grid.
+    count : int
+        Control points along each axis, at least 4.
+
+    Returns
+    -------
+    three float32 arrays (n, count)
+    """
     return tuple(bspline_matrix(np.linspace(1, count - 2, n), count) for n in shape)

@@ -125,6 +125,23 @@ def bspline_matrix(position, count: int) -> np.ndarray:
 
 
 def linear_matrix(position, count: int) -> np.ndarray:
-    """Return linear weights (n, count) at positions in units of samples, clipped to the ends."""
+    """Return the weights of linear interpolation.
+
+    Parameters
+    ----------
+    position : (n,) float array
+        Positions in units of samples; clipped to the ends.
+    count : int
+        Number of samples.
+
+    Returns
+    -------
+    (n, count) float32 array, rows sum to 1
+
+    Examples
+    --------
+    >>> linear_matrix(np.array([0.25, 7.0]), 3).tolist()
+    [[0.75, 0.25, 0.0], [0.0, 0.0, 1.0]]
+    """
     position = np.clip(position, 0, count - 1)
     return np.clip(1 - np.abs(position[:, None] - np.arange(count)), 0, None).astype(np.float32)

@@ -99,7 +99,14 @@ def sample_effects(
 
 
 def enabled_effects(ranges: AugmentationRanges, contrasts: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the effects that can happen."""
+    """Return the names of the effects that can happen, in the order in which they are sampled.
+
+    Parameters
+    ----------
+    ranges : AugmentationRanges
+    contrasts : sequence of str
+        Names of modalities.
+    """
     return tuple(name for name, effect in EFFECTS.items() if effect.enabled(ranges, contrasts))
 
 

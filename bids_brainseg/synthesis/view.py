@@ -93,14 +93,40 @@ EFFECTS = (Deface(), Crop(), Gamma())
 
 
 def sample_face(rng: np.random.Generator, grids: Grids) -> np.ndarray:
-    """Sample an oblique plane, and tell what lies in front of and below it, as (J, K) bool array."""
+    """Sample an oblique plane, and tell what lies in front of and below it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    grids : Grids
+
+    Returns
+    -------
+    (J, K) bool array on the network's grid
+    """
     axes = [grids.affine[a, a] * np.arange(n) + grids.affine[a, 3] for a, n in enumerate(grids.shape)]
     offset, slope = rng.uniform(20, 60), rng.uniform(0.5, 1.5)
     return (axes[1] - offset)[:, None] - slope * (axes[2] + rng.uniform(20, 50))[None] > 0
 
 
 def sample_crop(rng: np.random.Generator, shape: Sequence[int]) -> list[np.ndarray]:
-    """Sample what is left of the field of view: up to a quarter is lost at random sides; bool, per axis."""
+    """Sample what is left of the field of view: up to a quarter is lost at random sides.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        Of the grid.
+
+    Returns
+    -------
+    three bool arrays (I,), (J,), (K,)
+
+    Examples
+    --------
+    >>> [int(kept.sum()) for kept in sample_crop(np.random.default_rng(0), (8, 8, 8))]
+    [8, 7, 8]
+    """
     kept = [np.ones(n, bool) for n in shape]
     for left in kept:
         for side in range(2):

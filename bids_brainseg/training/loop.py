@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: steps, epochs, validation, early stop, and a checkpoint that resumes exactly.
 
-It is a loop of our own around ``train_on_batch``: ``model.fit`` with pairs drawn in threads stood still in
+It is a loop of our own around ``train_on_batch``: ``model.fit`` with pairs made in threads stood still in
 TensorFlow, and a run has to go on in the middle of an epoch.
 """
 
@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,9 +23,9 @@ import keras
 import numpy as np
 
 from bids_brainseg.core.agreement import dice, dice_average
-from bids_brainseg.data import training_defaults
 from bids_brainseg.errors import ModelError
 from bids_brainseg.files import write_text
+from bids_brainseg.records import TrainingStage
 
 from ..network.losses import DiceCrossEntropy
 from ..network.optimizers import ConvolutionMuon
@@ -36,63 +36,19 @@ OPTIMIZERS = {'adam': keras.optimizers.Adam, 'muon': ConvolutionMuon}
 CHECKPOINT, BEST, LOG = 'checkpoint.safetensors', 'best.safetensors', 'log.csv'
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; :meth:`from_defaults` is the published way.
+def build_optimizer(stage: TrainingStage) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a stage with its schedule.
 
     Parameters
     ----------
-    epochs, patience : int
-        At most so many, and the number without a better validation loss after which to stop (0: never).
-    steps_per_epoch, batch_size : int
-        Batches in an epoch, pairs in a batch.
-    optimizer : {'adam', 'muon'}
-        'adam' is the published one; 'muon' is
-        :class:`~bids_brainseg.network.optimizers.ConvolutionMuon`, whose rate may be ten times higher.
-    learning_rate : float
-        Of the optimizer.
-    schedule : {'constant', 'cosine'}
-        'cosine' lets it fall to 1 % over all epochs.
-    balance, entropy_weight : float
-        Of :class:`~bids_brainseg.network.losses.DiceCrossEntropy`.
-    average : float
-        Decay of the running average of the weights, which is then what is validated and kept; 0: none.
-    seed : int
-        Of the first weights, the dropout and the pairs.
-    workers : int
-        Threads that draw pairs.
-    checkpoint_seconds : float
-        Time between checkpoints within an epoch.
+    stage : TrainingStage
     """
-
-    epochs: int
-    patience: int
-    steps_per_epoch: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    balance: float
-    entropy_weight: float
-    average: float
-    seed: int
-    workers: int
-    checkpoint_seconds: float
-
-    @classmethod
-    def from_defaults(cls, **changes) -> Recipe:
-        """Take what is not given from ``training.json``."""
-        known = training_defaults()['recipe']
-        return cls(**{name: changes.get(name, known[name]) for name in cls.__dataclass_fields__})
-
-    def build_optimizer(self) -> keras.optimizers.Optimizer:
-        """Return the optimizer with its schedule."""
-        rate = self.learning_rate
-        if self.schedule == 'cosine':
-            steps = self.epochs * self.steps_per_epoch
-            rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
-        average = {'use_ema': True, 'ema_momentum': self.average} if self.average else {}
-        return OPTIMIZERS[self.optimizer](rate, **average)
+    rate = stage.learning_rate
+    if stage.schedule == 'cosine':
+        steps = stage.epochs * stage.steps_per_epoch
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+    average = {'use_ema': True, 'ema_momentum': stage.ema_momentum} if stage.ema_momentum else {}
+    return OPTIMIZERS[stage.optimizer](rate, **average)
 
 
 @dataclass
@@ -117,12 +73,11 @@ def fit(
     model: keras.Model,
     source,
     folder: Path,
-    recipe: Recipe,
+    stage: TrainingStage,
     *,
-    twin: keras.Model | None = None,
+    identity: Mapping,
+    eval_model: keras.Model | None = None,
     validation: Sequence = (),
-    start: int = 0,
-    facts: dict | None = None,
     on_epoch: Callable[[Progress, keras.Model], dict | None] | None = None,
 ) -> Progress:
     """Train until the epochs are over or the validation loss has not fallen for long.
@@ -133,25 +88,24 @@ def fit(
         From :func:`~bids_brainseg.network.unet.build_unet`; changed in place.
     source : object with a method ``pair(number)``
         Where pairs come from; see :class:`~bids_brainseg.synthesis.generator.Synthesizer`. One with a method
-        ``learner``, too, draws them where the network computes; see
+        ``learner``, too, makes them where the network computes; see
         :class:`~bids_brainseg.synthesis.device.DeviceSource`.
     folder : Path
         Made if absent; gets ``checkpoint.safetensors``, ``best.safetensors`` (by validation loss; without
         validation the last) and ``log.csv``. A run whose checkpoint lies there goes on from it, and ends with
         the weights that it would have had without the interruption.
-    recipe : Recipe
+    stage : TrainingStage
         How.
-    twin : keras.Model, optional
+    identity : mapping
+        What must be the same for a checkpoint to fit; see
+        :meth:`~bids_brainseg.records.TrainingPlan.identity`.
+    eval_model : keras.Model, optional
         The same network without dropout, for validation and for what is kept; the model itself if None.
     validation : sequence of (image, labels)
         Pairs that are never trained on; may load them when asked for one.
-    start : int
-        Number of the first pair.
-    facts : dict, optional
-        What else must be the same for a checkpoint to fit (which data ...).
     on_epoch : callable, optional
-        Gets progress and the twin, with the weights that would be kept, after each epoch; what it returns is
-        added to the log.
+        Gets progress and `eval_model`, with the weights that would be kept, after each epoch; what it returns
+        is added to the log.
 
     Returns
     -------
@@ -163,18 +117,15 @@ def fit(
         If the loss is no longer finite, or the checkpoint comes from other options.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    loss = DiceCrossEntropy(recipe.balance, recipe.entropy_weight)
-    model.compile(optimizer=recipe.build_optimizer(), loss=loss)
+    loss = DiceCrossEntropy(stage.class_balance, stage.cross_entropy_weight)
+    model.compile(optimizer=build_optimizer(stage), loss=loss)
     learner = source.learner(model, loss) if hasattr(source, 'learner') else model
-    free = training_defaults()['may_change']
-    identity = {**{k: v for k, v in asdict(recipe).items() if k not in free}, 'start': start, **(facts or {})}
-    identity |= {'epochs': recipe.epochs} if recipe.schedule == 'cosine' else {}
     progress = _resume(model, folder, identity)
-    progress.finished = _over(progress, recipe)
+    progress.finished = _over(progress, stage)
     begun, saved = time.monotonic() - progress.seconds, time.monotonic()
-    bar = _Bar(recipe)
-    first = start + progress.step * recipe.batch_size
-    with closing(stream(source, start=first, workers=recipe.workers, batch=recipe.batch_size)) as batches:
+    bar = _Bar(stage)
+    first = progress.step * stage.batch_size
+    with closing(stream(source, start=first, workers=stage.workers, batch=stage.batch_size)) as batches:
         while not progress.finished:
             learner.reset_metrics()  # or Keras before 3.14 returns the mean over all steps so far
             progress.losses.append(float(learner.train_on_batch(*next(batches))))
@@ -186,14 +137,13 @@ def fit(
                     'lower the learning rate'
                 )
             bar.step(progress)
-            complete = len(progress.losses) == recipe.steps_per_epoch
+            complete = len(progress.losses) == stage.steps_per_epoch
             if complete:
-                with kept_weights(model, twin) as keeper:
-                    better = _close_epoch(progress, recipe, keeper, validation, loss, on_epoch)
-                    if better:
-                        save_weights(keeper, folder / BEST)
+                with kept_weights(model, eval_model) as kept:
+                    if _close_epoch(progress, stage, kept, validation, loss, on_epoch):
+                        save_weights(kept, folder / BEST)
                 bar.epoch(progress)
-            if progress.finished or time.monotonic() - saved >= recipe.checkpoint_seconds:
+            if progress.finished or time.monotonic() - saved >= stage.checkpoint_seconds:
                 save_checkpoint(model, {**asdict(progress), 'identity': identity}, folder / CHECKPOINT)
                 saved = time.monotonic()
             if complete:
@@ -201,45 +151,79 @@ def fit(
     return progress
 
 
-def _close_epoch(progress, recipe, keeper, validation, loss, on_epoch) -> bool:
+def _close_epoch(progress, stage, kept, validation, loss, on_epoch) -> bool:
     """Validate, write the row of the epoch, decide whether to stop; return whether it is the best so far."""
     number = progress.epoch + 1
     row = {'epoch': number, 'step': progress.step, 'seconds': round(progress.seconds, 1)}
     row['loss'] = float(np.mean(progress.losses))
-    if len(validation):
-        row['val_loss'], row['val_dice'] = validate(keeper, validation, loss)
+    due = number % stage.validate_every == 0 or number == stage.epochs
+    if len(validation) and due:
+        row['val_loss'], row['val_dice'] = validate(kept, validation, loss)
     progress.losses.clear()
     progress.rows.append(row)
-    row.update((on_epoch(progress, keeper) if on_epoch else None) or {})
-    better = 'val_loss' not in row or progress.best_loss is None or row['val_loss'] < progress.best_loss
+    row.update((on_epoch(progress, kept) if on_epoch else None) or {})
+    better = not len(validation)
+    if 'val_loss' in row:
+        better = progress.best_loss is None or row['val_loss'] < progress.best_loss
     if better:
         progress.best_epoch, progress.best_loss = number, row.get('val_loss')
-    progress.finished = _over(progress, recipe)
+    progress.finished = _over(progress, stage)
     return better
 
 
-def _over(progress, recipe) -> str:
+def _over(progress, stage) -> str:
     """Say why training is over, or nothing."""
-    if progress.epoch >= recipe.epochs:
+    if progress.epoch >= stage.epochs:
         return 'epochs'
     waited = progress.epoch - progress.best_epoch
-    return 'patience' if recipe.patience and waited >= recipe.patience else ''
+    return 'patience' if stage.patience and waited >= stage.patience else ''
 
 
 def _resume(model, folder, identity) -> Progress:
     if not (folder / CHECKPOINT).is_file():
         return Progress()
     state = load_checkpoint(model, folder / CHECKPOINT)
-    before = state.pop('identity')
-    wanted = json.loads(json.dumps(identity))
-    differs = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
+    refuse_other(folder, state.pop('identity'), identity)
+    return Progress(**state)
+
+
+def refuse_other(folder: Path, before: Mapping, wanted: Mapping) -> None:
+    """Refuse to go on with a training that was begun in another way.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    before, wanted : mapping
+        Its identity, and the one asked for.
+
+    Raises
+    ------
+    ModelError
+        If they differ; says in what.
+    """
+    differs = list(_differences(before, json.loads(json.dumps(wanted))))
     if differs:
-        said = ', '.join(f'{name} {before.get(name)!r} (now {wanted.get(name)!r})' for name in differs[:3])
+        said = ', '.join(f'{name} {_short(was)} (now {_short(now)})' for name, was, now in differs[:3])
         raise ModelError(
             f'the training in {folder} was begun with {said}; '
             'use the same options, or begin anew with --clean-workdir or another --work-dir'
         )
-    return Progress(**state)
+
+
+def _differences(before: Mapping, wanted: Mapping, within: str = '') -> Iterator[tuple[str, object, object]]:
+    """Yield name and both values of what differs, also within tables."""
+    for name in {**before, **wanted}:
+        was, now = before.get(name), wanted.get(name)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            yield from _differences(was, now, f'{within}{name}.')
+        elif was != now:
+            yield f'{within}{name}', was, now
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def validate(model, pairs, loss) -> tuple[float, float]:
@@ -261,23 +245,38 @@ def validate(model, pairs, loss) -> tuple[float, float]:
 
 
 @contextmanager
-def kept_weights(model, twin=None):
+def kept_weights(model, eval_model=None):
     """Yield the network with the weights that would be kept: averaged if there is an average, no dropout.
 
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled.
+    eval_model : keras.Model, optional
+        The same network without dropout, which gets the weights; the model itself if None.
+
+    Notes
+    -----
     They are copies: in JAX a variable that is assigned another shares its memory, which a step gives away.
     """
     with averaged(model):
-        if twin is not None:
+        if eval_model is not None:
             source = {v.path: v for v in model.weights}
-            for variable in twin.weights:
+            for variable in eval_model.weights:
                 variable.assign(keras.ops.convert_to_numpy(source[variable.path]))
-        yield model if twin is None else twin
+        yield model if eval_model is None else eval_model
 
 
 @contextmanager
 def averaged(model: keras.Model):
-    """Put the running average of the weights in their place for a while."""
-    # with float16 an optimizer that scales the loss is put around the one of the recipe
+    """Put the running average of the weights in their place for a while.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled; changed in place, and changed back.
+    """
+    # with float16 an optimizer that scales the loss is put around the one of the stage
     if not getattr(model.optimizer, 'inner_optimizer', model.optimizer).use_ema:
         yield
         return
@@ -293,7 +292,7 @@ def averaged(model: keras.Model):
 
 
 def stream(source, *, start: int, workers: int, batch: int = 1):
-    """Yield batches of pairs in order of their numbers, drawn ahead in threads while the network learns.
+    """Yield batches of pairs in order of their numbers, made ahead in threads while the network learns.
 
     Parameters
     ----------
@@ -362,38 +361,18 @@ def set_precision(wanted: str, device: str) -> str:
     return wanted
 
 
-def score(model, pairs) -> np.ndarray:
-    """Return the Dice of each structure, averaged over pairs.
-
-    Parameters
-    ----------
-    model : keras.Model
-    pairs : sequence of (image, labels)
-        Network input (I, J, K) in [0, 100] and class indices.
-
-    Returns
-    -------
-    (27,) float array
-    """
-    rows = []
-    for image, labels in pairs:
-        found = np.argmax(model.predict_on_batch(image[None, ..., None])[0], -1)
-        rows.append(dice(found, labels, model.output_shape[-1])[1:])
-    return np.nanmean(rows, 0)
-
-
 class _Bar:
     """A progress bar on a terminal, a line for each epoch in a log file."""
 
-    def __init__(self, recipe: Recipe):
-        self.recipe, self.bar, self.tty = recipe, None, sys.stdout.isatty()
+    def __init__(self, stage: TrainingStage):
+        self.stage, self.bar, self.tty = stage, None, sys.stdout.isatty()
 
     def step(self, progress: Progress) -> None:
         if not self.tty:
             return
         if self.bar is None:
-            print(f'epoch {progress.epoch + 1} of at most {self.recipe.epochs}', flush=True)
-            self.bar = keras.utils.Progbar(self.recipe.steps_per_epoch)
+            print(f'epoch {progress.epoch + 1} of at most {self.stage.epochs}', flush=True)
+            self.bar = keras.utils.Progbar(self.stage.steps_per_epoch)
         self.bar.update(len(progress.losses), [('loss', progress.losses[-1])])
 
     def epoch(self, progress: Progress) -> None:

@@ -1,71 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the plan of the train level to a bundle: data, network, loop, scores, card."""
+"""From a plan to bundles: the stages in turn, each with a folder that a later run goes on from."""
 
 from __future__ import annotations
 
 import fcntl
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import asdict
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import keras
-import numpy as np
 
 from bids_brainseg import __version__
-from bids_brainseg.core.agreement import dice, dice_average
-from bids_brainseg.core.statistics import pearson
-from bids_brainseg.core.volumes import mc_statistics, mean_cv
-from bids_brainseg.data import label_table, training_defaults
-from bids_brainseg.errors import ModelError
+from bids_brainseg.data import training_defaults
+from bids_brainseg.errors import InputError, ModelError
+from bids_brainseg.files import write_json
+from bids_brainseg.records import Bundle, PlannedBundle, TrainingPlan, TrainingStage, plain_values
+from bids_brainseg.synthesis.label_map import LabelMap
 
-from ..network.bundle import load_bundle, on_grid
-from ..network.predict import predict_samples
+from ..network.bundle import load_bundle
 from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
-from ..records import Bundle
 from ..synthesis.device import DeviceSource, sampled_on
 from ..synthesis.ranges import AugmentationRanges
-from .build import align_head, bundle_like, held_out_pairs, synthesizer
-from .loop import BEST, Progress, Recipe, fit, set_precision
-from .sources import Mixture, PreprocessedScan, ScanPairs
+from .label_maps import align_label_map
+from .loop import BEST, Progress, fit, refuse_other, set_precision
+from .references import Reference, make_references, pack
+from .scores import calibrate_bundle, score_bundle
+from .sources import Mixture, ScanPairs, ScanSequence, held_out_pairs, load_pair, synthesizer
 
-#: Fewer scans than this say nothing about a correlation.
-LEAST_FOR_CORRELATION = 4
+FINISHED = 'finished.json'
+ROLES = ('train', 'validate')
 
 
-def run(plan: Mapping, work_dir: Path, *, device: str) -> Bundle:
-    """Train as planned and write the bundle.
+def run(plan: TrainingPlan, work_dir: Path, *, device: str) -> list[Bundle]:
+    """Train as planned and write the bundles.
 
     Parameters
     ----------
-    plan : mapping
-        Written by the train level: ``base`` (folder of the bundle whose reference is used), ``grid_spacing``
-        (mm, null: as that bundle has it), ``init`` (begin with its weights), ``modality``, ``architecture``,
-        ``recipe``, ``augmentation``, ``ranges``, ``scans`` and ``label_maps`` (each with ``train`` and
-        ``validate``), ``share`` (of synthetic pairs), ``mc_samples``, ``bundle_dir``, ``name``, ``license``,
-        ``card``.
+    plan : TrainingPlan
     work_dir : Path
-        Gets the checkpoint, the log and the aligned label maps.
+        Gets ``stages/<name>`` with checkpoint, best weights and log, the aligned label maps, and the
+        references that are made. What lies there from the same plan is not done again.
     device : {'cpu', 'gpu'}
         What the network runs on.
 
     Returns
     -------
-    Bundle
+    list of Bundle
 
     Raises
     ------
     ModelError
-        If training diverges, or a checkpoint does not fit the plan.
+        If training diverges, or what lies in the folder does not fit the plan.
     InputError
         If a label map or a prepared scan cannot be used.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     with _alone(work_dir):
-        return _run(plan, work_dir, device)
+        material = Material(plan, work_dir)
+        check_plan(plan, material)
+        histories = {}
+        for stage in plan.stages:
+            histories[stage.name] = train_stage(plan, stage, material, device)
+        return [make_bundle(plan, planned, material, histories) for planned in plan.bundles]
 
 
 @contextmanager
@@ -81,184 +84,303 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _run(plan, work_dir, device) -> Bundle:
-    base = load_bundle(plan['base'])
-    if plan['grid_spacing']:
-        base = on_grid(base, plan['grid_spacing'])
-    recipe = Recipe.from_defaults(**plan['recipe'])
-    precision = set_precision(plan['recipe']['precision'], device)
-    keras.utils.set_random_seed(recipe.seed)
-    model = build_unet(**plan['architecture'], seed=recipe.seed)
-    twin = build_unet(**plan['architecture'], stochastic=False)
-    if plan['init']:
-        load_weights(model, base.weights_path)
-    source, validation = _data(plan, base, work_dir)
-    source = sampled_on(plan['recipe'].get('sample_on', 'auto'), device, source)
-    where = {'sample_on': 'device'} if isinstance(source, DeviceSource) else {}
-    progress = fit(
-        model,
-        source,
-        work_dir,
-        recipe,
-        twin=twin,
-        validation=validation,
-        facts={name: plan[name] for name in ('architecture', 'augmentation', 'ranges', 'scans', 'label_maps',
-                                             'share', 'init', 'grid_spacing')}
-        | {'window': plan['recipe']['window'], 'precision': precision, 'base': base.weights_sha256} | where,
-        on_epoch=_tensorboard(Path(plan['bundle_dir']).parent / 'tensorboard'),
-    )  # fmt: skip
-    keras.config.set_dtype_policy('float32')  # the scores are those of inference
-    half = work_dir / 'half.safetensors'
-    load_weights(twin, work_dir / BEST)
-    save_weights(twin, half, dtype='float16')
-    card = dict(plan['card']) | {'training': _history(plan, progress, device, precision)}
-    finish = partial(
-        bundle_like, base, Path(plan['bundle_dir']), half, name=plan['name'],
-        architecture=plan['architecture'], license=plan['license'], mirrored_passes=_mirrors(plan),
-    )  # fmt: skip
-    bundle = finish(card=card)
-    bundle = finish(card=card | score_bundle(bundle, validation, plan['mc_samples'], recipe.seed))
-    _tell(bundle, progress)
-    return bundle
-
-
-def _mirrors(plan) -> bool:
-    """Say whether every kind of pair was mirrored at random."""
-    moved = [plan['augmentation'] or {'flip': False}] if plan['scans']['train'] else []
-    drawn = [plan['ranges']] if plan['label_maps']['train'] else []
-    return all(AugmentationRanges.from_mapping(ranges).flip for ranges in (*moved, *drawn))
-
-
-def _data(plan, base, work_dir):
-    """Return the source of pairs and the validation pairs."""
-    shape, affine = base.grid_shape, np.array(base.grid_affine)
-    recipe, modality = plan['recipe'], plan['modality']
-    common = {'seed': recipe['seed'], 'window': recipe['window'] and tuple(recipe['window'])}
-    heads = {
-        role: [align_head(Path(path), work_dir / 'heads') for path in plan['label_maps'][role]]
-        for role in ('train', 'validate')
-    }
-    scans = {
-        role: [PreprocessedScan(Path(x['image']), Path(x['labels']), x['name']) for x in plan['scans'][role]]
-        for role in ('train', 'validate')
-    }
-    real = drawn = None
-    if scans['train']:
-        asked = plan['augmentation']
-        moved = None if asked is None else AugmentationRanges.from_mapping(asked)
-        real = ScanPairs(scans['train'], shape, affine, moved, **common)
-    grid = {'shape': shape, 'affine': affine, 'mask': base.mask_path, 'rules': {modality: base.intensity}}
-    if heads['train']:
-        drawn = synthesizer(
-            heads['train'],
-            [modality],
-            **grid,
-            **common,
-            ranges=AugmentationRanges.from_mapping(plan['ranges']),
-        )
-    source = Mixture(real, drawn, plan['share'], recipe['seed']) if real and drawn else real or drawn
-    if scans['validate'] or not heads['validate']:
-        return source, _Loaded(scans['validate'], shape)
-    count = training_defaults()['synthetic']['validation_pairs'] * len(heads['validate'])
-    pairs = held_out_pairs(heads['validate'], [modality], count=count, **grid)
-    return source, pairs[modality]
-
-
-class _Loaded(Sequence):
-    """Validation scans, read when they are asked for: hundreds of them would fill the memory."""
-
-    def __init__(self, scans: Sequence[PreprocessedScan], shape: tuple[int, int, int]):
-        self.scans, self.shape = scans, shape
-
-    def __len__(self) -> int:
-        return len(self.scans)
-
-    def __getitem__(self, index):
-        return self.scans[index].load(self.shape)
-
-
-def score_bundle(bundle: Bundle, validation: Sequence, mc_samples: int | None, seed: int) -> dict:
-    """Measure a bundle on pairs that it was not trained on, as inference uses it.
+class Material:
+    """The label maps and references of a plan, read when a stage first needs them.
 
     Parameters
     ----------
-    bundle : Bundle
-    validation : sequence of (image, labels)
-        On the network grid.
-    mc_samples : int, optional
-        Monte-Carlo passes; None: as the bundle says.
-    seed : int
-        Of the passes.
+    plan : TrainingPlan
+    work_dir : Path
+    """
+
+    def __init__(self, plan: TrainingPlan, work_dir: Path):
+        self.plan, self.work_dir = plan, work_dir
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """What networks are trained for, by modality."""
+        if self.plan.bases:
+            return {m: Reference.of_bundle(load_bundle(path)) for m, path in self.plan.bases.items()}
+        names = dict.fromkeys(name for stage in self.plan.stages for name in stage.contrasts)
+        return make_references(
+            [Path(path) for path in self.plan.label_maps['train']],
+            names,
+            self.work_dir / 'reference',
+            space=self.plan.reference_name,
+            hashes=self.plan.hashes,
+        )
+
+    @cached_property
+    def label_maps(self) -> dict[str, list[LabelMap]]:
+        """Aligned label maps that ``train`` and that ``validate``."""
+        centers = next(iter(self.references.values())).centers
+        folder = self.work_dir / ('heads' if self.plan.bases else 'reference')
+        return {
+            role: [align_label_map(Path(x), folder, centers) for x in self.plan.label_maps.get(role, ())]
+            for role in ROLES
+        }
+
+    def folder(self, stage: str) -> Path:
+        """Return the folder of a stage."""
+        return self.work_dir / 'stages' / stage
+
+    def pairs(self, stage: TrainingStage, count: int) -> dict[str, list]:
+        """Return `count` synthetic pairs of each held-out label map and each contrast of a stage."""
+        references = {name: self.references[name] for name in stage.contrasts}
+        shape, affine = next(iter(references.values())).grid_of(stage)
+        maps = self.label_maps['validate']
+        return held_out_pairs(maps, references, shape=shape, affine=affine, count=count)
+
+
+def check_plan(plan: TrainingPlan, material: Material) -> None:
+    """Refuse, before anything runs, a plan that does not fit the folder, or stages that cannot run.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    material : Material
+
+    Raises
+    ------
+    ModelError
+        If a stage of the folder ended in another way, or a grid or window has sides that do not fit.
+    InputError
+        If real scans lie on another grid than that of a stage that takes them.
+    """
+    for stage in plan.stages:
+        if found := _finished(material.folder(stage.name)):
+            refuse_other(material.folder(stage.name), found['identity'], plan.identity(stage.name))
+    for stage in plan.stages:
+        grids = [material.references[name].grid_of(stage)[0] for name in stage.contrasts]
+        if len(set(grids)) > 1:
+            raise ModelError(f'stage {stage.name}: its modalities have references of different grids')
+        scans = [scan for scan in plan.scans.get('train', ()) if scan.modality in stage.contrasts]
+        if scans and stage.synthetic_share < 1:
+            load_pair(scans[0], grids[0])
+
+
+def _finished(folder: Path) -> dict | None:
+    path = folder / FINISHED
+    try:
+        return json.loads(path.read_text()) if path.is_file() and (folder / BEST).is_file() else None
+    except ValueError as error:
+        raise ModelError(f'{path} cannot be read ({error}); remove it, and the stage goes on') from error
+
+
+def train_stage(plan: TrainingPlan, stage: TrainingStage, material: Material, device: str) -> dict:
+    """Run a stage, or take over what an earlier run made of it.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    stage : TrainingStage
+    material : Material
+    device : {'cpu', 'gpu'}
 
     Returns
     -------
     dict
-        ``dice`` by structure and on average, ``cv_and_dice``: the correlation of the mean Dice with the mean
-        CV over the scans, or why there is none.
+        How it went, for the card.
     """
-    if not len(validation):
-        return {
-            'dice': {'validation': 'n/a: no scan was held out'},
-            'cv_and_dice': 'n/a: no scan was held out',
+    folder, identity = material.folder(stage.name), plan.identity(stage.name)
+    complete = stage.identity(complete=True)
+    before = _finished(folder)
+    if before and before['complete'] == complete:
+        print(f'stage {stage.name}: finished before', flush=True)
+        return before['history']
+    if len(plan.stages) > 1:
+        print(f'stage {stage.name}: {", ".join(stage.contrasts)}', flush=True)
+    keras.backend.clear_session()
+    precision = set_precision(stage.precision, device)
+    keras.utils.set_random_seed(stage.seed)
+    model = build_unet(**stage.architecture, seed=stage.seed)
+    eval_model = build_unet(**stage.architecture, stochastic=False)
+    if stage.after is not None:
+        load_weights(model, material.folder(stage.after) / BEST)
+    elif stage.init is not None:
+        load_weights(model, initial_weights(stage.init))
+    source, validation = stage_data(plan, stage, material)
+    source = sampled_on(stage.sample_on, device, source)
+    where = {'sample_on': 'device'} if isinstance(source, DeviceSource) else {}
+    boards = Path(plan.folder) / 'tensorboard' / (stage.name if len(plan.stages) > 1 else '')
+    progress = fit(
+        model,
+        source,
+        folder,
+        stage,
+        eval_model=eval_model,
+        validation=validation,
+        identity=identity | {'precision': precision} | where,
+        on_epoch=_tensorboard(boards),
+    )
+    keras.config.set_dtype_policy('float32')
+    history = _history(stage, progress, device, precision)
+    write_json({'identity': identity, 'complete': complete, 'history': history}, folder / FINISHED)
+    return history
+
+
+def initial_weights(path: str) -> Path:
+    """Return the weights of a bundle, or the file itself.
+
+    Parameters
+    ----------
+    path : str
+        Folder of a bundle, or ``*.safetensors``.
+    """
+    return load_bundle(path).weights_path if Path(path).is_dir() else Path(path)
+
+
+def stage_data(plan: TrainingPlan, stage: TrainingStage, material: Material):
+    """Return the source of the pairs of a stage, and the pairs that validate it.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    stage : TrainingStage
+    material : Material
+
+    Returns
+    -------
+    source : Synthesizer, ScanPairs or Mixture
+    validation : sequence of (image, labels)
+        Scans if any are held out, else synthetic pairs of held-out label maps.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to train on.
+    """
+    references = {name: material.references[name] for name in stage.contrasts}
+    shape, affine = next(iter(references.values())).grid_of(stage)
+    common = {'seed': stage.seed, 'window': stage.window and tuple(stage.window)}
+    scans = {role: [x for x in plan.scans.get(role, ()) if x.modality in stage.contrasts] for role in ROLES}
+    real = synthetic = None
+    if scans['train'] and stage.synthetic_share < 1:
+        asked = stage.augmentation
+        moved = None if asked is None else AugmentationRanges.from_mapping(asked)
+        real = ScanPairs(scans['train'], shape, affine, moved, **common)
+    if material.label_maps['train'] and stage.synthetic_share > 0:
+        ranges = AugmentationRanges.from_mapping(stage.ranges)
+        synthetic = synthesizer(
+            material.label_maps['train'], references, shape=shape, affine=affine, ranges=ranges, **common
+        )
+    source = real or synthetic
+    if source is None:
+        raise InputError(f'stage {stage.name}: there is nothing to train on; give label maps or scans')
+    if real and synthetic:
+        source = Mixture(real, synthetic, stage.synthetic_share, stage.seed)
+    if scans['validate'] or not material.label_maps['validate']:
+        return source, ScanSequence(scans['validate'], shape)
+    count = training_defaults()['synthetic']['validation_pairs'] * len(material.label_maps['validate'])
+    return source, [pair for pairs in material.pairs(stage, count).values() for pair in pairs]
+
+
+def make_bundle(
+    plan: TrainingPlan, planned: PlannedBundle, material: Material, histories: Mapping[str, dict]
+) -> Bundle:
+    """Pack the weights of a stage, score and calibrate them; leave a bundle alone that was made of the same.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    planned : PlannedBundle
+    material : Material
+    histories : mapping of str to dict
+        From :func:`train_stage`, by stage.
+
+    Returns
+    -------
+    Bundle
+    """
+    stage = plan.stage(planned.stage)
+    settings = (plan.mc_samples, plan.evaluation_pairs, plan.calibration_copies, plan.acceptable_dice)
+    made_of = plain_values(
+        {
+            'stage': plan.identity(stage.name) | stage.identity(complete=True),
+            'bundle': asdict(planned),
+            'scored': settings,
         }
-    count = bundle.mc_samples if mc_samples is None else mc_samples
-    rows, spread = [], []
-    for image, labels in validation:
-        prediction, _ = predict_samples(
-            image, bundle, mc_samples=count, mirrored=bundle.mirrored_passes, seed=seed
-        )
-        rows.append(dice(prediction.mean.argmax(0), labels))
-        spread.append(mean_cv(mc_statistics(np.array(prediction.labels.counts, float)).cv))
-    names = [label.name for label in label_table()]
-    averages = [dice_average(row) for row in rows]
-    by_structure = {
-        name: round(float(np.nanmean([row[i] for row in rows])), 4)
-        for i, name in enumerate(names)
-        if i and not np.isnan([row[i] for row in rows]).all()
-    }
-    passes = f'mean of {count} passes' if count else 'one pass without dropout'
-    what = f'{len(rows)} held-out scans, network grid, {passes}'
-    return {
-        'dice': {
-            'validation': {'what': what, 'average': round(float(np.nanmean(averages)), 4), **by_structure}
-        },
-        'cv_and_dice': _correlation(averages, spread),
-    }
+    )
+    record = material.work_dir / 'bundles' / f'{planned.name}.json'
+    if record.is_file() and json.loads(record.read_text()) == made_of:
+        try:
+            return load_bundle(planned.folder)
+        except ModelError:
+            pass  # removed or damaged: it is made anew
+    reference = material.references[planned.modality]
+    half = material.folder(stage.name) / 'half.safetensors'
+    network = build_unet(**stage.architecture, stochastic=False)
+    load_weights(network, material.folder(stage.name) / BEST)
+    save_weights(network, half, dtype='float16')
+    facts = {'stage': stage, 'mirrored_passes': mirrors(plan, stage)}
+    draft = pack(reference, half, planned, record.with_suffix(''), **facts, card={})
+    pairs = evaluation_pairs(plan, planned.modality, stage, material)
+    lineage = _lineage(plan, stage, histories)
+    card = dict(planned.card) | {'training': {**planned.card.get('training', {}), **lineage}}
+    card |= score_bundle(draft, pairs, plan.mc_samples, stage.seed)
+    threshold = None
+    if plan.calibration_copies and len(pairs):
+        threshold, card['threshold'] = calibrate_bundle(
+            draft, pairs, copies=plan.calibration_copies, mc_samples=plan.mc_samples,
+            acceptable_dice=plan.acceptable_dice, seed=stage.seed,
+        )  # fmt: skip
+    bundle = pack(reference, half, planned, Path(planned.folder), **facts, card=card, cv_threshold=threshold)
+    write_json(made_of, record)
+    _print_result(bundle, histories[stage.name])
+    return bundle
 
 
-def _correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | str:
-    found = np.array([averages, spread])
-    found = found[:, np.isfinite(found).all(0)]
-    r, low, high, count = pearson(*found)
-    if count < LEAST_FOR_CORRELATION:
-        return (
-            f'n/a: {count} held-out scans with a CV, {LEAST_FOR_CORRELATION} are needed; '
-            'the evaluate level measures it on more'
-        )
-    if np.isnan(r):
-        return 'n/a: all held-out scans have the same mean Dice or CV'
-    return {
-        'what': 'Pearson correlation of mean Dice and mean CV over held-out scans, with its 95 % interval',
-        'pearson_r': round(r, 3),
-        'interval': [round(low, 3), round(high, 3)],
-        'scans': count,
-        'cv_percent': [round(float(x), 3) for x in found[1]],
-        'mean_dice': [round(float(x), 4) for x in found[0]],
-    }
+def evaluation_pairs(plan: TrainingPlan, modality: str, stage: TrainingStage, material: Material) -> Sequence:
+    """Return the pairs that a bundle is scored on.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    modality : str
+    stage : TrainingStage
+        Gives the grid.
+    material : Material
+
+    Returns
+    -------
+    sequence of (image, labels)
+        The synthetic pairs that the plan asks for, else those that validated.
+    """
+    if plan.evaluation_pairs and material.label_maps['validate']:
+        return material.pairs(stage, plan.evaluation_pairs)[modality]
+    scans = [scan for scan in plan.scans.get('validate', ()) if scan.modality == modality]
+    if scans or not material.label_maps['validate']:
+        return ScanSequence(scans, material.references[modality].grid_of(stage)[0])
+    count = training_defaults()['synthetic']['validation_pairs'] * len(material.label_maps['validate'])
+    return material.pairs(stage, count)[modality]
 
 
-def _history(plan: Mapping, progress: Progress, device: str, precision: str) -> dict:
-    """Say how the weights came about; what the data were, the plan knows."""
+def mirrors(plan: TrainingPlan, stage: TrainingStage) -> bool:
+    """Say whether every kind of pair of a stage was mirrored at random.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    stage : TrainingStage
+    """
+    real = any(scan.modality in stage.contrasts for scan in plan.scans.get('train', ()))
+    kinds = []
+    if real and stage.synthetic_share < 1:
+        kinds.append({'flip': False} if stage.augmentation is None else stage.augmentation)
+    if plan.label_maps.get('train') and stage.synthetic_share > 0:
+        kinds.append(stage.ranges)
+    return all(AugmentationRanges.from_mapping(ranges).flip for ranges in kinds)
+
+
+def _history(stage: TrainingStage, progress: Progress, device: str, precision: str) -> dict:
+    """Say how a stage went."""
     reasons = {
         'epochs': 'all epochs were run',
-        'patience': f'no better validation loss for {plan["recipe"]["patience"]} epochs',
+        'patience': f'no better validation loss for {stage.patience} epochs',
     }
+    backend = keras.backend.backend()
     return {
-        **plan['card'].get('training', {}),
-        'init': plan['card_init'],
-        'recipe': plan['recipe'],
-        'augmentation': plan['augmentation'] or 'none',
-        'synthetic_share': plan['share'],
+        'stage': plain_values(asdict(stage)),
         'steps': progress.step,
         'epochs': progress.epoch,
         'kept_epoch': progress.best_epoch,
@@ -267,19 +389,27 @@ def _history(plan: Mapping, progress: Progress, device: str, precision: str) -> 
         'hours': round(progress.seconds / 3600, 3),
         'device': device,
         'precision': precision,
-        'backend': keras.backend.backend(),
-        'versions': {'bids_brainseg': __version__, 'keras': keras.__version__, **_backend_version()},
+        'backend': backend,
+        'versions': {'bids_brainseg': __version__, 'keras': keras.__version__, backend: version(backend)},
     }
 
 
-def _backend_version() -> dict:
-    from importlib.metadata import version
+def _lineage(plan: TrainingPlan, stage: TrainingStage, histories: Mapping[str, dict]) -> dict:
+    """Say how the weights came about: the last stage, and those before it."""
+    own = dict(histories[stage.name])
+    found = {'recipe': own.pop('stage'), **own}
+    earlier = []
+    while stage.after is not None:
+        stage = plan.stage(stage.after)
+        earlier.insert(0, histories[stage.name])
+    if earlier:
+        found['earlier_stages'] = earlier
+        found['hours'] = round(sum(one['hours'] for one in (*earlier, own)), 3)
+        found['steps'] = sum(one['steps'] for one in (*earlier, own))
+    return found
 
-    name = keras.backend.backend()
-    return {name: version(name)}
 
-
-def _tensorboard(folder: Path):
+def _tensorboard(folder: Path) -> Callable[[Progress, keras.Model], None] | None:
     """Return what writes a row of the log for TensorBoard, if that is installed."""
     if importlib.util.find_spec('tensorboard') is None:
         return None
@@ -293,7 +423,11 @@ def _tensorboard(folder: Path):
     return write
 
 
-def _tell(bundle: Bundle, progress: Progress) -> None:
+def _print_result(bundle: Bundle, history: Mapping) -> None:
     found = bundle.card['dice']['validation']
-    said = f', mean Dice {found["average"]}' if isinstance(found, dict) else ''
-    print(f'{progress.epoch} epochs, {progress.step} steps, kept epoch {progress.best_epoch}{said}')
+    dice = f', mean Dice {found["average"]}' if isinstance(found, dict) else ''
+    print(
+        f'{bundle.name}: {history["epochs"]} epochs, {history["steps"]} steps, '
+        f'kept epoch {history["kept_epoch"]}{dice}',
+        flush=True,
+    )

@@ -1,70 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where training pairs come from: prepared scans with their labels, and mixtures with drawn ones."""
+"""Where training pairs come from: real scans with their labels, synthetic ones, and mixtures of both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from bids_brainseg.data import mirrored_classes
 from bids_brainseg.errors import InputError
-from bids_brainseg.imaging import load_image
+from bids_brainseg.imaging import load_image, load_mask
+from bids_brainseg.records import TrainingScan
 
 from ..synthesis.fields import points
 from ..synthesis.generator import Synthesizer
-from ..synthesis.label_map import place
+from ..synthesis.label_map import LabelMap, place
 from ..synthesis.ranges import AugmentationRanges
 from ..synthesis.scene import sample_deformation
 from ..synthesis.view import sample_crop
+from .references import Reference
 
 
-class PreprocessedScan(NamedTuple):
-    """A scan on the network grid with its labels, as the train level leaves them among the derivatives."""
+def load_pair(scan: TrainingScan, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Read a scan on the network grid and its labels.
 
-    image: Path
-    labels: Path
-    name: str
+    Parameters
+    ----------
+    scan : TrainingScan
+    shape : tuple of int
+        Network grid.
 
-    def load(self, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Read both.
+    Returns
+    -------
+    image : `shape` float32 array in [0, 100]
+    labels : `shape` uint8 array of class indices
 
-        Parameters
-        ----------
-        shape : tuple of int
-            Network grid.
+    Raises
+    ------
+    InputError
+        If either is not on the grid.
+    """
+    image, labels = load_image(scan.image), load_image(scan.labels)
+    for found in (image, labels):
+        if found.data.shape != tuple(shape):
+            raise InputError(
+                f'prepared for another grid, found {found.data.shape}, expected {tuple(shape)}: '
+                f'{found.path}; remove it, and it is prepared anew'
+            )
+    return image.data, labels.data.astype(np.uint8)
 
-        Returns
-        -------
-        image : `shape` float32 array in [0, 100]
-        labels : `shape` uint8 array of class indices
 
-        Raises
-        ------
-        InputError
-            If either is not on the grid.
-        """
-        image, labels = load_image(self.image), load_image(self.labels)
-        for found in (image, labels):
-            if found.data.shape != tuple(shape):
-                raise InputError(
-                    f'prepared for another grid, found {found.data.shape}, expected {tuple(shape)}: '
-                    f'{found.path}; remove it, and it is prepared anew'
-                )
-        return image.data, labels.data.astype(np.uint8)
+class ScanSequence(Sequence):
+    """Validation scans, read when they are asked for: hundreds of them would fill the memory."""
+
+    def __init__(self, scans: Sequence[TrainingScan], shape: tuple[int, int, int]):
+        self.scans, self.shape = scans, shape
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def __getitem__(self, index):
+        return load_pair(self.scans[index], self.shape)
 
 
 @dataclass(frozen=True)
 class ScanPairs:
-    """Draw training pairs from prepared scans, moved and cropped at random.
+    """Training pairs from real scans, moved and cropped at random.
 
     Parameters
     ----------
-    scans : sequence of PreprocessedScan
+    scans : sequence of TrainingScan
         Each is seen once before any is seen again, in an order that changes.
     shape : tuple of int
         Network grid.
@@ -78,7 +85,7 @@ class ScanPairs:
         Pairs of this shape, each somewhere in the grid.
     """
 
-    scans: Sequence[PreprocessedScan]
+    scans: Sequence[TrainingScan]
     shape: tuple[int, int, int]
     affine: np.ndarray
     ranges: AugmentationRanges | None = None
@@ -100,7 +107,7 @@ class ScanPairs:
         """
         turn, place = divmod(number, len(self.scans))
         order = np.random.default_rng([self.seed, turn, 1]).permutation(len(self.scans))
-        image, labels = self.scans[order[place]].load(self.shape)
+        image, labels = load_pair(self.scans[order[place]], self.shape)
         rng = np.random.default_rng([self.seed, number])
         start = rng.integers(np.subtract(self.shape, self.window) + 1) if self.window else np.zeros(3, int)
         size = self.window or self.shape
@@ -126,7 +133,7 @@ class ScanPairs:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Draw from real and from synthetic pairs.
+    """Real and synthetic pairs in turn, at random.
 
     Parameters
     ----------
@@ -145,5 +152,82 @@ class Mixture:
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a scan and its labels, as :meth:`ScanPairs.pair` does."""
-        drawn = np.random.default_rng([self.seed, number, 2]).random() < self.share
-        return (self.synthetic if drawn else self.real).pair(number)
+        synthetic = np.random.default_rng([self.seed, number, 2]).random() < self.share
+        return (self.synthetic if synthetic else self.real).pair(number)
+
+
+def synthesizer(
+    label_maps: Sequence[LabelMap],
+    references: Mapping[str, Reference],
+    *,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    ranges: AugmentationRanges,
+    seed: int,
+    window: Sequence[int] | None = None,
+) -> Synthesizer:
+    """Return what makes synthetic pairs of some modalities on a grid.
+
+    Parameters
+    ----------
+    label_maps, shape, affine, ranges, seed, window
+        Of :class:`~bids_brainseg.synthesis.generator.Synthesizer`.
+    references : mapping of str to Reference
+        The modalities; their intensity rules, and the cavity in which these read percentiles.
+
+    Raises
+    ------
+    ValueError
+        If the window is larger than the grid.
+    """
+    if window is not None and np.any(np.greater(window, shape)):
+        raise ValueError(f'`window` must fit in the grid {tuple(shape)}. Received instead: {tuple(window)}')
+    first = next(iter(references.values()))
+    return Synthesizer(
+        label_maps,
+        tuple(shape),
+        np.asarray(affine),
+        {name: reference.intensity for name, reference in references.items()},
+        ranges=ranges,
+        seed=seed,
+        region=load_mask(first.mask, shape, affine),
+        window=window and tuple(window),
+    )
+
+
+#: Held-out pairs, unlike training pairs: heads as they align, whole, healthy, in their own contrast.
+HELD_OUT = AugmentationRanges(
+    rotation=3, displacement=1.5, scale=0.03, random_contrast=0, crop=0, deface=0, lesions=0
+)
+
+
+def held_out_pairs(
+    label_maps: Sequence[LabelMap],
+    references: Mapping[str, Reference],
+    *,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    count: int,
+) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Return fixed pairs of each modality, the same in every call.
+
+    Parameters
+    ----------
+    label_maps : sequence of LabelMap
+    references : mapping of str to Reference
+    shape, affine
+        Grid.
+    count : int
+        Pairs of each modality.
+
+    Returns
+    -------
+    dict of str to list of (image, labels)
+        `shape` float32 array in [0, 100] and uint8 array of class indices.
+    """
+    result = {}
+    for name, reference in references.items():
+        grid = {'shape': shape, 'affine': affine}
+        source = synthesizer(label_maps, {name: reference}, **grid, ranges=HELD_OUT, seed=99)
+        result[name] = [source.pair(number) for number in range(count)]
+    return result

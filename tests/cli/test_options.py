@@ -218,8 +218,8 @@ def test_words_of_a_study_arrive(tmp_path):
     )
     settings = parse(words.split())
     assert (settings.study, settings.study_sizes) == ('scaling', (4, 2))
-    assert settings.training['filters'] == 4
-    assert settings.training['recipe'] == {'epochs': 2}
+    assert settings.training.filters == 4
+    assert settings.training.stage == {'epochs': 2}
 
 
 @pytest.mark.parametrize(

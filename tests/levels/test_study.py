@@ -10,6 +10,7 @@ import pytest
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.errors import BidsError, ModelError
 from bids_brainseg.levels import study
+from bids_brainseg.records import TrainingRequest
 from bids_brainseg.settings import Settings
 
 MATERIAL = {'T1w': list('abcdefghij'), 'FLAIR': list('abcdef')}
@@ -60,7 +61,8 @@ def test_nobody_who_is_tested_is_trained_on(monkeypatch):
 
 
 def test_scans_and_label_maps_are_not_counted_together():
-    both = settings(derivatives={'freesurfer': Path('fs')}, training={'label_maps': (Path('maps'),)})
+    request = TrainingRequest(label_maps=(Path('maps'),))
+    both = settings(derivatives={'freesurfer': Path('fs')}, training=request)
     with pytest.raises(BidsError, match='was given both') as found:
         study.plan_study(both, records('a'))
     assert found.value.exit_code == 2
@@ -91,7 +93,7 @@ def test_a_network_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, ca
 def test_label_maps_are_narrowed_to_the_chosen(monkeypatch, tmp_path):
     for name in ('sub-1', 'sub-2', 'sub-3'):
         (tmp_path / f'{name}_dseg.nii.gz').touch()
-    asked = {'label_maps': (tmp_path,), 'recipe': {}}
+    asked = TrainingRequest(label_maps=(tmp_path,))
     everyone = study.training_material(settings(training=asked), 'T1w')
     assert len(everyone) == 3
     seen = []
@@ -101,7 +103,7 @@ def test_label_maps_are_narrowed_to_the_chosen(monkeypatch, tmp_path):
     assert bundle == tmp_path / 'x' / 'training' / 'training_T1w' / 'bundle'
     (used,) = seen
     assert used.level == 'train'
-    assert used.training['modality'] == 'T1w'
-    assert used.training['validation_label'] == tuple(everyone[:1])
-    assert len(used.training['label_maps']) == 2
+    assert used.training.modality == 'T1w'
+    assert used.training.validation_label == tuple(everyone[:1])
+    assert len(used.training.label_maps) == 2
     assert used.output_dir == tmp_path / 'x' / 'training'

@@ -13,8 +13,10 @@ from tiny import GRID, SPACING, head
 
 from bids_brainseg.cli.options import parse
 from bids_brainseg.cli.run import main
-from bids_brainseg.levels import train
+from bids_brainseg.levels import train, training_plan
+from bids_brainseg.levels.training_plan import plan_network, split
 from bids_brainseg.network.bundle import load_bundle
+from bids_brainseg.records import TrainingRequest
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
@@ -44,15 +46,15 @@ def test_what_train_needs(capsys, tmp_path):
 
 def test_only_what_was_given_is_in_the_settings(tmp_path):
     words = ['in', 'out', 'train', '--modality', 'T1w', '-d', f'freesurfer={tmp_path}']
-    assert parse(words).training == {'modality': 'T1w', 'recipe': {}}
+    assert parse(words).training == TrainingRequest(modality='T1w')
     given = parse([*words, '--epochs', '5', '--workers', '2', '--range', 'rotation=3', '--filters', '4',
                    '--sample-on', 'host', '--precision', 'mixed_float16'])  # fmt: skip
     chosen = {'sample_on': 'host', 'precision': 'mixed_float16'}
-    assert given.training['recipe'] == {'epochs': 5, 'workers': 2, **chosen}
-    assert (given.training['ranges'], given.training['filters']) == ({'rotation': 3.0}, 4)
+    assert given.training.stage == {'epochs': 5, 'workers': 2, **chosen}
+    assert (given.training.ranges, given.training.filters) == ({'rotation': 3.0}, 4)
     assert given.derivatives == {'freesurfer': tmp_path}
-    assert parse([*words, '--validation-share', '0']).training['validation_share'] == 0
-    assert parse(['in', 'out', 'participant']).training == {}
+    assert parse([*words, '--validation-share', '0']).training.validation_share == 0
+    assert parse(['in', 'out', 'participant']).training == TrainingRequest()
 
 
 def labels_of_head() -> np.ndarray:
@@ -184,27 +186,37 @@ def test_what_cannot_end_well_is_refused_before_anything_is_written(people, tmp_
     assert not out.exists() and not (tmp_path / 'work').exists()
 
 
-def test_who_validates_where_there_are_few(tiny_bundle, tmp_path):
-    base, maps = load_bundle(tiny_bundle), [tmp_path / f'sub-{n}_dseg.nii.gz' for n in (1, 2)]
+def planned(folder, *words, rows=(), maps=(), bundle=None):
+    asked = parse(['in', 'out', 'train', '--modality', 'T1w', '--label-maps', str(folder), *words])
+    chosen, share = train.who_validates(asked, None)
+    data = split(asked, [dict(row) for row in rows], maps, chosen=chosen, share=share)
+    return plan_network(asked, bundle, data, folder)
 
-    def roles(*words, rows=(), maps=maps):
-        asked = parse(['in', 'out', 'train', '--modality', 'T1w', '--label-maps', str(tmp_path), *words])
-        plan = train.make_plan(asked, base, [dict(row) for row in rows], maps)
-        return [[len(plan[kind][role]) for role in ('train', 'validate')] for kind in ('scans', 'label_maps')]
+
+def test_who_validates_where_there_are_few(tiny_bundle, tmp_path):
+    maps = [tmp_path / f'sub-{n}_dseg.nii.gz' for n in (1, 2, 3)]
+    for path in maps:
+        path.touch()
+
+    def roles(*words, rows=(), maps=maps[:2]):
+        plan = planned(tmp_path, *words, rows=rows, maps=maps, bundle=load_bundle(tiny_bundle))
+        return [[len(kind[role]) for role in ('train', 'validate')] for kind in (plan.scans, plan.label_maps)]
 
     assert roles() == [[0, 0], [1, 1]]
     assert roles(maps=maps[:1]) == [[0, 0], [1, 0]]
     assert roles('--validation-share', '0') == [[0, 0], [2, 0]]
-    row = {'status': 'kept', 'subject': '1', 'scan': 'x', 'files': {'image': 'i', 'labels': 'l'}}
+    row = {'status': 'kept', 'subject': '1', 'scan': 'x', 'modality': 'T1w',
+           'files': {'image': 'i', 'labels': 'l'}}  # fmt: skip
     # one person with scans: a label map of somebody else validates, never one of the same person
     assert roles(rows=[row]) == [[1, 0], [2, 0]]
-    assert roles(rows=[row], maps=[*maps, tmp_path / 'sub-3_dseg.nii.gz']) == [[1, 0], [2, 1]]
+    assert roles(rows=[row], maps=maps) == [[1, 0], [2, 1]]
     assert roles(rows=[row, row | {'subject': '2'}])[0] == [1, 1]
 
 
 def test_nobody_validates_is_said(tiny_bundle, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(train.LOGGER, 'warning', lambda text, *values: said.append(text % values))
-    words = ['in', 'out', 'train', '--modality', 'T1w', '--label-maps', str(tmp_path)]
-    train.make_plan(parse(words), load_bundle(tiny_bundle), [], [tmp_path / 'sub-1_dseg.nii.gz'])
+    monkeypatch.setattr(training_plan.LOGGER, 'warning', lambda text, *values: said.append(text % values))
+    path = tmp_path / 'sub-1_dseg.nii.gz'
+    path.touch()
+    planned(tmp_path, maps=[path], bundle=load_bundle(tiny_bundle))
     assert said == ['Nobody validates: all epochs are run, and nothing is scored']

@@ -17,7 +17,7 @@ def loss(labels, probabilities):
     return float(DiceCrossEntropy()(np.asarray(labels)[None], np.asarray(probabilities, np.float32)[None]))
 
 
-def plainly(labels, probabilities, balance, entropy_weight):
+def plainly(labels, probabilities, class_balance, cross_entropy_weight):
     """Value and gradient of the loss of one scan, class by class."""
     truth = np.eye(probabilities.shape[-1])[labels]
     size, total = truth.sum((0, 1, 2)), probabilities.sum((0, 1, 2))
@@ -26,23 +26,28 @@ def plainly(labels, probabilities, balance, entropy_weight):
     counted[0] = False  # the background has no part in the Dice
     value = -(2 * overlap / (size + total))[counted].sum()
     slope = -2.0 * counted * (truth * (size + total) - overlap) / (size + total) ** 2
-    weight = np.where(size > 0, np.maximum(size, 1e-9) ** -balance, 0)
+    weight = np.where(size > 0, np.maximum(size, 1e-9) ** -class_balance, 0)
     weight = weight / (weight * size).sum()
     chosen = (truth * probabilities).sum(-1)
-    value -= entropy_weight * (weight[labels] * np.log(chosen)).sum()
-    return value, slope - entropy_weight * truth * (weight[labels] / chosen)[..., None]
+    value -= cross_entropy_weight * (weight[labels] * np.log(chosen)).sum()
+    return value, slope - cross_entropy_weight * truth * (weight[labels] / chosen)[..., None]
 
 
-@pytest.mark.parametrize(('balance', 'entropy_weight'), [(0.0, 1.0), (0.4, 10.0)])
-def test_value_and_gradient_are_those_of_the_plain_formula(balance, entropy_weight):
+@pytest.mark.parametrize(('class_balance', 'cross_entropy_weight'), [(0.0, 1.0), (0.4, 10.0)])
+def test_value_and_gradient_are_those_of_the_plain_formula(class_balance, cross_entropy_weight):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, (2, 3, 4, 5))
     labels[labels == 3] = 2  # one class is absent
     logits = rng.normal(0, 1, (2, 3, 4, 5, 6))
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     layer = keras.Sequential([keras.Input((3, 4, 5, 6)), Offset()])
-    layer.compile(keras.optimizers.SGD(1.0), loss=DiceCrossEntropy(balance, entropy_weight, reduction='sum'))
-    expected = [plainly(*pair, balance, entropy_weight) for pair in zip(labels, probabilities, strict=True)]
+    layer.compile(
+        keras.optimizers.SGD(1.0), loss=DiceCrossEntropy(class_balance, cross_entropy_weight, reduction='sum')
+    )
+    expected = [
+        plainly(*pair, class_balance, cross_entropy_weight)
+        for pair in zip(labels, probabilities, strict=True)
+    ]
     found = layer.train_on_batch(probabilities.astype(np.float32), labels)
     assert float(found) == pytest.approx(sum(value for value, _ in expected), rel=1e-5)
     slopes = -keras.ops.convert_to_numpy(layer.layers[-1].offset)
@@ -84,7 +89,7 @@ def test_balance_gives_each_class_the_same_share():
     dice = 2 * 0.2 / (1 + 0.5)
     entropies = -np.log(0.9), -np.log(0.2)
     plain = DiceCrossEntropy()(labels[None], probabilities[None].astype(np.float32))
-    balanced = DiceCrossEntropy(balance=1.0)(labels[None], probabilities[None].astype(np.float32))
+    balanced = DiceCrossEntropy(class_balance=1.0)(labels[None], probabilities[None].astype(np.float32))
     assert float(plain) == pytest.approx(0.75 * entropies[0] + 0.25 * entropies[1] - dice, rel=1e-5)
     assert float(balanced) == pytest.approx(np.mean(entropies) - dice, rel=1e-5)
 
@@ -92,7 +97,7 @@ def test_balance_gives_each_class_the_same_share():
 def test_the_cross_entropy_alone_can_weigh_more():
     labels = np.array([0, 1]).reshape(1, 2, 1, 1)
     even = np.full((1, 2, 1, 1, 2), 0.5, np.float32)
-    heavy = DiceCrossEntropy(entropy_weight=30.0)
+    heavy = DiceCrossEntropy(cross_entropy_weight=30.0)
     assert float(heavy(labels, even)) == pytest.approx(30 * np.log(2) - 0.5, rel=1e-5)
     again = DiceCrossEntropy.from_config(heavy.get_config())
     assert float(again(labels, even)) == float(heavy(labels, even))
@@ -104,7 +109,7 @@ def test_dice_wants_all_of_what_is_uncertain_and_cross_entropy_its_true_share():
     chances = np.linspace(0.02, 0.98, 97)
 
     def share_wanted(weight):
-        loss = DiceCrossEntropy(entropy_weight=weight)
+        loss = DiceCrossEntropy(cross_entropy_weight=weight)
         ones = [np.array([0.99] + [chance] * 10).reshape(1, 11, 1, 1) for chance in chances]
         found = [float(loss(labels, np.stack([1 - p, p], -1).astype(np.float32))) for p in ones]
         return chances[int(np.argmin(found))]

@@ -18,6 +18,7 @@ from bids_brainseg.core.intensity import percentile_limits
 from bids_brainseg.errors import ModelError
 from bids_brainseg.network.losses import DiceCrossEntropy
 from bids_brainseg.network.unet import build_unet
+from bids_brainseg.records import TrainingStage
 from bids_brainseg.synthesis.device import (
     DeviceSource,
     KerasOps,
@@ -27,34 +28,34 @@ from bids_brainseg.synthesis.device import (
 from bids_brainseg.synthesis.ranges import AugmentationRanges
 from bids_brainseg.synthesis.render import render_image, render_labels
 from bids_brainseg.synthesis.scene import fixed_shapes
-from bids_brainseg.training.build import load_heads, prepare, synthesizer
-from bids_brainseg.training.loop import CHECKPOINT, Recipe, fit, set_precision
-from bids_brainseg.training.sources import ScanPairs
+from bids_brainseg.training.label_maps import align_label_map
+from bids_brainseg.training.loop import CHECKPOINT, build_optimizer, fit, set_precision
+from bids_brainseg.training.references import defaults, grid_affine, packaged_references
+from bids_brainseg.training.sources import ScanPairs, synthesizer
 
-GRID = {'shape': (32, 32, 32), 'spacing': 6.0}
+GRID = {'shape': (32, 32, 32), 'affine': grid_affine((32, 32, 32), 6.0, defaults()['center'])}
 OFTEN = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.5, effects={'hyperintensities': 0.5})
 
 
 @pytest.fixture(scope='module')
-def drawable(tmp_path_factory):
-    """Two label maps of different shape, and the cavity of their reference."""
+def pair_of_maps(tmp_path_factory):
+    """Two label maps of different shape."""
     folder = tmp_path_factory.mktemp('maps')
     maps = [make_label_map(folder / f'map{n}.nii.gz', shift) for n, shift in enumerate((0, 20))]
-    prepare(maps, [], folder / 'prepared')
-    first, second = load_heads(folder / 'prepared', 'train')
+    first, second = (align_label_map(path, folder / 'aligned', defaults()['centers']) for path in maps)
     arrays = second.arrays()
     arrays['codes'] = np.pad(second.codes, [(0, 0), (0, 0), (0, 3)])
-    return [first, type(first).from_arrays(**arrays)], folder / 'prepared' / 'mask.nii.gz'
+    return [first, type(first).from_arrays(**arrays)]
 
 
-def drawn_from(drawable, contrasts=('T1w', 'ct'), **changes):
-    heads, mask = drawable
-    return synthesizer(heads, contrasts, **{**GRID, 'ranges': OFTEN, 'seed': 3, 'mask': mask, **changes})
+def synthesizer_of(pair_of_maps, contrasts=('T1w', 'ct'), **changes):
+    values = {**GRID, 'ranges': OFTEN, 'seed': 3, **changes}
+    return synthesizer(pair_of_maps, packaged_references(contrasts), **values)
 
 
 @pytest.mark.parametrize('window', [None, (16, 32, 16)])
-def test_the_same_scene_gives_the_same_scan(drawable, window):
-    source = drawn_from(drawable, window=window)
+def test_the_same_scene_gives_the_same_scan(pair_of_maps, window):
+    source = synthesizer_of(pair_of_maps, window=window)
     device = DeviceSource(source)
     seen = set()
     for number in range(12):
@@ -113,8 +114,8 @@ def test_an_image_of_two_values_has_limits_on_the_device_too():
     assert [float(x) for x in limits] == list(percentile_limits(image, 0.0, 100.0)) == [7.0, 7.0]
 
 
-def test_a_pair_depends_on_seed_and_number_alone(drawable):
-    one, two = DeviceSource(drawn_from(drawable)), DeviceSource(drawn_from(drawable))
+def test_a_pair_depends_on_seed_and_number_alone(pair_of_maps):
+    one, two = DeviceSource(synthesizer_of(pair_of_maps)), DeviceSource(synthesizer_of(pair_of_maps))
     (both,) = one.collate([one.pair(4), one.pair(9)])
     images, labels = (ops.convert_to_numpy(x) for x in render_batch(both))
     assert images.shape == labels.shape == (2, 32, 32, 32) and labels.dtype == np.uint8
@@ -126,8 +127,8 @@ def test_a_pair_depends_on_seed_and_number_alone(drawable):
     assert not np.array_equal(labels[0], labels[1])
 
 
-def test_noise_is_as_strong_as_on_the_host(drawable):
-    source = drawn_from(drawable, ['ct'], ranges=AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
+def test_noise_is_as_strong_as_on_the_host(pair_of_maps):
+    source = synthesizer_of(pair_of_maps, ['ct'], ranges=AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False))
     device = DeviceSource(source)
     fluid = source.pair(0)[1] == 0
     spread = []
@@ -145,16 +146,17 @@ def test_noise_is_as_strong_as_on_the_host(drawable):
     assert host > 1 and there == pytest.approx(host, rel=0.15)
 
 
-def recipe(**changes):
-    usual = {'epochs': 2, 'patience': 0, 'steps_per_epoch': 3, 'learning_rate': 5e-3, 'seed': 0}
-    return Recipe.from_defaults(**{**usual, **changes})
+def stage(**changes) -> TrainingStage:
+    usual = {'name': 'x', 'contrasts': ('T1w', 'ct'), 'architecture': {}, 'epochs': 2, 'steps_per_epoch': 3,
+             'learning_rate': 5e-3}  # fmt: skip
+    return TrainingStage(**{**usual, **changes})
 
 
-def test_the_step_is_the_loss_of_what_was_drawn(drawable):
+def test_the_step_is_the_loss_of_what_was_drawn(pair_of_maps):
     keras.utils.set_random_seed(0)
-    source, loss = DeviceSource(drawn_from(drawable)), DiceCrossEntropy(0.5)
+    source, loss = DeviceSource(synthesizer_of(pair_of_maps)), DiceCrossEntropy(0.5)
     network = build_unet(filters=1, depth=1, stochastic=False)
-    network.compile(optimizer=recipe().build_optimizer(), loss=loss)
+    network.compile(optimizer=build_optimizer(stage()), loss=loss)
     (batch,) = source.collate([source.pair(0), source.pair(1)])
     images, labels = render_batch(batch)
     expected = float(loss(labels, network(images[..., None])))
@@ -173,23 +175,23 @@ class Interrupted(DeviceSource):
 def trained(folder, source):
     keras.utils.set_random_seed(0)
     model = build_unet(filters=1, depth=1, dropout=0.1, seed=0)
-    rules = recipe(average=0.9, checkpoint_seconds=0)
-    fit(model, source, folder, rules, facts={'sample_on': 'device'})
+    rules = stage(ema_momentum=0.9, checkpoint_seconds=0)
+    fit(model, source, folder, rules, identity=rules.identity() | {'sample_on': 'device'})
     return [*(v for x in model.layers for v in x.variables), *model.optimizer.variables]
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(drawable, tmp_path):
-    expected = trained(tmp_path / 'whole', DeviceSource(drawn_from(drawable)))
+def test_an_interrupted_training_ends_with_the_same_weights(pair_of_maps, tmp_path):
+    expected = trained(tmp_path / 'whole', DeviceSource(synthesizer_of(pair_of_maps)))
     with pytest.raises(InterruptedError):
-        trained(tmp_path / 'parts', Interrupted(drawn_from(drawable)))
+        trained(tmp_path / 'parts', Interrupted(synthesizer_of(pair_of_maps)))
     assert (tmp_path / 'parts' / CHECKPOINT).is_file()
-    found = trained(tmp_path / 'parts', DeviceSource(drawn_from(drawable)))
+    found = trained(tmp_path / 'parts', DeviceSource(synthesizer_of(pair_of_maps)))
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
 
 
-def test_where_pairs_are_drawn(drawable):
-    source = drawn_from(drawable)
+def test_where_pairs_are_drawn(pair_of_maps):
+    source = synthesizer_of(pair_of_maps)
     chosen = {
         (wanted, device): type(sampled_on(wanted, device, source)) is DeviceSource
         for wanted in ('auto', 'host', 'device')
@@ -203,21 +205,22 @@ def test_where_pairs_are_drawn(drawable):
         sampled_on('device', 'gpu', real)
 
 
-def test_mixed_precision_keeps_weights_and_loss_in_full(drawable, tmp_path):
+def test_mixed_precision_keeps_weights_and_loss_in_full(pair_of_maps, tmp_path):
     policy = 'mixed_bfloat16'
     try:
         assert set_precision('auto', 'gpu') == policy
         model = build_unet(filters=1, depth=1, seed=0)
-        twin = build_unet(filters=1, depth=1, stochastic=False)
+        eval_model = build_unet(filters=1, depth=1, stochastic=False)
         assert model.get_layer('encoder_0_conv_0').compute_dtype == policy.removeprefix('mixed_')
         assert model.get_layer('probabilities').compute_dtype == 'float32'
-        source = DeviceSource(drawn_from(drawable))
+        source = DeviceSource(synthesizer_of(pair_of_maps))
         before = model.get_weights()[0]
-        progress = fit(model, source, tmp_path, recipe(average=0.9, epochs=1), twin=twin)
+        rules = stage(ema_momentum=0.9, epochs=1)
+        progress = fit(model, source, tmp_path, rules, identity={}, eval_model=eval_model)
         assert np.isfinite(progress.rows[0]['loss'])
         assert {keras.backend.standardize_dtype(v.dtype) for v in model.trainable_variables} == {'float32'}
         assert not np.array_equal(before, model.get_weights()[0])
-        assert not np.array_equal(twin.get_weights()[0], model.get_weights()[0])  # it has the average
+        assert not np.array_equal(eval_model.get_weights()[0], model.get_weights()[0])  # it has the average
     finally:
         set_precision('auto', 'cpu')
     assert keras.config.dtype_policy().name == 'float32'

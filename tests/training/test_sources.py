@@ -10,8 +10,9 @@ import pytest
 
 from bids_brainseg.errors import InputError
 from bids_brainseg.imaging import image_on_grid, save_like
+from bids_brainseg.records import TrainingScan
 from bids_brainseg.synthesis.ranges import AugmentationRanges
-from bids_brainseg.training.sources import Mixture, PreprocessedScan, ScanPairs
+from bids_brainseg.training.sources import Mixture, ScanPairs
 
 STILL = AugmentationRanges(0, 0, 0, 0, 0, 0, 0, 0, 0, False)
 
@@ -25,7 +26,7 @@ def scans(phantom27, tmp_path):
         like = image_on_grid(phantom27.labels, phantom27.affine)
         save_like(phantom27.labels * 3.0 + number * (phantom27.labels > 0), like, paths[0], np.float32)
         save_like(phantom27.labels, like, paths[1], np.uint8)
-        found.append(PreprocessedScan(*paths, f'scan {number}'))
+        found.append(TrainingScan(*map(str, paths), f'scan {number}', 'T1w'))
     return found
 
 

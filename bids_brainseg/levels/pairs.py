@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of real scans and labels for training: find the cases, prepare them, judge how the labels fit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bids.query import find_images
+from ..bids.training_cases import find_cases, pair_paths, read_exclusions, write_case_table
+from ..data import anatomical_modality, label_table_hash, modalities, training_defaults
+from ..network.bundle import file_sha256
+from ..pages.training import write_training_page
+from ..records import Bundle, TrainingCase
+from ..results.outcomes import reason_of
+from ..settings import Settings
+from ..workflows.training import init_training_wf
+from .execution import configure, run_workflow, write_graph
+from .outcome import assess_outcome
+from .scans import write_settings
+
+LOGGER = logging.getLogger('bids_brainseg')
+
+
+def query(settings: Settings, modality: str) -> list[TrainingCase]:
+    """Find the scans of a modality to train on, and why others are left out."""
+    if 'freesurfer' not in settings.derivatives:
+        return []
+    records = find_images(
+        settings.bids_dir,
+        modalities=tuple(dict.fromkeys([modality, anatomical_modality()])),
+        participant_label=settings.participant_label,
+        session_label=settings.session_label,
+        bids_filters=settings.bids_filters,
+        database_dir=settings.bids_database_dir,
+    )
+    exclude = settings.training.exclude
+    excluded = read_exclusions(exclude) if exclude is not None else []
+    for row in excluded:
+        if row['participant_id'] not in {record.subject for record in records}:
+            LOGGER.warning('--exclude names participant %s, who has no scan here', row['participant_id'])
+    return find_cases(records, settings.derivatives['freesurfer'], modality, excluded)
+
+
+def prepare_pairs(settings: Settings, cases: Sequence[TrainingCase], base: Bundle) -> list[dict]:
+    """Prepare the pairs that are not there yet, and return a row for each case with what became of it."""
+    origins = {case.record.path: origin(case, base) for case in cases if case.skip is None}
+    paths = {
+        case.record.path: pair_paths(case.record, settings.output_dir, base.reference_name) for case in cases
+    }
+    usable = [case for case in cases if case.skip is None]
+    todo = [case for case in usable if not is_prepared(paths[case.record.path], origins[case.record.path])]
+    complaint = run_graph(settings, todo, origins, base) if todo else None
+    if usable:
+        print(f'{len(usable) - len(todo)} of {len(usable)} pairs were prepared before')
+    limit = settings.training.agreement_threshold
+    if limit is None:
+        limit = modalities()[base.modality].agreement_threshold
+    rows = []
+    for case in cases:
+        files = paths[case.record.path]
+        status, reason = 'rejected', case.skip
+        if case in todo:
+            status, reason = outcome(case, settings, files, complaint)
+        elif case.skip is None:
+            status, reason = 'kept', ''
+        rows.append(judged(case, files, status, reason, limit))
+    return rows
+
+
+def origin(case: TrainingCase, base: Bundle) -> dict:
+    """Say what a pair is made from, so that a later run knows whether it still holds."""
+    return {
+        'scan': content(case.record.path),
+        'volumes': 'n/a' if case.record.volumes is None else list(case.record.volumes),
+        'labels': content(case.labels),
+        't1w': content(case.t1w) if case.t1w else 'n/a',
+        'reference': base.sha256['reference.nii.gz'],
+        'mask': base.sha256['mask.nii.gz'],
+        'grid': [list(base.grid_shape), [list(row) for row in base.grid_affine]],
+        'intensity': dict(base.intensity),
+        'classes': label_table_hash(),
+        'rules_version': training_defaults()['rules_version'],
+    }
+
+
+def content(path: Path) -> str:
+    """Return the hash of a file; what cannot be read fails later, where it is told."""
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        return f'unreadable: {error.strerror}'
+
+
+def is_prepared(files: dict[str, Path], made_from: dict) -> bool:
+    """Tell whether a pair is there and was made from the same."""
+    if not all(path.is_file() for path in files.values()):
+        return False
+    try:
+        return json.loads(files['info'].read_text()).get('origin') == made_from
+    except (OSError, ValueError):
+        return False
+
+
+def run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, base: Bundle) -> str | None:
+    """Prepare pairs; return what nipype complained of."""
+    write_settings(settings, [case.record for case in cases])
+    for case in cases:  # an old pair must not be taken for the new one
+        pair_paths(case.record, settings.output_dir, base.reference_name)['info'].unlink(missing_ok=True)
+    configure(settings)
+    workflow = init_training_wf(settings=settings, cases=cases, origins=origins, base=base)
+    if settings.write_graph:
+        print(f'graph: {write_graph(workflow)}')
+    complaint = run_workflow(workflow, settings)
+    return complaint and reason_of(complaint)
+
+
+def outcome(case: TrainingCase, settings: Settings, files: dict, complaint: str | None) -> tuple[str, str]:
+    """Say what became of a case that was to be prepared."""
+    found = assess_outcome(case.record, settings, list(files.values()), complaint)
+    return ('kept', '') if found.status == 'done' else ('failed', found.reason)
+
+
+def judged(case: TrainingCase, files: dict, status: str, reason: str | None, limit: float) -> dict:
+    """Make the row of a case; labels that fit too badly are rejected here."""
+    agreement = None
+    if status == 'kept':
+        agreement = json.loads(files['info'].read_text())['agreement']
+        if agreement < limit:
+            status, reason = 'rejected', f'the labels do not fit: agreement {agreement:.2f} below {limit:g}'
+    return {
+        'participant_id': f'sub-{case.record.subject}',
+        'session_id': f'ses-{case.record.session}' if case.record.session else 'n/a',
+        'scan': case.record.relative_path.as_posix(),
+        'status': status,
+        'agreement': agreement,
+        'reason': reason or 'n/a',
+        'subject': case.record.subject,
+        'modality': case.record.modality,
+        'files': files,
+    }
+
+
+def write_cases(folder: Path, rows: Sequence[dict]) -> None:
+    """Write the table of cases, what its columns mean, and the page with the figures."""
+    write_case_table(rows, folder / 'cases.tsv')
+    write_training_page(folder / 'cases.html', rows)

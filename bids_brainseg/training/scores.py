@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a bundle on pairs that it was not trained on, and find its threshold of the CV."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bids_brainseg.core.agreement import dice, dice_average
+from bids_brainseg.core.calibration import calibrate
+from bids_brainseg.core.corruption import MILDEST, WORST, corrupt
+from bids_brainseg.core.statistics import pearson
+from bids_brainseg.core.volumes import mc_statistics, mean_cv
+from bids_brainseg.data import label_table, modalities
+from bids_brainseg.records import Bundle
+
+from ..network.predict import predict_samples
+
+#: Fewer scans than this say nothing about a correlation.
+LEAST_FOR_CORRELATION = 4
+#: Mean Dice, as a share of the median of the scans as they are, below which a segmentation counts as bad.
+ACCEPTABLE = 0.9
+
+
+class Measured(NamedTuple):
+    """Dice of each class (28,), and the mean CV over the passes, per cent, of one scan."""
+
+    dice: NDArray[np.float64]
+    cv: float
+
+
+def measure(image: ArrayLike, labels: ArrayLike, bundle: Bundle, mc_samples: int, seed: int) -> Measured:
+    """Segment a pair as inference does, and compare.
+
+    Parameters
+    ----------
+    image : (I, J, K) float32 array in [0, 100]
+        On the grid of the bundle.
+    labels : (I, J, K) uint8 array
+        Class indices.
+    bundle : Bundle
+    mc_samples : int
+        Monte-Carlo passes.
+    seed : int
+        Of the passes.
+
+    Returns
+    -------
+    Measured
+    """
+    prediction, _ = predict_samples(
+        image, bundle, mc_samples=mc_samples, mirrored=bundle.mirrored_passes, seed=seed
+    )
+    spread = mc_statistics(np.array(prediction.labels.counts, float)).cv
+    return Measured(dice(prediction.mean.argmax(0), labels), mean_cv(spread))
+
+
+def score_bundle(bundle: Bundle, pairs: Sequence, mc_samples: int | None, seed: int) -> dict:
+    """Measure a bundle on pairs that it was not trained on, as inference uses it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    pairs : sequence of (image, labels)
+        On the network grid.
+    mc_samples : int, optional
+        Monte-Carlo passes; None: as the bundle says.
+    seed : int
+        Of the passes.
+
+    Returns
+    -------
+    dict
+        ``dice`` by structure and on average, ``cv_and_dice``: the correlation of the mean Dice with the mean
+        CV over the scans, or why there is none.
+    """
+    if not len(pairs):
+        return {
+            'dice': {'validation': 'n/a: no scan was held out'},
+            'cv_and_dice': 'n/a: no scan was held out',
+        }
+    count = bundle.mc_samples if mc_samples is None else mc_samples
+    found = [measure(*pair, bundle, count, seed) for pair in pairs]
+    rows = np.array([one.dice for one in found])
+    averages = [dice_average(row) for row in rows]
+    by_structure = {
+        label.name: round(float(np.nanmean(rows[:, label.index])), 4)
+        for label in label_table()[1:]
+        if not np.isnan(rows[:, label.index]).all()
+    }
+    passes = f'mean of {count} passes' if count else 'one pass without dropout'
+    what = f'{len(rows)} held-out scans, network grid, {passes}'
+    average = round(float(np.nanmean(averages)), 4)
+    return {
+        'dice': {'validation': {'what': what, 'average': average, **by_structure}},
+        'cv_and_dice': correlation(averages, [one.cv for one in found]),
+    }
+
+
+def correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | str:
+    """Correlate the mean Dice of scans with their mean CV.
+
+    Parameters
+    ----------
+    averages, spread : sequence of float
+        Of each scan; those with nan are left out.
+
+    Returns
+    -------
+    dict or str
+        The correlation, or why there is none.
+    """
+    found = np.array([averages, spread])
+    found = found[:, np.isfinite(found).all(0)]
+    r, low, high, count = pearson(*found)
+    if count < LEAST_FOR_CORRELATION:
+        return (
+            f'n/a: {count} held-out scans with a CV, {LEAST_FOR_CORRELATION} are needed; '
+            'the evaluate level measures it on more'
+        )
+    if np.isnan(r):
+        return 'n/a: all held-out scans have the same mean Dice or CV'
+    return {
+        'what': 'Pearson correlation of mean Dice and mean CV over held-out scans, with its 95 % interval',
+        'pearson_r': round(r, 3),
+        'interval': [round(low, 3), round(high, 3)],
+        'scans': count,
+        'cv_percent': [round(float(x), 3) for x in found[1]],
+        'mean_dice': [round(float(x), 4) for x in found[0]],
+    }
+
+
+def calibrate_bundle(
+    bundle: Bundle,
+    pairs: Sequence,
+    *,
+    copies: int,
+    mc_samples: int | None,
+    acceptable_dice: float | None,
+    seed: int,
+) -> tuple[float | None, str]:
+    """Find the mean CV that best tells good segmentations from bad ones.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    pairs : sequence of (image, labels)
+        Held out, on the network grid.
+    copies : int
+        Corrupted copies of each: every kind of the modality in turn, at a severity drawn at random.
+    mc_samples : int, optional
+        Monte-Carlo passes; None: as the bundle says.
+    acceptable_dice : float, optional
+        Mean Dice below which a segmentation counts as bad; None: nine tenths of the median of the scans as
+        they are.
+    seed : int
+        Of passes and corruptions.
+
+    Returns
+    -------
+    threshold : float or None
+        Per cent; None if it cannot be told.
+    text : str
+        For the card: where it comes from, or why there is none.
+    """
+    count = bundle.mc_samples if mc_samples is None else mc_samples
+    clean = [measure(*pair, bundle, count, seed) for pair in pairs]
+    corrupted = [
+        measure(corrupted_copy(image, bundle, place, number, seed), labels, bundle, count, seed)
+        for place, (image, labels) in enumerate(pairs)
+        for number in range(copies)
+    ]
+    averages = [dice_average(one.dice) for one in (*clean, *corrupted)]
+    if acceptable_dice is None:
+        acceptable_dice = ACCEPTABLE * float(np.nanmedian(averages[: len(clean)]))
+    found = calibrate([one.cv for one in (*clean, *corrupted)], averages, acceptable_dice)
+    scans = f'{found.n} synthetic scans of held-out label maps, corrupted or not'
+    if found.youden is None or not np.isfinite(found.youden.value):
+        return None, f'not calibrated: {found.bad} of {scans}, have a mean Dice below {acceptable_dice:.3f}'
+    threshold = round(found.youden.value, 2)
+    return threshold, (
+        f'mean CV above {threshold:g} %: of {scans}, it flags {100 * found.youden.sensitivity:.0f} % of the '
+        f'{found.bad} with a mean Dice below {acceptable_dice:.3f}, and leaves '
+        f'{100 * found.youden.specificity:.0f} % of the others'
+    )
+
+
+def corrupted_copy(image: NDArray, bundle: Bundle, place: int, number: int, seed: int) -> NDArray[np.float32]:
+    """Corrupt a scan on the network grid.
+
+    Parameters
+    ----------
+    image : (I, J, K) float32 array in [0, 100]
+    bundle : Bundle
+        Of its modality.
+    place, number : int
+        Which scan, and which copy of it.
+    seed : int
+
+    Returns
+    -------
+    (I, J, K) float32 array in [0, 100]
+    """
+    modality = modalities()[bundle.modality]
+    kinds = [kind for kind in modality.corruptions if kind != 'crop']  # which would change the grid
+    kind = kinds[(place + number) % len(kinds)]
+    draw = random.Random(f'{seed} {bundle.modality} {place} {number}')
+    low, high = (bundle.intensity['low'], bundle.intensity['high']) if modality.hounsfield else (0.0, 100.0)
+    changed, _ = corrupt(
+        low + image * ((high - low) / 100),
+        bundle.grid_affine,
+        kind,
+        draw.uniform(MILDEST, WORST),
+        draw.randrange(2**31),
+        **modality.corruptions[kind],
+    )
+    return np.clip((changed - low) * (100 / (high - low)), 0, 100).astype(np.float32)
