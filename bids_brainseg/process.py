@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bids_brainseg.errors import BrainsegError, ModelError
@@ -45,7 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     args = get_parser().parse_args(argv)
     configure(args.device, args.threads)
@@ -57,7 +58,7 @@ def main(argv=None) -> int:
     return 0
 
 
-def _predict(args) -> None:
+def _predict(args: argparse.Namespace) -> None:
     import keras
     import numpy as np
 
@@ -95,7 +96,7 @@ def _predict(args) -> None:
     (args.out_dir / 'samples.json').write_text(json.dumps(samples, indent=2) + '\n')
 
 
-def _train(args) -> None:
+def _train(args: argparse.Namespace) -> None:
     from .records import TrainingPlan
     from .training.run import run
 

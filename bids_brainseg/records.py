@@ -654,7 +654,7 @@ class TrainingPlan:
         return from_mapping(cls, values, 'the plan')
 
 
-def _is_shape(value) -> bool:
+def _is_shape(value: object) -> bool:
     numbers = list(value) if isinstance(value, (list, tuple)) else []
     return len(numbers) == 3 and all(isinstance(n, int) and n > 0 for n in numbers)
 
@@ -693,7 +693,7 @@ def from_mapping(kind: type, content: Mapping, where: str):
     return kind(**{name: tuple(x) if isinstance(x, list) else x for name, x in content.items()})
 
 
-def plain_values(value):
+def plain_values(value: object) -> object:
     """Return a value as JSON would give it back: tuples as lists, paths as text."""
     if isinstance(value, Mapping):
         return {str(key): plain_values(item) for key, item in value.items()}

@@ -230,7 +230,9 @@ def _training(
     return TrainingRequest(**training, stage=stage)
 
 
-def _check_recipe(parser, words, training: Mapping, stage: Mapping) -> None:
+def _check_recipe(
+    parser: argparse.ArgumentParser, words: argparse.Namespace, training: Mapping, stage: Mapping
+) -> None:
     """Refuse options that the recipe says."""
     if words.study:
         parser.error('--recipe is for the train level; a study takes the options of one network')

@@ -14,6 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+#: An array or scalar of whatever library computes: NumPy on the host, a Keras backend on a device.
+Tensor = Any
+#: The functions of such a library: :class:`NumpyOps`, or another class with the same ones.
+ArrayNamespace = Any
+
 
 class Intensities:
     """Intensities of an image, or of a part of it, in no order that matters.

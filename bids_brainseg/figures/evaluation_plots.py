@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..core.calibration import roc
@@ -32,10 +33,10 @@ def dice_plot(structures) -> str:
         figure = Figure((12.4, 4.6))
         axes = figure.add_axes((0.1, 0.36, 0.895, 0.57))
         width = 0.8 / len(names)
-        for place, modality in enumerate(names):
+        for position, modality in enumerate(names):
             rows = structures[structures['modality'] == modality]
             values = [rows.loc[rows['index'] == label.index, 'dice'].dropna().to_numpy() for label in labels]
-            centers = np.arange(len(labels)) + (place - (len(names) - 1) / 2) * width
+            centers = np.arange(len(labels)) + (position - (len(names) - 1) / 2) * width
             color = modalities()[modality].color
             _boxes(axes, values, centers, 0.8 * width, color)
             axes.plot([], [], color=color, lw=6, label=f'{modality} ({rows["scan"].nunique()} scans)')
@@ -69,8 +70,8 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
         return ''
     with theme('uncertainty'):
         figure = Figure((3.3 * max(len(names), 2), 3.4), layout='constrained')
-        for place, modality in enumerate(names):
-            axes = figure.add_subplot(1, max(len(names), 2), place + 1)
+        for position, modality in enumerate(names):
+            axes = figure.add_subplot(1, max(len(names), 2), position + 1)
             rows, color = scans[scans['modality'] == modality], modalities()[modality].color
             clean, corrupted = rows[rows['corrupted'].isna()], rows[rows['corrupted'].notna()]
             axes.plot(corrupted['cv_mean'], corrupted['D_A'], 'x', ms=4.5, color=FAINT, label='corrupted')
@@ -80,7 +81,7 @@ def uncertainty_plot(scans, summary: Mapping) -> str:
                 ends = np.array([rows['cv_mean'].min(), rows['cv_mean'].max()])
                 axes.plot(ends, offset + slope * ends, color=color, lw=1)
             axes.set(title=f'{modality}: {_correlation(summary[modality])}', xlabel='mean CV, %')
-            if place == 0:
+            if position == 0:
                 axes.set_ylabel('mean Dice $D_A$')
             if len(corrupted):
                 axes.legend(fontsize=8)
@@ -111,8 +112,8 @@ def roc_plot(scans, calibrations: Mapping) -> str:
         return ''
     with theme('roc'):
         figure = Figure((4.2 * max(len(usable), 2), 3.7), layout='constrained')
-        for place, (modality, keys) in enumerate(usable.items()):
-            axes = figure.add_subplot(1, max(len(usable), 2), place + 1)
+        for position, (modality, keys) in enumerate(usable.items()):
+            axes = figure.add_subplot(1, max(len(usable), 2), position + 1)
             entry, rows = calibrations[modality], scans[scans['modality'] == modality]
             axes.plot([0, 1], [0, 1], ':', color=FAINT, lw=1)
             for key, color in zip(keys, LINES, strict=False):
@@ -161,7 +162,7 @@ def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
         return svg_element(figure, 'Mean Dice by training set')
 
 
-def _against_size(axes, runs: Sequence[Mapping]) -> None:
+def _against_size(axes: Axes, runs: Sequence[Mapping]) -> None:
     for modality in dict.fromkeys(run['modality'] for run in runs):
         own = sorted(
             (run for run in runs if run['modality'] == modality), key=lambda run: run['training_scans']
@@ -182,9 +183,9 @@ def _against_size(axes, runs: Sequence[Mapping]) -> None:
     axes.legend()
 
 
-def _side_by_side(axes, runs: Sequence[Mapping]) -> None:
-    for place, run in enumerate(runs):
-        _boxes(axes, [np.asarray(_dice_of(run))], [place], 0.45, modalities()[run['modality']].color)
+def _side_by_side(axes: Axes, runs: Sequence[Mapping]) -> None:
+    for position, run in enumerate(runs):
+        _boxes(axes, [np.asarray(_dice_of(run))], [position], 0.45, modalities()[run['modality']].color)
     names = [f'{run["modality"]}\n{run["training_scans"]} training scans' for run in runs]
     axes.set_xticks(range(len(runs)), names)
     axes.set_xlim(-0.6, len(runs) - 0.4)
@@ -197,7 +198,9 @@ def _dice_of(run: Mapping) -> list[float]:
     return [value for value in values if isinstance(value, float | int) and np.isfinite(value)]
 
 
-def _boxes(axes, values: Sequence, centers, width: float, color: str) -> None:
+def _boxes(
+    axes: Axes, values: Sequence[np.ndarray], centers: Sequence[float], width: float, color: str
+) -> None:
     """Draw boxes of quartiles and every scan as a point, since few scans make a box that says little."""
     filled = [(center, own) for center, own in zip(centers, values, strict=True) if len(own)]
     if not filled:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..core.volumes import asymmetry
@@ -77,7 +78,7 @@ def volumes_chart(table: Iterable[Mapping], *, cv_threshold: float | None = None
         return svg_element(figure, 'Volumes')
 
 
-def _volumes(axes, lines: list[_Row], etiv: float) -> None:
+def _volumes(axes: Axes, lines: list[_Row], etiv: float) -> None:
     norm = population()
     for y, line in enumerate(lines):
         index = [i for i, _, _ in line.sides]
@@ -98,7 +99,7 @@ def _volumes(axes, lines: list[_Row], etiv: float) -> None:
     axes.set_title(f'volume · passes ± 2 SD · bands: {norm.n} training heads ± 2 SD', loc='left')
 
 
-def _asymmetries(axes, lines: list[_Row]) -> None:
+def _asymmetries(axes: Axes, lines: list[_Row]) -> None:
     values = [_asymmetry(line) for line in lines]
     for y, value in enumerate(values):
         if math.isfinite(value):
@@ -110,7 +111,7 @@ def _asymmetries(axes, lines: list[_Row]) -> None:
     axes.set_title('(left − right) / mean of both', loc='left')
 
 
-def _spreads(axes, lines: list[_Row], threshold: float | None) -> None:
+def _spreads(axes: Axes, lines: list[_Row], threshold: float | None) -> None:
     top = 1.0
     for y, line in enumerate(lines):
         for offset, (_, color, row) in zip(_offsets(line), line.sides, strict=True):

@@ -121,7 +121,9 @@ class Recipe:
                 found.append(self._stage(values, previous, seed + len(found), beside, share))
         return tuple(found)
 
-    def _stage(self, values, previous, seed, beside, share) -> TrainingStage:
+    def _stage(
+        self, values: Mapping, previous: str | None, seed: int, beside: Mapping, share: float | None
+    ) -> TrainingStage:
         known = training_defaults()
         values = {**known['stage'], 'seed': seed, **self.training, **values, **beside}
         architecture = {**known['architecture'], **self.architecture}
@@ -147,7 +149,7 @@ class Recipe:
         except ValueError as error:
             raise self._error(str(error)) from error
 
-    def _weights(self, values) -> str:
+    def _weights(self, values: Mapping) -> str:
         """Return the file of weights that a stage begins with: that of a bundle, or the one that is named."""
         path = self.path.parent / values['init']
         path = path / 'weights.safetensors' if path.is_dir() else path
@@ -194,7 +196,7 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def _with_defaults(content, path: Path) -> Mapping:
+def _with_defaults(content: object, path: Path) -> Mapping:
     if not isinstance(content, Mapping):
         return content
     return {'contrasts': tuple(modalities()), 'name': path.name.partition('.')[0], **content, 'path': path}

@@ -35,24 +35,28 @@ def configure(device: str, threads: int = 0) -> None:
 
 
 def find_device(wanted: str) -> str:
-    """Return the kind of device that the network runs on, 'cpu' or 'gpu'.
+    """Return the kind of device that the network runs on.
 
     Parameters
     ----------
     wanted : {'auto', 'cpu', 'gpu'}
+
+    Returns
+    -------
+    {'cpu', 'gpu'}
 
     Raises
     ------
     ModelError
         If a GPU is wanted and none is visible.
     """
-    found = _gpus() if wanted != 'cpu' else []
-    if wanted == 'gpu' and not found:
+    gpus = _gpus() if wanted != 'cpu' else []
+    if wanted == 'gpu' and not gpus:
         raise ModelError(
             'no GPU is visible to the network (--device gpu); '
             'install the gpu extra and check the driver, or use --device cpu'
         )
-    return 'gpu' if found else 'cpu'
+    return 'gpu' if gpus else 'cpu'
 
 
 def _gpus() -> list[str]:

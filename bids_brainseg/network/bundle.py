@@ -16,6 +16,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bids_brainseg.core.geometry import grid_with_spacing
 from bids_brainseg.data import label_table_hash, modalities, resource
@@ -28,6 +29,15 @@ FORMAT = 1
 
 def find_bundle(modality: str) -> Path:
     """Return the folder of the packaged bundle of a modality.
+
+    Parameters
+    ----------
+    modality : str
+        Suffix of its scans.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
@@ -47,6 +57,10 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
     ----------
     path : path
         Its folder.
+
+    Returns
+    -------
+    Bundle
 
     Raises
     ------
@@ -107,7 +121,7 @@ def on_grid(bundle: Bundle, spacing: float) -> Bundle:
     return replace(bundle, grid_shape=shape, grid_affine=tuple(map(tuple, affine.tolist())))
 
 
-def write_bundle(path: str | os.PathLike, **content) -> Bundle:
+def write_bundle(path: str | os.PathLike, **content: Any) -> Bundle:
     """Complete a folder that holds weights, reference and mask with its ``model.json``.
 
     Parameters
@@ -134,6 +148,16 @@ def write_bundle(path: str | os.PathLike, **content) -> Bundle:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of what a file holds."""
+    """Return the SHA-256 of the content of a file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     with path.open('rb') as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest()

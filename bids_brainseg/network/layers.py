@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from bids_brainseg.core.arrays import Tensor
 
 
 @keras.saving.register_keras_serializable('bids_brainseg')
@@ -32,7 +36,9 @@ class MonteCarloDropout(keras.layers.Layer):
     eight, which decide one unit in 256, are those of its neighbor.
     """
 
-    def __init__(self, rate: float, *, channelwise: bool = False, seed: int | None = None, **kwargs):
+    def __init__(
+        self, rate: float, *, channelwise: bool = False, seed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f'`rate` must lie in [0, 1). Received instead: {rate}')
@@ -42,7 +48,7 @@ class MonteCarloDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Apply a fresh mask.
 
         Parameters
@@ -61,7 +67,7 @@ class MonteCarloDropout(keras.layers.Layer):
         kept = ops.reshape(self._kept(dropped, math.prod(shape)), shape)
         return inputs * ops.cast(kept, inputs.dtype) * (2**16 / (2**16 - dropped))
 
-    def _kept(self, dropped, count):
+    def _kept(self, dropped: int, count: int) -> Tensor:
         """Draw for each of `count` units whether 16 random bits are at least `dropped`."""
         words = keras.random.randint(
             ((count + 3) // 4,), -(2**31), 2**31 - 1, dtype='int32', seed=self.seed_generator
@@ -73,11 +79,11 @@ class MonteCarloDropout(keras.layers.Layer):
         tied = ops.logical_and(ops.equal(high, first), ops.greater_equal(low, second))
         return ops.logical_or(ops.greater(high, first), tied)[:count]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """Return what rebuilds the layer."""
         return super().get_config() | {'rate': self.rate, 'channelwise': self.channelwise, 'seed': self.seed}
 
@@ -99,11 +105,11 @@ class InstanceNormalization(keras.layers.Layer):
     axis are slow.
     """
 
-    def __init__(self, epsilon: float = 1e-3, **kwargs):
+    def __init__(self, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make scale and offset.
 
         Parameters
@@ -113,7 +119,7 @@ class InstanceNormalization(keras.layers.Layer):
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer='ones', name='gamma')
         self.beta = self.add_weight(shape=(input_shape[-1],), initializer='zeros', name='beta')
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Normalize.
 
         Parameters
@@ -136,18 +142,18 @@ class InstanceNormalization(keras.layers.Layer):
         return self._scaled(inputs, shape, scales, ops.cast(offset, inputs.dtype))
 
     @staticmethod
-    def _scaled(inputs, shape, scales, offset):
+    def _scaled(inputs: Tensor, shape: Sequence, scales: Tensor, offset: Tensor) -> Tensor:
         if inputs.shape[0] == 1:
             flat = ops.matmul(ops.reshape(inputs, (-1, shape[-1])), scales[0]) + offset[0]
         else:
             flat = ops.matmul(ops.reshape(inputs, (shape[0], -1, shape[-1])), scales) + offset[:, None]
         return ops.reshape(flat, shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """Return what rebuilds the layer."""
         return super().get_config() | {'epsilon': self.epsilon}
 
@@ -167,14 +173,14 @@ class PosteriorAccumulator(keras.layers.Layer):
     Every call adds to the sums; with a GPU a pass of C volumes never leaves its memory.
     """
 
-    def __init__(self, shape, classes: int, **kwargs):
+    def __init__(self, shape: Sequence[int], classes: int, **kwargs: Any) -> None:
         super().__init__(**{'dtype': 'float32'} | kwargs)
         self.total = self.add_weight(
             shape=(1, *shape, classes), initializer='zeros', trainable=False, name='total'
         )
         self.entropy = self.add_weight(shape=(), initializer='zeros', trainable=False, name='entropy')
 
-    def call(self, logits):
+    def call(self, logits: Tensor) -> Tensor:
         """Add one pass and return its labels.
 
         Parameters
@@ -195,11 +201,20 @@ class PosteriorAccumulator(keras.layers.Layer):
         self.entropy.assign_add(ops.mean(missing - ops.sum(probabilities * logits, -1)))
         return ops.cast(ops.squeeze(winner, -1), 'uint8')
 
-    def compute_output_spec(self, logits):
-        """Return shape and type of the labels."""
+    def compute_output_spec(self, logits: keras.KerasTensor) -> keras.KerasTensor:
+        """Return shape and type of the labels.
+
+        Parameters
+        ----------
+        logits : (1, I, J, K, C) symbolic tensor
+
+        Returns
+        -------
+        (1, I, J, K) symbolic uint8 tensor
+        """
         return keras.KerasTensor(logits.shape[:-1], dtype='uint8')
 
-    def mirror(self, classes) -> None:
+    def mirror(self, classes: Sequence[int]) -> None:
         """Turn the sums left to right, as if all passes so far had seen the mirrored scan.
 
         Parameters
@@ -210,7 +225,12 @@ class PosteriorAccumulator(keras.layers.Layer):
         self.total.assign(ops.take(ops.flip(self.total, axis=1), ops.array(classes, 'int32'), axis=-1))
 
     def summary(self, passes: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return mean, its entropy, and the mean mutual information after so many passes.
+        """Return mean, its entropy, and the mean mutual information of the passes so far.
+
+        Parameters
+        ----------
+        passes : int
+            How many have been added up.
 
         Returns
         -------
@@ -229,6 +249,22 @@ class PosteriorAccumulator(keras.layers.Layer):
         return ops.convert_to_numpy(mean), ops.convert_to_numpy(total), information
 
 
-def entropy(probabilities):
-    """Return the entropy over the last axis, in nats."""
+def entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy over the last axis.
+
+    Parameters
+    ----------
+    probabilities : (..., C) tensor
+        Sum to 1 over the last axis.
+
+    Returns
+    -------
+    (...) tensor
+        Nats, between 0 and log(C).
+
+    Examples
+    --------
+    >>> [round(float(x), 3) for x in entropy(ops.array([[0.5, 0.5], [0.25, 0.75]]))]
+    [0.693, 0.562]
+    """
     return -ops.sum(probabilities * ops.log(ops.maximum(probabilities, 1e-30)), axis=-1)

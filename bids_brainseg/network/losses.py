@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from bids_brainseg.core.arrays import Tensor
 
 
 @keras.saving.register_keras_serializable('bids_brainseg')
@@ -28,21 +32,31 @@ class DiceCrossEntropy(keras.losses.Loss):
     Zopes et al. (doi 10.3389/fneur.2021.653375) weigh both terms alike. A structure that is absent from the
     labels contributes nothing: its soft Dice would be 0 whatever the network does. This loss is no measure of
     agreement; :mod:`bids_brainseg.core.agreement` is.
+
+    Examples
+    --------
+    Of four voxels two are background and two belong to one structure. A perfect segmentation has a Dice of 1
+    and no cross-entropy, probabilities of one half have a Dice of 1/2 and a cross-entropy of log(2).
+
+    >>> labels, perfect = ops.array([[0, 0, 1, 1]]), ops.array([[[1.0, 0], [1, 0], [0, 1], [0, 1]]])
+    >>> loss = DiceCrossEntropy()
+    >>> [round(float(loss(labels, y)), 3) for y in (perfect, ops.full((1, 4, 2), 0.5))]
+    [-1.0, 0.193]
     """
 
-    def __init__(self, class_balance: float = 0.0, cross_entropy_weight: float = 1.0, **kwargs):
+    def __init__(self, class_balance: float = 0.0, cross_entropy_weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.class_balance = class_balance
         self.cross_entropy_weight = cross_entropy_weight
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """Return what rebuilds the loss."""
         return super().get_config() | {
             'class_balance': self.class_balance,
             'cross_entropy_weight': self.cross_entropy_weight,
         }
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the loss of each scan.
 
         Parameters

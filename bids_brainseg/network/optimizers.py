@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
+
+from bids_brainseg.core.arrays import Tensor
 
 #: Of the quintic iteration: steepest at 0, and near 1 after five steps for what began above 0.001 or so.
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -32,23 +36,23 @@ class ConvolutionMuon(keras.optimizers.Optimizer):
 
     Notes
     -----
-    A kernel of a convolution counts as the matrix (places x inputs, outputs), and its momentum is replaced by
-    the nearest matrix with orthonormal columns or rows (Jordan et al., Muon, 2024). Muon of Keras takes
+    A kernel of a convolution counts as the matrix (positions x inputs, outputs), and its momentum is replaced
+    by the nearest matrix with orthonormal columns or rows (Jordan et al., Muon, 2024). Muon of Keras takes
     matrices only, so that a convolutional network would be left to Adam. Adam keeps scales and offsets, the
-    first convolution (one input) and the last layer (one place), whose rows and columns are no features.
+    first convolution (one input) and the last layer (one position), whose rows and columns are no features.
     """
 
     def __init__(
         self,
-        learning_rate=6e-3,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 6e-3,
         *,
         momentum: float = 0.95,
         iterations_per_step: int = 5,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, **kwargs)
         self.momentum = momentum
         self.iterations_per_step = iterations_per_step
@@ -56,7 +60,7 @@ class ConvolutionMuon(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def build(self, variables) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the state: the momentum of every variable, and the second moment where Adam is at work.
 
         Parameters
@@ -72,7 +76,7 @@ class ConvolutionMuon(keras.optimizers.Optimizer):
             for v in variables
         ]
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Change one variable.
 
         Parameters
@@ -87,7 +91,7 @@ class ConvolutionMuon(keras.optimizers.Optimizer):
         step = self._adam if self._squares[index] is not None else self._muon
         self.assign_sub(variable, rate * step(gradient, index))
 
-    def _muon(self, gradient, index):
+    def _muon(self, gradient: Tensor, index: int) -> Tensor:
         momentum = self._momenta[index]
         self.assign(momentum, self.momentum * momentum + gradient)
         ahead = gradient + self.momentum * momentum
@@ -95,7 +99,7 @@ class ConvolutionMuon(keras.optimizers.Optimizer):
         scale = 0.2 * math.sqrt(max(matrix.shape))
         return scale * ops.reshape(orthogonalized(matrix, self.iterations_per_step), ahead.shape)
 
-    def _adam(self, gradient, index):
+    def _adam(self, gradient: Tensor, index: int) -> Tensor:
         mean, square = self._momenta[index], self._squares[index]
         count = ops.cast(self.iterations + 1, gradient.dtype)
         self.assign_add(mean, (1 - self.beta_1) * (gradient - mean))
@@ -109,24 +113,29 @@ class ConvolutionMuon(keras.optimizers.Optimizer):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-def is_inner_kernel(shape) -> bool:
-    """Tell whether a variable is the kernel of a convolution of several places and inputs.
+def is_inner_kernel(shape: Sequence[int]) -> bool:
+    """Return whether a variable is the kernel of a convolution of several positions and inputs.
 
     Parameters
     ----------
     shape : sequence of int
-        (places along each axis ..., inputs, outputs), or a transposed convolution's (..., outputs, inputs).
+        (positions along each axis ..., inputs, outputs), or a transposed convolution's (..., outputs,
+        inputs).
+
+    Returns
+    -------
+    bool
 
     Examples
     --------
     >>> [is_inner_kernel(shape) for shape in ((3, 3, 3, 16, 32), (3, 3, 3, 1, 16), (1, 1, 1, 16, 28))]
     [True, False, False]
     """
-    *places, inputs, _ = shape if len(shape) > 2 else (1, 1, 1)
-    return math.prod(places) > 1 and inputs > 1
+    *positions, inputs, _ = shape if len(shape) > 2 else (1, 1, 1)
+    return math.prod(positions) > 1 and inputs > 1
 
 
-def orthogonalized(matrix, iterations: int = 5):
+def orthogonalized(matrix: Tensor, iterations: int = 5) -> Tensor:
     """Return nearly the matrix with the same singular vectors whose singular values are all 1.
 
     Parameters
@@ -145,6 +154,12 @@ def orthogonalized(matrix, iterations: int = 5):
     -----
     Every iteration multiplies the matrix by a polynomial of its Gram matrix, and all of these commute. So
     only the smaller Gram matrix is iterated, and the matrix itself is multiplied once, at the end.
+
+    Examples
+    --------
+    >>> result = orthogonalized(ops.array([[3.0, 0.0], [0.0, -1.0]]))
+    >>> [0.7 < abs(float(result[i, i])) < 1.2 for i in range(2)]
+    [True, True]
     """
     tall = matrix.shape[0] > matrix.shape[1]
     matrix = matrix / (ops.norm(matrix) + 1e-7)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from bids_brainseg.core.posterior import LabelOverlapAccumulator
 from bids_brainseg.data import mirrored_classes
@@ -42,7 +43,7 @@ class Prediction(NamedTuple):
 
 
 def predict_samples(
-    image, bundle: Bundle, *, mc_samples: int, mirrored: bool = False, seed: int = 0
+    image: ArrayLike, bundle: Bundle, *, mc_samples: int, mirrored: bool = False, seed: int = 0
 ) -> tuple[Prediction, dict]:
     """Segment an image on the network grid.
 

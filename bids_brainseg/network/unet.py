@@ -6,6 +6,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from bids_brainseg.core.arrays import Tensor
+
 from .layers import InstanceNormalization, MonteCarloDropout
 
 NORMALIZATIONS = ('instance', 'group', 'batch')
@@ -65,14 +67,14 @@ def build_unet(
     if filters < 1 or depth < 1:
         raise ValueError(f'`filters` and `depth` must be positive. Received instead: {filters} and {depth}')
 
-    def block(x, maps, name):
+    def block(x: Tensor, maps: int, name: str) -> Tensor:
         for i in range(2):
             x = layers.Conv3D(maps, 3, padding='same', use_bias=False, name=f'{name}_conv_{i}')(x)
             x = _normalization(normalization, f'{name}_norm_{i}')(x)
             x = layers.ReLU(name=f'{name}_out' if i else f'{name}_relu')(x)
         return x
 
-    def drop(x, name, number):
+    def drop(x: Tensor, name: str, number: int) -> Tensor:
         if not stochastic or not dropout:
             return x
         # one stream per layer: masks of different layers must not be copies of each other
@@ -118,7 +120,7 @@ def split_first_block(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(model.input, features), keras.Model(features, logits)
 
 
-def _normalization(kind, name):
+def _normalization(kind: str, name: str) -> keras.layers.Layer:
     if kind == 'batch':
         return layers.BatchNormalization(name=name)
     if kind == 'group':

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -13,7 +14,7 @@ from bids_brainseg.errors import ModelError
 from bids_brainseg.files import write_whole
 
 
-def save_weights(model, path: Path, *, dtype: str = 'float32') -> None:
+def save_weights(model: keras.Model, path: Path, *, dtype: str = 'float32') -> None:
     """Write the weights of a network, whole or not at all.
 
     Parameters
@@ -30,7 +31,7 @@ def save_weights(model, path: Path, *, dtype: str = 'float32') -> None:
         save_file(tensors, temporary)
 
 
-def load_weights(model, path: Path) -> None:
+def load_weights(model: keras.Model, path: Path) -> None:
     """Read weights into a network of the same architecture.
 
     Parameters
@@ -61,6 +62,6 @@ def load_weights(model, path: Path) -> None:
         variable.assign(tensors[name].astype('float32'))
 
 
-def _stored(model):
+def _stored(model: keras.Model) -> list[keras.Variable]:
     # the seeds of dropout layers are state of a run, not of the network
     return [v for v in model.weights if 'seed_generator' not in v.path]

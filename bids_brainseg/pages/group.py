@@ -142,7 +142,7 @@ def _values_of(values: np.ndarray) -> list:
     return [[_short(value) for value in column] if np.isfinite(column).any() else None for column in values.T]
 
 
-def _short(value) -> float | int | None:
+def _short(value: float) -> float | int | None:
     """Round to five significant digits.
 
     >>> _short(123456.7), _short(0.1234567), _short(float('nan'))
@@ -154,7 +154,7 @@ def _short(value) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def _number_or_none(text, digits: int | None = None) -> float | None:
+def _number_or_none(text: object, digits: int | None = None) -> float | None:
     """Read a number, and round it to so many digits after the point, or to five significant ones.
 
     >>> _number_or_none('63'), _number_or_none('89+'), _number_or_none('nan'), _number_or_none(1.256, 1)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .effect import Context, Effect, smooth_field
+from bids_brainseg.core.arrays import Tensor
+
+from .effect import Context, Effect, Grids, Rendering, smooth_field
 from .fields import along_axes, linear_matrix
 
 
@@ -19,11 +21,11 @@ class Slices(Effect):
     class Parameters(NamedTuple):
         """Three float32 matrices each: fine image to acquired slices, and these to the network's grid."""
 
-        gather: Any
-        back: Any
+        gather: Tensor
+        back: Tensor
 
-    def sample(self, rng, context: Context):
-        """There are never more slices than planes of the fine grid."""
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters:
+        """Sample the thickness and position of slices; never more slices than planes of the fine grid."""
         acquisition, (shape, affine, fine_shape, fine_affine) = context.acquisition, context.grids
         voxel = np.full(3, rng.uniform(*acquisition['in_plane']))
         if rng.random() < acquisition['slab']:
@@ -41,21 +43,24 @@ class Slices(Effect):
             sigma = max(width * rng.uniform(0.7, 1.1), step) / 2.355
             weights = np.exp(-0.5 * ((centers[:, None] - points) / sigma) ** 2) + 1e-12
             gather.append((weights / weights.sum(1, keepdims=True)).astype(np.float32))
-            place = affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis])
-            back.append(linear_matrix((place - start) / width, count))
+            position = affine[axis, 3] + affine[axis, axis] * np.arange(shape[axis])
+            back.append(linear_matrix((position - start) / width, count))
         context.slices = [len(matrix) for matrix in gather]
         return self.Parameters(tuple(gather), tuple(back))
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Allow as many slices as the fine grid has planes."""
         most = grids.fine_shape
         return self.Parameters(
             gather=tuple((n, n) for n in most), back=tuple(zip(grids.shape, most, strict=True))
         )
 
-    def on_slices(self, scan, parameters, at):
+    def on_slices(self, scan: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Average the fine image to slices."""
         return along_axes(scan, parameters.gather, at.xp)
 
-    def on_grid(self, image, parameters, at):
+    def on_grid(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Resample the slices onto the network's grid."""
         return along_axes(image, parameters.back, at.xp)
 
 
@@ -68,18 +73,21 @@ class Bias(Effect):
     class Parameters(NamedTuple):
         """Logarithm of the bias field: control points, and their weights on the acquired slices."""
 
-        control: Any
-        basis: Any
+        control: Tensor
+        basis: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters:
+        """Sample the control points of the logarithm of the field."""
         count, basis = smooth_field(rng, context.slices, 4, self.most)
         control = rng.normal(0, rng.uniform(*context.acquisition['bias']), (count, count, count))
         return self.Parameters(control.astype(np.float32), basis)
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Allow the finest lattice on the most slices."""
         return self.Parameters((self.most,) * 3, tuple((n, self.most) for n in grids.fine_shape))
 
-    def on_slices(self, scan, parameters, at):
+    def on_slices(self, scan: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Multiply what exceeds air (0 HU in CT) by the field."""
         bias = at.xp.exp(along_axes(parameters.control, parameters.basis, at.xp))
         anchor = at.xp.choose(at.hounsfield, lambda: 0.0, lambda: at.background)
         return anchor + (scan - anchor) * bias
@@ -94,19 +102,23 @@ class Noise(Effect):
     class Parameters(NamedTuple):
         """Deviation of the noise, in the contrast's unit."""
 
-        level: Any
+        level: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters:
+        """Sample the deviation."""
         return self.Parameters(np.float32(rng.uniform(*context.acquisition['noise'])))
 
-    def noise(self, rng, context: Context):
+    def noise(self, rng: np.random.Generator, context: Context) -> list[np.ndarray]:
+        """Return one field for CT, two for the two channels of MR."""
         count = 1 if context.modality.hounsfield else 2
         return [rng.standard_normal(context.slices, np.float32) for _ in range(count)]
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Return the shape of a scalar."""
         return self.Parameters(())
 
-    def on_slices(self, scan, parameters, at):
+    def on_slices(self, scan: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Add the noise, and take the magnitude in MR."""
         scan = scan + parameters.level * at.noise[0]
 
         def magnitude():

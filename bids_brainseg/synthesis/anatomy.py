@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .effect import CODES, LESION, Context, Effect, smooth_field
+from bids_brainseg.core.arrays import Tensor
+
+from .effect import CODES, LESION, Context, Effect, Grids, Rendering, smooth_field
 from .fields import along_axes
 from .label_map import priors
+from .ranges import AugmentationRanges
 
 #: Deviation of a field of cubic B-splines whose control points have deviation 1: the square root of the
 #: integral of the squared spline, to the power of three.
@@ -35,12 +38,13 @@ class Lesions(Effect):
         threshold : float
         """
 
-        white: Any
-        control: Any
-        basis: Any
-        threshold: Any
+        white: Tensor
+        control: Tensor
+        basis: Tensor
+        threshold: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters | None:
+        """Sample the field and the threshold."""
         if not rng.random() < context.ranges.lesions:
             return None
         count, basis = smooth_field(rng, context.grids.fine_shape, 10, self.most)
@@ -51,15 +55,18 @@ class Lesions(Effect):
             threshold=np.float32(rng.uniform(0.7, 1.6)),
         )
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Allow the finest lattice."""
         basis = tuple((n, self.most) for n in grids.fine_shape)
         return self.Parameters(white=(CODES,), control=(self.most,) * 3, basis=basis, threshold=())
 
-    def absent(self, grids):
+    def absent(self, grids: Grids) -> Parameters:
+        """Return a threshold that nothing exceeds."""
         nothing = tuple(np.zeros((n, 1), np.float32) for n in grids.fine_shape)
         return self.Parameters(np.zeros(CODES, bool), np.zeros((1, 1, 1), np.float32), nothing, np.inf)
 
-    def on_codes(self, codes, parameters, at):
+    def on_codes(self, codes: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Turn white matter above the threshold into lesion."""
         smooth = along_axes(parameters.control, parameters.basis, at.xp)
         patches = at.xp.take(parameters.white, codes) & (smooth > parameters.threshold)
         return at.xp.where(patches, at.xp.cast(LESION, 'uint8'), codes)
@@ -88,18 +95,20 @@ class Hyperintensities(Effect):
             Share of ventricle above which white matter becomes lesion: next to a flat wall it is one half.
         """
 
-        white: Any
-        ventricle: Any
-        blur: Any
-        control: Any
-        basis: Any
-        irregularity: Any
-        threshold: Any
+        white: Tensor
+        ventricle: Tensor
+        blur: Tensor
+        control: Tensor
+        basis: Tensor
+        irregularity: Tensor
+        threshold: Tensor
 
-    def enabled(self, ranges, contrasts):
+    def enabled(self, ranges: AugmentationRanges, contrasts: Sequence[str]) -> bool:
+        """Tell whether the probability is above 0."""
         return ranges.probability(self.name) > 0
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters | None:
+        """Sample the reach of the ventricles, its irregularity and the threshold."""
         if not rng.random() < context.ranges.probability(self.name):
             return None
         prior, grids = priors()['effects'][self.name], context.grids
@@ -117,18 +126,21 @@ class Hyperintensities(Effect):
             threshold=np.float32(rng.uniform(*prior['threshold'])),
         )
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Allow the finest lattice."""
         blur = tuple((n, n) for n in grids.fine_shape)
         basis = tuple((n, self.most) for n in grids.fine_shape)
         return self.Parameters((CODES,), (CODES,), blur, (self.most,) * 3, basis, (), ())
 
-    def absent(self, grids):
+    def absent(self, grids: Grids) -> Parameters:
+        """Return a threshold that nothing exceeds."""
         nothing, lattice = np.zeros(CODES, bool), np.zeros((1, 1, 1), np.float32)
         basis = tuple(np.zeros((n, 1), np.float32) for n in grids.fine_shape)
         blur = tuple(np.zeros((n, n), np.float32) for n in grids.fine_shape)
         return self.Parameters(nothing, nothing, blur, lattice, basis, 0.0, np.inf)
 
-    def on_codes(self, codes, parameters, at):
+    def on_codes(self, codes: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Turn white matter near the ventricles into lesion."""
         ventricle = at.xp.cast(at.xp.take(parameters.ventricle, codes), 'float32')
         near = along_axes(ventricle, parameters.blur, at.xp)
         smooth = along_axes(parameters.control, parameters.basis, at.xp)
@@ -142,7 +154,8 @@ class Contrast(Effect):
 
     name = 'contrast'
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> None:
+        """Fill in the intensities of the tissues."""
         context.tissues = sample_contrast(
             rng,
             context.modality.contrast,
@@ -156,7 +169,8 @@ class SkullStripping(Effect):
 
     name = 'skull_stripping'
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> None:
+        """Give tissues outside the brain the intensity of air."""
         if not rng.random() < context.acquisition['strip']:
             return
         keep = {'csf'} if rng.random() < 0.6 else set()
@@ -176,19 +190,23 @@ class Tissues(Effect):
     class Parameters(NamedTuple):
         """Intensities of each code: (256,) float32 arrays, the mean and the deviation of single voxels."""
 
-        mean: Any
-        spread: Any
+        mean: Tensor
+        spread: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters:
+        """Spread the intensities of tissues over the codes."""
         return self.Parameters(*(context.by_code(context.tissues[name]) for name in ('mean', 'spread')))
 
-    def noise(self, rng, context: Context):
+    def noise(self, rng: np.random.Generator, context: Context) -> list[np.ndarray]:
+        """Return one field on the fine grid."""
         return [rng.standard_normal(context.grids.fine_shape, np.float32)]
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Return the shapes of the two tables."""
         return self.Parameters((CODES,), (CODES,))
 
-    def on_image(self, image, parameters, at):
+    def on_image(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Paint the codes; what was in the image is replaced."""
         image = at.noise[0] * at.xp.take(parameters.spread, at.codes)
         return image + at.xp.take(parameters.mean, at.codes)
 
@@ -202,20 +220,23 @@ class Variation(Effect):
     class Parameters(NamedTuple):
         """How far each code follows the field, (256,) float32 array, and the field, of deviation 1."""
 
-        measure: Any
-        control: Any
-        basis: Any
+        measure: Tensor
+        control: Tensor
+        basis: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters:
+        """Sample the field."""
         count, basis = smooth_field(rng, context.grids.fine_shape, 6, self.most)
         control = rng.standard_normal((count, count, count), np.float32) / np.float32(SPLINE_DEVIATION)
         return self.Parameters(context.by_code(context.tissues['variation']), control, basis)
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Allow the finest lattice."""
         basis = tuple((n, self.most) for n in grids.fine_shape)
         return self.Parameters((CODES,), (self.most,) * 3, basis)
 
-    def on_image(self, image, parameters, at):
+    def on_image(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Add the field, scaled for each code."""
         smooth = along_axes(parameters.control, parameters.basis, at.xp)
         return image + at.xp.take(parameters.measure, at.codes) * smooth
 

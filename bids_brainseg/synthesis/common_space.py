@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+
+from .label_map import LabelMap
 
 # Centers of structures in the orientation of the MNI152 space, mm (right, anterior, superior), rounded.
 # They fix the orientation and origin of the common space only; its size is the sample's own mean.
@@ -19,7 +22,9 @@ MNI_CENTERS = {
 }  # fmt: skip
 
 
-def structure_centers(labels, affine, numbers: Sequence[int]) -> np.ndarray:
+def structure_centers(
+    labels: NDArray[np.integer], affine: ArrayLike, numbers: Sequence[int]
+) -> NDArray[np.float64]:
     """Return the center of mass of each structure.
 
     Parameters
@@ -39,6 +44,11 @@ def structure_centers(labels, affine, numbers: Sequence[int]) -> np.ndarray:
     ------
     ValueError
         If a structure is absent.
+
+    Examples
+    --------
+    >>> structure_centers(np.array([[[0, 10, 10, 49]]]), np.diag([1, 1, 2, 1]), [10, 49]).tolist()
+    [[0.0, 0.0, 3.0], [0.0, 0.0, 6.0]]
     """
     absent = np.setdiff1d(numbers, np.unique(labels))
     if absent.size:
@@ -49,7 +59,7 @@ def structure_centers(labels, affine, numbers: Sequence[int]) -> np.ndarray:
     return np.asarray(centers) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
 
 
-def fit_affine(source, target) -> np.ndarray:
+def fit_affine(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     """Return the affine that takes points to points with the least squared error.
 
     Parameters
@@ -60,13 +70,19 @@ def fit_affine(source, target) -> np.ndarray:
     Returns
     -------
     (4, 4) float array
+
+    Examples
+    --------
+    >>> corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    >>> fit_affine(corners, 2 * corners + [5, 0, 0])[0].round(6).tolist()
+    [2.0, 0.0, 0.0, 5.0]
     """
     design = np.c_[source, np.ones(len(source))]
     solution = np.linalg.lstsq(design, target, rcond=None)[0]
     return np.vstack([solution.T, [0, 0, 0, 1]])
 
 
-def fit_rigid(source, target) -> np.ndarray:
+def fit_rigid(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     """Return the rotation and translation that takes points to points with the least squared error.
 
     Parameters
@@ -81,6 +97,15 @@ def fit_rigid(source, target) -> np.ndarray:
     Notes
     -----
     Kabsch's solution by singular values, doi 10.1107/S0567739476001873.
+
+    Examples
+    --------
+    A quarter turn about the third axis:
+
+    >>> before, after = [[1, 0, 0], [-1, 0, 0], [0, 1, 0]], [[0, 1, 0], [0, -1, 0], [-1, 0, 0]]
+    >>> fit_rigid(before, after)[:2, :2].round(6) + 0.0
+    array([[ 0., -1.],
+           [ 1.,  0.]])
     """
     center_source, center_target = np.mean(source, 0), np.mean(target, 0)
     u, _, vt = np.linalg.svd((source - center_source).T @ (target - center_target))
@@ -121,19 +146,23 @@ def common_space(
     return [fit_affine(mean, c) for c in centers]
 
 
-def _move(matrix, points):
+def _move(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def average_head(
-    heads: Sequence, contrast: Mapping, layers: Mapping, shape, affine
+    label_maps: Sequence[LabelMap],
+    contrast: Mapping,
+    layers: Mapping,
+    shape: Sequence[int],
+    affine: NDArray[np.float64],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean image of the heads in one contrast, and where their cranial cavities are.
+    """Return the mean image of some heads in one contrast, and where their cranial cavities are.
 
     Parameters
     ----------
-    heads : sequence of :class:`bids_brainseg.synthesis.label_map.LabelMap`
-        Label maps with their affine from the common space.
+    label_maps : sequence of LabelMap
+        Heads, with their affine from the common space.
     contrast : mapping
         ``contrast`` of a modality; the means are used as they are.
     layers : mapping
@@ -154,9 +183,9 @@ def average_head(
     cavity = np.zeros(shape, np.float32)
     means = {name: mean for name, (mean, _) in contrast['means'].items()}
     means |= {name: means[layer['of']] for name, layer in layers.items()}
-    for head in heads:
-        tissue = head.sample(shape, affine)
-        table = np.array([means[name] for name in head.tissue_names], np.float32)
-        image += table[head.tissue_of[tissue]]
-        cavity += head.intracranial[tissue]
-    return image / len(heads), cavity / len(heads)
+    for label_map in label_maps:
+        tissue = label_map.sample(shape, affine)
+        table = np.array([means[name] for name in label_map.tissue_names], np.float32)
+        image += table[label_map.tissue_of[tissue]]
+        cavity += label_map.intracranial[tissue]
+    return image / len(label_maps), cavity / len(label_maps)

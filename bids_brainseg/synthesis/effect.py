@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from bids_brainseg.core.arrays import ArrayNamespace, Tensor
 from bids_brainseg.data import Modality
 
 from .fields import bspline_matrix
@@ -43,7 +45,26 @@ class Grids(NamedTuple):
 
     @classmethod
     def around(cls, shape: Sequence[int], affine: np.ndarray, ratio: float = 1.4) -> Grids:
-        """Add a grid `ratio` times finer with the same field of view."""
+        """Add a finer grid with the same field of view.
+
+        Parameters
+        ----------
+        shape : tuple of int
+        affine : (4, 4) float array
+            Voxel indices to common space, RAS mm; axes along those of the common space.
+        ratio : float
+            How many times finer.
+
+        Returns
+        -------
+        Grids
+
+        Examples
+        --------
+        >>> grids = Grids.around((10, 10, 10), np.diag([2.0, 2.0, 2.0, 1.0]), ratio=2)
+        >>> grids.fine_shape, np.diag(grids.fine_affine).tolist(), grids.fine_affine[:3, 3].tolist()
+        ((20, 20, 20), [1.0, 1.0, 1.0, 1.0], [-0.5, -0.5, -0.5])
+        """
         fine_shape = tuple(int(np.ceil(n * ratio)) for n in shape)
         fine = affine.copy()
         for axis, (n, m) in enumerate(zip(shape, fine_shape, strict=True)):
@@ -105,7 +126,17 @@ class Context:
         return rows
 
     def is_tissue(self, *names: str) -> np.ndarray:
-        """Tell which codes are of some tissues, layers of these included; (256,) bool array."""
+        """Return which codes are of some tissues, layers of these included.
+
+        Parameters
+        ----------
+        *names : str
+            Tissues.
+
+        Returns
+        -------
+        (256,) bool array
+        """
         wanted = {*names, *(name for name, layer in priors()['layers'].items() if layer['of'] in names)}
         return self.by_code(np.isin(self.label_map.tissue_names, list(wanted)))
 
@@ -125,11 +156,11 @@ class Rendering(NamedTuple):
         What to compute with.
     """
 
-    codes: Any
-    noise: Sequence
-    hounsfield: Any
-    background: Any
-    xp: Any
+    codes: Tensor
+    noise: Sequence[Tensor]
+    hounsfield: Tensor
+    background: Tensor
+    xp: ArrayNamespace
 
 
 class Effect:
@@ -150,47 +181,168 @@ class Effect:
     noise_fields: ClassVar[int] = 0
 
     def enabled(self, ranges: AugmentationRanges, contrasts: Sequence[str]) -> bool:
-        """Tell whether the effect can happen at all; one that cannot is neither sampled nor rendered."""
+        """Return whether the effect can happen at all; one that cannot is neither sampled nor rendered.
+
+        Parameters
+        ----------
+        ranges : AugmentationRanges
+        contrasts : sequence of str
+            Names of modalities.
+
+        Returns
+        -------
+        bool
+        """
         return True
 
-    def sample(self, rng: np.random.Generator, context: Context):
-        """Return the parameters for one scan, or None if it stays as it is."""
+    def sample(self, rng: np.random.Generator, context: Context) -> tuple | None:
+        """Sample the parameters for one scan.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        context : Context
+            May be changed.
+
+        Returns
+        -------
+        NamedTuple or None
+            None: the scan stays as it is.
+        """
 
     def noise(self, rng: np.random.Generator, context: Context) -> list[np.ndarray]:
-        """Return standard normal float32 fields, after the parameters of the stage were sampled."""
+        """Sample the noise, after the parameters of the stage.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        context : Context
+
+        Returns
+        -------
+        list of float32 arrays
+            Standard normal fields.
+        """
         return []
 
-    def shapes(self, grids: Grids):
-        """Return the largest shape of every parameter, which all have on the device."""
+    def shapes(self, grids: Grids) -> tuple:
+        """Return the largest shape of every parameter, which all have on the device.
+
+        Parameters
+        ----------
+        grids : Grids
+
+        Returns
+        -------
+        NamedTuple
+            A tuple of int instead of every array.
+
+        Raises
+        ------
+        NotImplementedError
+            If an effect with parameters does not say.
+        """
         raise NotImplementedError
 
-    def absent(self, grids: Grids):
-        """Return parameters that change nothing."""
+    def absent(self, grids: Grids) -> tuple:
+        """Return parameters that change nothing.
+
+        Parameters
+        ----------
+        grids : Grids
+
+        Returns
+        -------
+        NamedTuple
+
+        Raises
+        ------
+        NotImplementedError
+            If an effect that may be missing does not say.
+        """
         raise NotImplementedError
 
-    def fixed(self, parameters, grids: Grids):
-        """Return parameters whose shapes are those of every other scan, filled up with zeros."""
-        found = self.absent(grids) if parameters is None else parameters
-        return self.Parameters(*map(fill_up, found, self.shapes(grids)))
+    def fixed(self, parameters: tuple | None, grids: Grids) -> tuple:
+        """Return parameters whose shapes are those of every other scan, filled up with zeros.
 
-    def on_codes(self, codes, parameters, at: Rendering):
-        """Change the codes on the fine grid."""
+        Parameters
+        ----------
+        parameters : NamedTuple, optional
+            From :meth:`sample`.
+        grids : Grids
+
+        Returns
+        -------
+        NamedTuple
+        """
+        sampled = self.absent(grids) if parameters is None else parameters
+        return self.Parameters(*map(fill_up, sampled, self.shapes(grids)))
+
+    def on_codes(self, codes: Tensor, parameters: tuple, at: Rendering) -> Tensor:
+        """Change the codes on the fine grid.
+
+        Parameters
+        ----------
+        codes : uint8 array on the fine grid
+        parameters : NamedTuple
+        at : Rendering
+
+        Returns
+        -------
+        uint8 array on the fine grid
+        """
         return codes
 
-    def on_image(self, image, parameters, at: Rendering):
-        """Change the image on the fine grid, in the contrast's unit."""
+    def on_image(self, image: Tensor, parameters: tuple, at: Rendering) -> Tensor:
+        """Change the image on the fine grid, in the contrast's unit.
+
+        Parameters
+        ----------
+        image : float32 array on the fine grid, optional
+            None before the first effect of this stage.
+        parameters : NamedTuple
+        at : Rendering
+
+        Returns
+        -------
+        float32 array
+        """
         return image
 
-    def on_slices(self, scan, parameters, at: Rendering):
-        """Change the acquired slices."""
+    def on_slices(self, scan: Tensor, parameters: tuple, at: Rendering) -> Tensor:
+        """Change the acquired slices.
+
+        Parameters
+        ----------
+        scan : float32 array
+            On the fine grid, or that of the slices once it is acquired, in the contrast's unit.
+        parameters : NamedTuple
+        at : Rendering
+
+        Returns
+        -------
+        float32 array
+        """
         return scan
 
-    def on_grid(self, image, parameters, at: Rendering):
-        """Change the image on the network's grid, before intensities are normalized."""
+    def on_grid(self, image: Tensor, parameters: tuple, at: Rendering) -> Tensor:
+        """Change the image on the network's grid, before intensities are normalized.
+
+        Parameters
+        ----------
+        image : float32 array
+            On the slices, or the network's grid once it is resampled, in the contrast's unit.
+        parameters : NamedTuple
+        at : Rendering
+
+        Returns
+        -------
+        float32 array
+        """
         return image
 
 
-def fill_up(value, shape):
+def fill_up(value: ArrayLike | tuple, shape: tuple) -> np.ndarray | tuple:
     """Fill the last axes of an array, or of each of a tuple of arrays, up with zeros.
 
     Parameters
@@ -218,7 +370,9 @@ def fill_up(value, shape):
     return np.pad(value, [(0, 0)] * first + [(0, n) for n in missing]) if any(missing) else value
 
 
-def smooth_field(rng: np.random.Generator, shape: Sequence[int], least: int, most: int):
+def smooth_field(
+    rng: np.random.Generator, shape: Sequence[int], least: int, most: int
+) -> tuple[int, tuple[np.ndarray, ...]]:
     """Sample how many control points a smooth field has; return the number and its basis.
 
     Parameters
@@ -252,5 +406,10 @@ def spline_basis(shape: Sequence[int], count: int) -> tuple[np.ndarray, ...]:
     Returns
     -------
     three float32 arrays (n, count)
+
+    Examples
+    --------
+    >>> [matrix.shape for matrix in spline_basis((8, 9, 10), 5)]
+    [(8, 5), (9, 5), (10, 5)]
     """
     return tuple(bspline_matrix(np.linspace(1, count - 2, n), count) for n in shape)

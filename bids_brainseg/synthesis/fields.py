@@ -10,11 +10,12 @@ the three axes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from bids_brainseg.core.arrays import NumpyOps
+from bids_brainseg.core.arrays import ArrayNamespace, NumpyOps, Tensor
 
 
 class Placement(NamedTuple):
@@ -30,12 +31,12 @@ class Placement(NamedTuple):
         Weights of the control points for every index of the grid.
     """
 
-    matrix: Any
-    control: Any = None
-    basis: Any = None
+    matrix: Tensor
+    control: Tensor | None = None
+    basis: Sequence[Tensor] | None = None
 
 
-def points(placement: Placement, shape: Sequence[int], xp=NumpyOps) -> Iterator:
+def points(placement: Placement, shape: Sequence[int], xp: ArrayNamespace = NumpyOps) -> Iterator[Tensor]:
     """Yield where the points of a grid lie in an image, one axis of the image after the other.
 
     Parameters
@@ -59,7 +60,9 @@ def points(placement: Placement, shape: Sequence[int], xp=NumpyOps) -> Iterator:
         yield point
 
 
-def sample_codes(codes, placement: Placement, shape: Sequence[int], limit, xp=NumpyOps):
+def sample_codes(
+    codes: Tensor, placement: Placement, shape: Sequence[int], limit: Tensor, xp: ArrayNamespace = NumpyOps
+) -> Tensor:
     """Return the codes of a label map on a grid, nearest neighbor.
 
     Parameters
@@ -84,7 +87,7 @@ def sample_codes(codes, placement: Placement, shape: Sequence[int], limit, xp=Nu
     return xp.take(xp.reshape(codes, (-1,)), flat)
 
 
-def along_axes(array, matrices: Sequence, xp=NumpyOps):
+def along_axes(array: Tensor, matrices: Sequence[Tensor], xp: ArrayNamespace = NumpyOps) -> Tensor:
     """Multiply each axis of an array by a matrix.
 
     Parameters
@@ -96,6 +99,12 @@ def along_axes(array, matrices: Sequence, xp=NumpyOps):
     Returns
     -------
     (i, j, k) float32 array
+
+    Examples
+    --------
+    >>> halves = np.full((1, 2), 0.5, np.float32)
+    >>> along_axes(np.arange(8, dtype=np.float32).reshape(2, 2, 2), [halves] * 3).tolist()
+    [[[3.5]]]
     """
     # the last axis first: every product is then one matrix product on contiguous memory
     out = xp.matmul(array, xp.transpose(matrices[2]))
@@ -103,7 +112,7 @@ def along_axes(array, matrices: Sequence, xp=NumpyOps):
     return xp.tensordot(matrices[0], out, 1)
 
 
-def bspline_matrix(position, count: int) -> np.ndarray:
+def bspline_matrix(position: ArrayLike, count: int) -> NDArray[np.float32]:
     """Return cubic B-spline weights.
 
     Parameters
@@ -116,6 +125,11 @@ def bspline_matrix(position, count: int) -> np.ndarray:
     Returns
     -------
     (n, count) float32 array, rows sum to 1 between control points 1 and count - 2
+
+    Examples
+    --------
+    >>> bspline_matrix(np.array([2.0]), 5).round(3).tolist()
+    [[0.0, 0.167, 0.667, 0.167, 0.0]]
     """
     position = np.clip(position, 1, count - 2)
     distance = np.abs(position[:, None] - np.arange(count))
@@ -124,7 +138,7 @@ def bspline_matrix(position, count: int) -> np.ndarray:
     return np.where(distance < 1, near, far).astype(np.float32)
 
 
-def linear_matrix(position, count: int) -> np.ndarray:
+def linear_matrix(position: ArrayLike, count: int) -> NDArray[np.float32]:
     """Return the weights of linear interpolation.
 
     Parameters

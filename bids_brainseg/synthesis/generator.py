@@ -11,16 +11,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from bids_brainseg.data import mirrored_classes, modalities
 
 from .effect import Context, Grids
-from .label_map import LabelMap, place
+from .label_map import LabelMap, grid_placement
 from .ranges import AugmentationRanges
 from .render import render_image, render_labels
 from .scene import SceneParameters, enabled_effects, sample_deformation, sample_effects
+
+
+class PairSource(Protocol):
+    """What training pairs come from."""
+
+    def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a scan and its labels.
+
+        Parameters
+        ----------
+        number : int
+            Which of the endless pairs.
+
+        Returns
+        -------
+        image : (I, J, K) float32 array in [0, 100]
+        labels : (I, J, K) uint8 array of class indices
+        """
 
 
 @dataclass(frozen=True)
@@ -116,7 +135,7 @@ class Synthesizer:
         effects, noise = sample_effects(rng, self.effects, context, noisy=noisy)
         low, high, percentile = self._scale(rng, name, hounsfield)
         labels, image = (
-            place(label_map.voxel_from_common, *grid, deformation) for grid in (grids[:2], grids[2:])
+            grid_placement(label_map.voxel_from_common, *grid, deformation) for grid in (grids[:2], grids[2:])
         )
         classes = label_map.class_of
         scene = SceneParameters(
@@ -138,13 +157,13 @@ class Synthesizer:
         )
         return scene, noise
 
-    def _window(self, rng) -> tuple[slice, ...]:
+    def _window(self, rng: np.random.Generator) -> tuple[slice, ...]:
         if self.window is None:
             return tuple(slice(0, n) for n in self.shape)
         first = rng.integers(np.subtract(self.shape, self.window) + 1)
         return tuple(slice(i, i + n) for i, n in zip(first, self.window, strict=True))
 
-    def _scale(self, rng, name, hounsfield) -> tuple[float, float, bool]:
+    def _scale(self, rng: np.random.Generator, name: str, hounsfield: bool) -> tuple[float, float, bool]:
         """Say how intensities become [0, 100]; windows of CT differ a little."""
         rule, shift = self.contrasts[name], np.zeros(2)
         if hounsfield and rng.random() < 0.5:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
 from bids_brainseg.data import freesurfer_to_index, resource
@@ -19,7 +21,12 @@ FIRST_HEAD_TISSUE = 500
 
 @cache
 def priors() -> dict:
-    """Return tissues, layers and what no modality has of its own (``synthesis.json``)."""
+    """Return tissues, layers and what no modality has of its own (``synthesis.json``).
+
+    Returns
+    -------
+    dict
+    """
     return json.loads(resource('synthesis.json').read_text())
 
 
@@ -49,7 +56,9 @@ class LabelMap:
     tissue_names: tuple[str, ...]
 
     @classmethod
-    def from_labels(cls, labels, affine, common_to_subject) -> LabelMap:
+    def from_labels(
+        cls, labels: ArrayLike, affine: ArrayLike, common_to_subject: NDArray[np.float64]
+    ) -> LabelMap:
         """Build from a whole-head label map.
 
         Parameters
@@ -60,6 +69,10 @@ class LabelMap:
             Voxel indices to RAS mm.
         common_to_subject : (4, 4) float array
             Common space to the subject's, RAS mm.
+
+        Returns
+        -------
+        LabelMap
 
         Raises
         ------
@@ -98,12 +111,26 @@ class LabelMap:
         return np.subtract(self.codes.shape, 1).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what :meth:`from_arrays` takes back."""
+        """Return what :meth:`from_arrays` takes back.
+
+        Returns
+        -------
+        dict of str to array
+        """
         return {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_arrays(cls, **arrays) -> LabelMap:
+    def from_arrays(cls, **arrays: np.ndarray) -> LabelMap:
         """Build from the arrays of :meth:`arrays`.
+
+        Parameters
+        ----------
+        **arrays
+            All fields.
+
+        Returns
+        -------
+        LabelMap
 
         Raises
         ------
@@ -115,7 +142,9 @@ class LabelMap:
             raise ValueError('made by another version, with other tissues or layers')
         return cls(**arrays)
 
-    def sample(self, shape, affine, *, deformation=None) -> np.ndarray:
+    def sample(
+        self, shape: Sequence[int], affine: NDArray[np.float64], *, deformation: Deformation | None = None
+    ) -> NDArray[np.uint8]:
         """Return the codes on a grid, nearest neighbor.
 
         Parameters
@@ -131,16 +160,23 @@ class LabelMap:
         -------
         `shape` uint8 array
         """
-        placement = place(self.voxel_from_common, shape, affine, deformation)
+        placement = grid_placement(self.voxel_from_common, shape, affine, deformation)
         return sample_codes(self.codes, placement, shape, self.limit)
 
 
 def tissue_names() -> tuple[str, ...]:
-    """Return the tissues of ``synthesis.json``, then its layers."""
+    """Return the tissues of ``synthesis.json``, then its layers.
+
+    Returns
+    -------
+    tuple of str
+    """
     return (*priors()['tissues'], *priors()['layers'])
 
 
-def split_layers(codes, tissue_of, names, spacing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_layers(
+    codes: NDArray[np.uint8], tissue_of: Sequence[int], names: Sequence[str], spacing: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the layers of a tissue next to another one (``layers`` in ``synthesis.json``) codes of their own.
 
     White matter darkens towards the cortex over two to three millimeters, more than the point spread of a
@@ -200,8 +236,20 @@ class Deformation:
     control: np.ndarray
     box: np.ndarray
 
-    def basis(self, shape, affine) -> list[np.ndarray]:
-        """Return one matrix (n, controls) per axis of a grid whose axes are those of the common space."""
+    def basis(self, shape: Sequence[int], affine: NDArray[np.float64]) -> list[NDArray[np.float32]]:
+        """Return the weights of the control points along the axes of a grid.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the grid.
+        affine : (4, 4) float array
+            Its voxel indices to common space, RAS mm; axes along those of the common space.
+
+        Returns
+        -------
+        list of three (n, controls) float32 arrays
+        """
         result = []
         for axis, n in enumerate(shape):
             points = affine[axis, axis] * np.arange(n) + affine[axis, 3]
@@ -213,8 +261,13 @@ class Deformation:
         return result
 
 
-def place(voxel_from_common, shape, affine, deformation: Deformation | None = None) -> Placement:
-    """Say where the points of a grid lie among the voxels of an image.
+def grid_placement(
+    voxel_from_common: NDArray[np.float64],
+    shape: Sequence[int],
+    affine: NDArray[np.float64],
+    deformation: Deformation | None = None,
+) -> Placement:
+    """Return where the points of a grid lie among the voxels of an image.
 
     Parameters
     ----------
@@ -230,6 +283,11 @@ def place(voxel_from_common, shape, affine, deformation: Deformation | None = No
     Returns
     -------
     Placement
+
+    Examples
+    --------
+    >>> grid_placement(np.eye(4), (4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0])).matrix[0].tolist()
+    [2.0, 0.0, 0.0, 0.0]
     """
     matrix = voxel_from_common @ (affine if deformation is None else deformation.affine @ affine)
     matrix = matrix[:3].astype(np.float32)

@@ -51,6 +51,10 @@ class AugmentationRanges:
         values : mapping of str to float
             What differs from the defaults.
 
+        Returns
+        -------
+        AugmentationRanges
+
         Raises
         ------
         ValueError
@@ -71,5 +75,21 @@ class AugmentationRanges:
         return cls(**chosen, effects={name: float(values[name]) for name in values if name in optional})
 
     def probability(self, effect: str) -> float:
-        """Return the probability of an optional effect (``effects`` in ``synthesis.json``)."""
+        """Return the probability of an optional effect.
+
+        Parameters
+        ----------
+        effect : str
+            One of ``effects`` in ``synthesis.json``.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Examples
+        --------
+        >>> AugmentationRanges(effects={'hyperintensities': 0.5}).probability('hyperintensities')
+        0.5
+        """
         return self.effects.get(effect, priors()['effects'][effect]['probability'])

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from bids_brainseg.core.arrays import NumpyOps
+from bids_brainseg.core.arrays import ArrayNamespace, NumpyOps, Tensor
 from bids_brainseg.core.intensity import percentile_limits, rescale
 
 from .effect import Rendering
@@ -13,7 +13,7 @@ from .fields import Placement, sample_codes
 from .scene import EFFECTS, SceneParameters
 
 
-def render_labels(scene: SceneParameters, codes, xp=NumpyOps):
+def render_labels(scene: SceneParameters, codes: Tensor, xp: ArrayNamespace = NumpyOps) -> Tensor:
     """Return the class of every voxel.
 
     Parameters
@@ -32,7 +32,12 @@ def render_labels(scene: SceneParameters, codes, xp=NumpyOps):
     return xp.take(scene.classes, sample_codes(codes, placement, shape, scene.limit, xp))
 
 
-def render_image(scene: SceneParameters, codes, noise: Mapping, xp=NumpyOps):
+def render_image(
+    scene: SceneParameters,
+    codes: Tensor,
+    noise: Mapping[str, Sequence[Tensor]],
+    xp: ArrayNamespace = NumpyOps,
+) -> Tensor:
     """Return the scan.
 
     Parameters
@@ -57,7 +62,7 @@ def render_image(scene: SceneParameters, codes, noise: Mapping, xp=NumpyOps):
         if scene.effects.get(name) is not None
     ]
 
-    def at(fields):
+    def at(fields: Sequence[Tensor]) -> Rendering:
         return Rendering(codes, fields, scene.hounsfield, scene.background, xp)
 
     for effect, parameters, fields in active:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from bids_brainseg.core.arrays import Tensor
 
 from . import acquisition, anatomy, view
 from .effect import CODES, Context, Effect, Grids, fill_up
@@ -49,26 +52,26 @@ class SceneParameters(NamedTuple):
         Parameters of every effect; None: it does not happen.
     """
 
-    label_map: Any
-    limit: Any
-    control: Any
-    matrix_labels: Any
-    matrix_image: Any
-    basis_labels: Any
-    basis_image: Any
-    classes: Any
-    background: Any
-    hounsfield: Any
-    low: Any
-    high: Any
-    percentile: Any
-    region: Any
-    effects: Any
+    label_map: Tensor
+    limit: Tensor
+    control: Tensor
+    matrix_labels: Tensor
+    matrix_image: Tensor
+    basis_labels: Tensor
+    basis_image: Tensor
+    classes: Tensor
+    background: Tensor
+    hounsfield: Tensor
+    low: Tensor
+    high: Tensor
+    percentile: Tensor
+    region: Tensor
+    effects: Mapping[str, tuple | None]
 
 
 def sample_effects(
     rng: np.random.Generator, names: Sequence[str], context: Context, *, noisy: bool
-) -> tuple[dict[str, Any], dict[str, list]]:
+) -> tuple[dict[str, tuple | None], dict[str, list]]:
     """Sample the parameters of effects, and their noise.
 
     Parameters
@@ -90,9 +93,9 @@ def sample_effects(
     for stage in STAGES:
         active = [effect for effect in stage if effect.name in names]
         for effect in active:
-            found = effect.sample(rng, context)
+            sampled = effect.sample(rng, context)
             if effect.Parameters is not None:
-                parameters[effect.name] = found
+                parameters[effect.name] = sampled
         if noisy:
             noise |= {effect.name: effect.noise(rng, context) for effect in active}
     return parameters, noise
@@ -106,6 +109,15 @@ def enabled_effects(ranges: AugmentationRanges, contrasts: Sequence[str]) -> tup
     ranges : AugmentationRanges
     contrasts : sequence of str
         Names of modalities.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> 'hyperintensities' in enabled_effects(AugmentationRanges(effects={'hyperintensities': 0.0}), ['T1w'])
+    False
     """
     return tuple(name for name, effect in EFFECTS.items() if effect.enabled(ranges, contrasts))
 
@@ -126,7 +138,7 @@ def fixed_shapes(scene: SceneParameters, grids: Grids) -> SceneParameters:
     SceneParameters
         Without None.
     """
-    effects: Mapping = {name: EFFECTS[name].fixed(found, grids) for name, found in scene.effects.items()}
+    effects: Mapping = {name: EFFECTS[name].fixed(sampled, grids) for name, sampled in scene.effects.items()}
     most = MOST_CONTROLS
     return scene._replace(
         control=fill_up(scene.control, (most,) * 3),
@@ -140,7 +152,12 @@ def fixed_shapes(scene: SceneParameters, grids: Grids) -> SceneParameters:
 
 
 def sample_deformation(
-    rng: np.random.Generator, ranges: AugmentationRanges, shape, affine, *, mirror: bool
+    rng: np.random.Generator,
+    ranges: AugmentationRanges,
+    shape: Sequence[int],
+    affine: NDArray[np.float64],
+    *,
+    mirror: bool,
 ) -> Deformation:
     """Sample an affine about the center of a grid, and smooth displacements.
 

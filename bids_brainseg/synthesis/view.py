@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .effect import Context, Effect, Grids
+from bids_brainseg.core.arrays import Tensor
+
+from .effect import Context, Effect, Grids, Rendering
 
 
 class Deface(Effect):
@@ -19,20 +21,24 @@ class Deface(Effect):
     class Parameters(NamedTuple):
         """What is kept, (J, K) bool array."""
 
-        kept: Any
+        kept: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters | None:
+        """Sample the plane."""
         if not rng.random() < context.ranges.deface:
             return None
         return self.Parameters(~sample_face(rng, context.grids))
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Return the shape of a sagittal plane."""
         return self.Parameters(tuple(grids.shape[1:]))
 
-    def absent(self, grids):
+    def absent(self, grids: Grids) -> Parameters:
+        """Keep everything."""
         return self.Parameters(np.ones(grids.shape[1:], bool))
 
-    def on_grid(self, image, parameters, at):
+    def on_grid(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Set the face to the value of air."""
         return at.xp.where(parameters.kept, image, at.background)
 
 
@@ -44,20 +50,24 @@ class Crop(Effect):
     class Parameters(NamedTuple):
         """What is kept along each axis, three bool arrays."""
 
-        kept: Any
+        kept: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters | None:
+        """Sample what is kept along each axis."""
         if not rng.random() < context.ranges.crop:
             return None
         return self.Parameters(tuple(sample_crop(rng, context.grids.shape)))
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Return the lengths of the axes."""
         return self.Parameters(tuple((n,) for n in grids.shape))
 
-    def absent(self, grids):
+    def absent(self, grids: Grids) -> Parameters:
+        """Keep everything."""
         return self.Parameters(tuple(np.ones(n, bool) for n in grids.shape))
 
-    def on_grid(self, image, parameters, at):
+    def on_grid(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Set what is lost to the value of air."""
         x, y, z = parameters.kept
         kept = at.xp.reshape(x, (-1, 1, 1)) & at.xp.reshape(y, (-1, 1)) & z
         return at.xp.where(kept, image, at.background)
@@ -71,17 +81,21 @@ class Gamma(Effect):
     class Parameters(NamedTuple):
         """The exponent."""
 
-        exponent: Any
+        exponent: Tensor
 
-    def sample(self, rng, context: Context):
+    def sample(self, rng: np.random.Generator, context: Context) -> Parameters:
+        """Sample the exponent; 1 in CT."""
         return self.Parameters(
             np.float32(1.0 if context.modality.hounsfield else np.exp(rng.normal(0, 0.15)))
         )
 
-    def shapes(self, grids):
+    def shapes(self, grids: Grids) -> Parameters:
+        """Return the shape of a scalar."""
         return self.Parameters(())
 
-    def on_grid(self, image, parameters, at):
+    def on_grid(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
+        """Raise the intensities of MR to the exponent."""
+
         def power():
             return at.xp.maximum(image, 0.0) ** parameters.exponent
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import ops
 from safetensors import SafetensorError, safe_open
@@ -16,7 +17,7 @@ from bids_brainseg.errors import ModelError
 from bids_brainseg.files import write_whole
 
 
-def save_checkpoint(model, state: Mapping, path: Path) -> None:
+def save_checkpoint(model: keras.Model, state: Mapping, path: Path) -> None:
     """Write weights, random state of the dropout, optimizer and what the loop knows, whole or not at all.
 
     Parameters
@@ -37,7 +38,7 @@ def save_checkpoint(model, state: Mapping, path: Path) -> None:
         save_file(tensors, temporary, metadata={'state': json.dumps(state)})
 
 
-def load_checkpoint(model, path: Path) -> dict:
+def load_checkpoint(model: keras.Model, path: Path) -> dict:
     """Put everything back and return what the loop knew.
 
     Parameters
@@ -47,6 +48,11 @@ def load_checkpoint(model, path: Path) -> dict:
     path : Path
         As written by :func:`save_checkpoint`.
 
+    Returns
+    -------
+    dict
+        The `state` that was saved.
+
     Raises
     ------
     ModelError
@@ -54,10 +60,10 @@ def load_checkpoint(model, path: Path) -> dict:
     """
     variables = _variables(model)
     try:
-        with safe_open(path, 'numpy') as found:
-            wrong = sorted(set(found.keys()) ^ set(variables))
-            tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-            state = json.loads(found.metadata()['state'])
+        with safe_open(path, 'numpy') as stored:
+            wrong = sorted(set(stored.keys()) ^ set(variables))
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            state = json.loads(stored.metadata()['state'])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f'checkpoint cannot be read: {path} ({error}); remove it to begin anew') from error
     wrong += [n for n in variables if n in tensors and tuple(variables[n].shape) != tensors[n].shape]
@@ -71,7 +77,7 @@ def load_checkpoint(model, path: Path) -> dict:
     return state
 
 
-def _variables(model) -> dict:
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Name every variable that the next step depends on; the metrics of Keras do not."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)

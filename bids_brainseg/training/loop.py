@@ -30,9 +30,13 @@ from bids_brainseg.records import TrainingStage
 from ..network.losses import DiceCrossEntropy
 from ..network.optimizers import ConvolutionMuon
 from ..network.weights import save_weights
+from ..synthesis.device import DeviceSource
+from ..synthesis.generator import PairSource
 from .checkpoint import load_checkpoint, save_checkpoint
 
 OPTIMIZERS = {'adam': keras.optimizers.Adam, 'muon': ConvolutionMuon}
+#: Gets progress and the network with the weights that would be kept; returns what to add to the log.
+OnEpoch = Callable[['Progress', keras.Model], dict | None]
 CHECKPOINT, BEST, LOG = 'checkpoint.safetensors', 'best.safetensors', 'log.csv'
 
 
@@ -42,6 +46,10 @@ def build_optimizer(stage: TrainingStage) -> keras.optimizers.Optimizer:
     Parameters
     ----------
     stage : TrainingStage
+
+    Returns
+    -------
+    keras.optimizers.Optimizer
     """
     rate = stage.learning_rate
     if stage.schedule == 'cosine':
@@ -71,14 +79,14 @@ class Progress:
 
 def fit(
     model: keras.Model,
-    source,
+    source: PairSource | DeviceSource,
     folder: Path,
     stage: TrainingStage,
     *,
     identity: Mapping,
     eval_model: keras.Model | None = None,
     validation: Sequence = (),
-    on_epoch: Callable[[Progress, keras.Model], dict | None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Progress:
     """Train until the epochs are over or the validation loss has not fallen for long.
 
@@ -151,7 +159,14 @@ def fit(
     return progress
 
 
-def _close_epoch(progress, stage, kept, validation, loss, on_epoch) -> bool:
+def _close_epoch(
+    progress: Progress,
+    stage: TrainingStage,
+    kept: keras.Model,
+    validation: Sequence,
+    loss: keras.losses.Loss,
+    on_epoch: OnEpoch | None,
+) -> bool:
     """Validate, write the row of the epoch, decide whether to stop; return whether it is the best so far."""
     number = progress.epoch + 1
     row = {'epoch': number, 'step': progress.step, 'seconds': round(progress.seconds, 1)}
@@ -171,7 +186,7 @@ def _close_epoch(progress, stage, kept, validation, loss, on_epoch) -> bool:
     return better
 
 
-def _over(progress, stage) -> str:
+def _over(progress: Progress, stage: TrainingStage) -> str:
     """Say why training is over, or nothing."""
     if progress.epoch >= stage.epochs:
         return 'epochs'
@@ -179,7 +194,7 @@ def _over(progress, stage) -> str:
     return 'patience' if stage.patience and waited >= stage.patience else ''
 
 
-def _resume(model, folder, identity) -> Progress:
+def _resume(model: keras.Model, folder: Path, identity: Mapping) -> Progress:
     if not (folder / CHECKPOINT).is_file():
         return Progress()
     state = load_checkpoint(model, folder / CHECKPOINT)
@@ -221,12 +236,12 @@ def _differences(before: Mapping, wanted: Mapping, within: str = '') -> Iterator
             yield f'{within}{name}', was, now
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
-def validate(model, pairs, loss) -> tuple[float, float]:
+def validate(model: keras.Model, pairs: Sequence, loss: keras.losses.Loss) -> tuple[float, float]:
     """Return loss and mean Dice over the structures, averaged over pairs.
 
     Parameters
@@ -235,17 +250,23 @@ def validate(model, pairs, loss) -> tuple[float, float]:
     pairs : sequence of (image, labels)
         Network input (I, J, K) in [0, 100] and class indices.
     loss : keras.losses.Loss
+
+    Returns
+    -------
+    loss : float
+    dice : float
+        nan if no pair has a structure.
     """
     losses, scores = [], []
     for image, labels in pairs:
-        found = model.predict_on_batch(image[None, ..., None])
-        losses.append(float(loss(labels[None], found)))
-        scores.append(dice_average(dice(np.argmax(found[0], -1), labels, found.shape[-1])))
+        predicted = model.predict_on_batch(image[None, ..., None])
+        losses.append(float(loss(labels[None], predicted)))
+        scores.append(dice_average(dice(np.argmax(predicted[0], -1), labels, predicted.shape[-1])))
     return float(np.mean(losses)), float(np.nanmean(scores))
 
 
 @contextmanager
-def kept_weights(model, eval_model=None):
+def kept_weights(model: keras.Model, eval_model: keras.Model | None = None) -> Iterator[keras.Model]:
     """Yield the network with the weights that would be kept: averaged if there is an average, no dropout.
 
     Parameters
@@ -254,6 +275,10 @@ def kept_weights(model, eval_model=None):
         Compiled.
     eval_model : keras.Model, optional
         The same network without dropout, which gets the weights; the model itself if None.
+
+    Yields
+    ------
+    keras.Model
 
     Notes
     -----
@@ -268,13 +293,17 @@ def kept_weights(model, eval_model=None):
 
 
 @contextmanager
-def averaged(model: keras.Model):
-    """Put the running average of the weights in their place for a while.
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Replace the weights by their running average for a while.
 
     Parameters
     ----------
     model : keras.Model
         Compiled; changed in place, and changed back.
+
+    Yields
+    ------
+    None
     """
     # with float16 an optimizer that scales the loss is put around the one of the stage
     if not getattr(model.optimizer, 'inner_optimizer', model.optimizer).use_ema:
@@ -291,7 +320,7 @@ def averaged(model: keras.Model):
             variable.assign(value)
 
 
-def stream(source, *, start: int, workers: int, batch: int = 1):
+def stream(source: PairSource | DeviceSource, *, start: int, workers: int, batch: int = 1) -> Iterator[tuple]:
     """Yield batches of pairs in order of their numbers, made ahead in threads while the network learns.
 
     Parameters
@@ -327,7 +356,7 @@ def stream(source, *, start: int, workers: int, batch: int = 1):
                 future.cancel()
 
 
-def _stacked(pairs):
+def _stacked(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
     return images[..., None], labels
 

@@ -22,13 +22,18 @@ from bids_brainseg.records import MASK, REFERENCE, WEIGHTS, Bundle, PlannedBundl
 
 from ..network.bundle import find_bundle, load_bundle, write_bundle
 from ..synthesis.common_space import MNI_CENTERS, average_head, common_space
-from ..synthesis.label_map import priors
+from ..synthesis.label_map import LabelMap, priors
 from .label_maps import align_label_map, centers_of
 
 
 @cache
 def defaults() -> dict:
-    """Return what all bundles share (``bundles.json``)."""
+    """Return what all bundles share (``bundles.json``).
+
+    Returns
+    -------
+    dict
+    """
     return json.loads(resource('bundles.json').read_text())
 
 
@@ -75,7 +80,16 @@ class Reference:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> Reference:
-        """Take over that of a bundle."""
+        """Take over that of a bundle.
+
+        Parameters
+        ----------
+        bundle : Bundle
+
+        Returns
+        -------
+        Reference
+        """
         return cls(
             bundle.modality,
             bundle.reference_name,
@@ -92,6 +106,16 @@ class Reference:
 
     def grid_of(self, stage: TrainingStage) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
         """Return shape and affine of the grid of a stage.
+
+        Parameters
+        ----------
+        stage : TrainingStage
+
+        Returns
+        -------
+        shape : tuple of int
+        affine : (4, 4) float array
+            Voxel indices to the space, RAS mm.
 
         Raises
         ------
@@ -148,6 +172,10 @@ def packaged_references(names: Iterable[str]) -> dict[str, Reference]:
     names : iterable of str
         Modalities.
 
+    Returns
+    -------
+    dict of str to Reference
+
     Raises
     ------
     ModelError
@@ -187,13 +215,13 @@ def make_references(
     names = tuple(names)
     made_of = {'label_maps': [hashes[str(path)] for path in label_maps], 'modalities': list(names)}
     described = folder / 'space.json'
-    found = json.loads(described.read_text()) if described.is_file() else {}
-    if found.get('made_of') != made_of:
+    description = json.loads(described.read_text()) if described.is_file() else {}
+    if description.get('made_of') != made_of:
         centers = mean_centers(label_maps)
-        heads = [align_label_map(path, folder, centers) for path in label_maps]
-        _write_heads(heads, names, folder)
-        found = {'made_of': made_of, 'centers': centers}
-        write_json(found, described)
+        aligned = [align_label_map(path, folder, centers) for path in label_maps]
+        _write_heads(aligned, names, folder)
+        description = {'made_of': made_of, 'centers': centers}
+        write_json(description, described)
     rules, mask = defaults(), load_image(folder / MASK)
     volume = float(np.count_nonzero(mask.data > 0.5) * abs(np.linalg.det(mask.affine[:3, :3])))
     grid = rules['grid']
@@ -209,7 +237,7 @@ def make_references(
             mc_samples=rules['mc_samples'],
             cv_threshold=modalities()[name].cv_threshold,
             icv_mm3=volume,
-            centers=found['centers'],
+            centers=description['centers'],
         )
         for name in names
     }
@@ -240,12 +268,13 @@ def mean_centers(label_maps: Sequence[Path]) -> dict[str, list[float]]:
     return {str(number): center.tolist() for number, center in zip(numbers, mean, strict=True)}
 
 
-def _write_heads(heads, names, folder: Path) -> None:
+def _write_heads(label_maps: Sequence[LabelMap], names: Iterable[str], folder: Path) -> None:
     rules = defaults()['reference']
     shape = tuple(rules['shape'])
     affine = grid_affine(shape, rules['spacing'], rules['center'])
     for name in names:
-        image, cavity = average_head(heads, modalities()[name].contrast, priors()['layers'], shape, affine)
+        contrast = modalities()[name].contrast
+        image, cavity = average_head(label_maps, contrast, priors()['layers'], shape, affine)
         scaled = np.rint(image * modalities()[name].reference_scale)
         save_like(scaled, image_on_grid(scaled, affine), folder / f'reference_{name}.nii.gz', np.int16)
     save_like(cavity > 0.5, image_on_grid(cavity, affine), folder / MASK, np.uint8)

@@ -27,6 +27,7 @@ from ..network.bundle import load_bundle
 from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
 from ..synthesis.device import DeviceSource, sampled_on
+from ..synthesis.generator import PairSource
 from ..synthesis.ranges import AugmentationRanges
 from .label_maps import align_label_map
 from .loop import BEST, Progress, fit, refuse_other, set_precision
@@ -121,11 +122,32 @@ class Material:
         }
 
     def folder(self, stage: str) -> Path:
-        """Return the folder of a stage."""
+        """Return the folder of a stage.
+
+        Parameters
+        ----------
+        stage : str
+            Its name.
+
+        Returns
+        -------
+        Path
+        """
         return self.work_dir / 'stages' / stage
 
     def pairs(self, stage: TrainingStage, count: int) -> dict[str, list]:
-        """Return `count` synthetic pairs of each held-out label map and each contrast of a stage."""
+        """Return synthetic pairs of the held-out label maps in each contrast of a stage.
+
+        Parameters
+        ----------
+        stage : TrainingStage
+        count : int
+            Pairs of each contrast.
+
+        Returns
+        -------
+        dict of str to list of (image, labels)
+        """
         references = {name: self.references[name] for name in stage.contrasts}
         shape, affine = next(iter(references.values())).grid_of(stage)
         maps = self.label_maps['validate']
@@ -226,11 +248,15 @@ def initial_weights(path: str) -> Path:
     ----------
     path : str
         Folder of a bundle, or ``*.safetensors``.
+
+    Returns
+    -------
+    Path
     """
     return load_bundle(path).weights_path if Path(path).is_dir() else Path(path)
 
 
-def stage_data(plan: TrainingPlan, stage: TrainingStage, material: Material):
+def stage_data(plan: TrainingPlan, stage: TrainingStage, material: Material) -> tuple[PairSource, Sequence]:
     """Return the source of the pairs of a stage, and the pairs that validate it.
 
     Parameters
@@ -356,12 +382,16 @@ def evaluation_pairs(plan: TrainingPlan, modality: str, stage: TrainingStage, ma
 
 
 def mirrors(plan: TrainingPlan, stage: TrainingStage) -> bool:
-    """Say whether every kind of pair of a stage was mirrored at random.
+    """Return whether every kind of pair of a stage is mirrored at random.
 
     Parameters
     ----------
     plan : TrainingPlan
     stage : TrainingStage
+
+    Returns
+    -------
+    bool
     """
     real = any(scan.modality in stage.contrasts for scan in plan.scans.get('train', ()))
     kinds = []
@@ -416,7 +446,7 @@ def _tensorboard(folder: Path) -> Callable[[Progress, keras.Model], None] | None
     callback = keras.callbacks.TensorBoard(folder, write_graph=False)
     callback.set_model(SimpleNamespace(optimizer=None))  # of a model it would want more than there is
 
-    def write(progress: Progress, model) -> None:
+    def write(progress: Progress, model: keras.Model) -> None:
         row = progress.rows[-1]
         callback.on_epoch_end(row['epoch'], {k: v for k, v in row.items() if k not in ('epoch', 'step')})
 

@@ -16,7 +16,7 @@ from bids_brainseg.records import TrainingScan
 
 from ..synthesis.fields import points
 from ..synthesis.generator import Synthesizer
-from ..synthesis.label_map import LabelMap, place
+from ..synthesis.label_map import LabelMap, grid_placement
 from ..synthesis.ranges import AugmentationRanges
 from ..synthesis.scene import sample_deformation
 from ..synthesis.view import sample_crop
@@ -43,11 +43,11 @@ def load_pair(scan: TrainingScan, shape: tuple[int, int, int]) -> tuple[np.ndarr
         If either is not on the grid.
     """
     image, labels = load_image(scan.image), load_image(scan.labels)
-    for found in (image, labels):
-        if found.data.shape != tuple(shape):
+    for volume in (image, labels):
+        if volume.data.shape != tuple(shape):
             raise InputError(
-                f'prepared for another grid, found {found.data.shape}, expected {tuple(shape)}: '
-                f'{found.path}; remove it, and it is prepared anew'
+                f'prepared for another grid, found {volume.data.shape}, expected {tuple(shape)}: '
+                f'{volume.path}; remove it, and it is prepared anew'
             )
     return image.data, labels.data.astype(np.uint8)
 
@@ -55,13 +55,13 @@ def load_pair(scan: TrainingScan, shape: tuple[int, int, int]) -> tuple[np.ndarr
 class ScanSequence(Sequence):
     """Validation scans, read when they are asked for: hundreds of them would fill the memory."""
 
-    def __init__(self, scans: Sequence[TrainingScan], shape: tuple[int, int, int]):
+    def __init__(self, scans: Sequence[TrainingScan], shape: tuple[int, int, int]) -> None:
         self.scans, self.shape = scans, shape
 
     def __len__(self) -> int:
         return len(self.scans)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return load_pair(self.scans[index], self.shape)
 
 
@@ -105,9 +105,9 @@ class ScanPairs:
         image : `shape` or `window` float32 array in [0, 100]
         labels : uint8 array of class indices, of the same shape
         """
-        turn, place = divmod(number, len(self.scans))
+        turn, index = divmod(number, len(self.scans))
         order = np.random.default_rng([self.seed, turn, 1]).permutation(len(self.scans))
-        image, labels = load_pair(self.scans[order[place]], self.shape)
+        image, labels = load_pair(self.scans[order[index]], self.shape)
         rng = np.random.default_rng([self.seed, number])
         start = rng.integers(np.subtract(self.shape, self.window) + 1) if self.window else np.zeros(3, int)
         size = self.window or self.shape
@@ -116,12 +116,20 @@ class ScanPairs:
             return image[box], labels[box]
         return self._moved(rng, image, labels, start, size)
 
-    def _moved(self, rng, image, labels, start, size):
+    def _moved(
+        self,
+        rng: np.random.Generator,
+        image: np.ndarray,
+        labels: np.ndarray,
+        start: np.ndarray,
+        size: tuple[int, int, int],
+    ) -> tuple[np.ndarray, np.ndarray]:
         mirror = self.ranges.flip and rng.random() < 0.5
         deformation = sample_deformation(rng, self.ranges, self.shape, self.affine, mirror=mirror)
         grid = self.affine.copy()
         grid[:3, 3] += self.affine[:3, :3] @ start
-        where = np.stack(list(points(place(np.linalg.inv(self.affine), size, grid, deformation), size)))
+        placement = grid_placement(np.linalg.inv(self.affine), size, grid, deformation)
+        where = np.stack(list(points(placement, size)))
         # beyond the grid there is air and background: 0 in both
         moved = ndimage.map_coordinates(image, where, order=1, mode='grid-constant')
         classes = ndimage.map_coordinates(labels, where, order=0, mode='grid-constant')
@@ -151,7 +159,18 @@ class Mixture:
     seed: int = 0
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a scan and its labels, as :meth:`ScanPairs.pair` does."""
+        """Return a scan and its labels.
+
+        Parameters
+        ----------
+        number : int
+            Which of the endless pairs.
+
+        Returns
+        -------
+        image : (I, J, K) float32 array in [0, 100]
+        labels : uint8 array of class indices, of the same shape
+        """
         synthetic = np.random.default_rng([self.seed, number, 2]).random() < self.share
         return (self.synthetic if synthetic else self.real).pair(number)
 
@@ -174,6 +193,10 @@ def synthesizer(
         Of :class:`~bids_brainseg.synthesis.generator.Synthesizer`.
     references : mapping of str to Reference
         The modalities; their intensity rules, and the cavity in which these read percentiles.
+
+    Returns
+    -------
+    Synthesizer
 
     Raises
     ------
