@@ -164,15 +164,15 @@ def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
 
 def _against_size(axes: Axes, runs: Sequence[Mapping]) -> None:
     for modality in dict.fromkeys(run['modality'] for run in runs):
-        own = sorted(
+        of_modality = sorted(
             (run for run in runs if run['modality'] == modality), key=lambda run: run['training_scans']
         )
-        x = [run['training_scans'] for run in own]
-        middle, low, high = ([run['D_A'][key] for run in own] for key in ('median', 'q1', 'q3'))
+        x = [run['training_scans'] for run in of_modality]
+        middle, low, high = ([run['D_A'][key] for run in of_modality] for key in ('median', 'q1', 'q3'))
         color = modalities()[modality].color
         spread = np.array([np.subtract(middle, low), np.subtract(high, middle)])
         axes.errorbar(x, middle, spread, fmt='o-', ms=5, lw=1.4, capsize=3, color=color, label=modality)
-        for run in own:
+        for run in of_modality:
             values = _dice_of(run)
             axes.plot([run['training_scans']] * len(values), values, '_', ms=9, color=color, alpha=0.6)
     sizes = sorted({run['training_scans'] for run in runs})
@@ -202,18 +202,18 @@ def _boxes(
     axes: Axes, values: Sequence[np.ndarray], centers: Sequence[float], width: float, color: str
 ) -> None:
     """Draw boxes of quartiles and every scan as a point, since few scans make a box that says little."""
-    filled = [(center, own) for center, own in zip(centers, values, strict=True) if len(own)]
+    filled = [(center, points) for center, points in zip(centers, values, strict=True) if len(points)]
     if not filled:
         return
     axes.boxplot(
-        [own for _, own in filled], positions=[center for center, _ in filled], widths=width,
+        [points for _, points in filled], positions=[center for center, _ in filled], widths=width,
         manage_ticks=False,
         patch_artist=True, showfliers=False, medianprops={'color': INK, 'lw': 1.2},
         boxprops={'facecolor': color, 'alpha': 0.45, 'edgecolor': color},
         whiskerprops={'color': color}, capprops={'color': color},
     )  # fmt: skip
-    for center, own in filled:
-        axes.plot(np.full(len(own), center), own, 'o', ms=2.2, color=color, alpha=0.8)
+    for center, points in filled:
+        axes.plot(np.full(len(points), center), points, 'o', ms=2.2, color=color, alpha=0.8)
 
 
 def _correlation(part: Mapping) -> str:

@@ -62,11 +62,11 @@ def viewer_figure(
     grid, (image, labels, entropy) = panels.oriented(affine, image=image, labels=labels, entropy=entropy)
     window = panels.display_window(image, labels > 0)
     shape, target = viewer_grid(grid, head_box(image, labels, window))
-    place = (grid.affine, shape, target, np.eye(4))
+    sampling = (grid.affine, shape, target, np.eye(4))
     columns = int(np.ceil(np.sqrt(shape[0] * shape[2] / shape[1])))
-    shown = panels.gray(resample(image, *place, order=1, cval=window[0]), window)
-    classes = resample_labels_nearest(labels, *place)
-    smooth = resample(entropy, *place, order=1, antialias=False)  # comes from the coarser network grid
+    shown = panels.gray(resample(image, *sampling, order=1, cval=window[0]), window)
+    classes = resample_labels_nearest(labels, *sampling)
+    smooth = resample(entropy, *sampling, order=1, antialias=False)  # comes from the coarser network grid
     doubt = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
     content = {
         'shape': list(shape),

@@ -90,12 +90,12 @@ def choose_templates(settings: Settings, bundles: Mapping[str, Bundle]) -> dict[
     """
     if not settings.output_spaces:
         return {}
-    heads = {}
+    references = {}
     for bundle in (*bundles.values(), load_bundle(find_bundle(anatomical_modality()))):
-        if bundle.modality == anatomical_modality() or bundle.reference_name not in heads:
-            heads[bundle.reference_name] = bundle
+        if bundle.modality == anatomical_modality() or bundle.reference_name not in references:
+            references[bundle.reference_name] = bundle
     return {
-        modality: find_templates(settings.output_spaces, heads[bundle.reference_name])
+        modality: find_templates(settings.output_spaces, references[bundle.reference_name])
         for modality, bundle in bundles.items()
     }
 

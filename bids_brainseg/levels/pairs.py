@@ -119,8 +119,8 @@ def run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, 
 
 def outcome(case: TrainingCase, settings: Settings, files: dict, complaint: str | None) -> tuple[str, str]:
     """Say what became of a case that was to be prepared."""
-    found = assess_outcome(case.record, settings, list(files.values()), complaint)
-    return ('kept', '') if found.status == 'done' else ('failed', found.reason)
+    assessed = assess_outcome(case.record, settings, list(files.values()), complaint)
+    return ('kept', '') if assessed.status == 'done' else ('failed', assessed.reason)
 
 
 def judged(case: TrainingCase, files: dict, status: str, reason: str | None, limit: float) -> dict:

@@ -107,19 +107,19 @@ class Recipe:
         BidsError
             With exit code 2 if a stage makes no sense; names stage and key.
         """
-        found, previous = [], None
+        stages, previous = [], None
         for values in self.stages:
-            first = {'init': str(init)} if init is not None and not found else {}
-            stage = self._stage({**values, **first}, previous, seed + len(found), beside, share)
-            found.append(stage)
+            first = {'init': str(init)} if init is not None and not stages else {}
+            stage = self._stage({**values, **first}, previous, seed + len(stages), beside, share)
+            stages.append(stage)
             previous = stage.name
         if self.specialization is not None:
             common = {k: v for k, v in self.specialization.items() if k != 'modalities'}
             for modality in self.contrasts:
-                own = self.specialization.get('modalities', {}).get(modality, {})
-                values = {**common, **own, 'name': modality, 'contrasts': [modality]}
-                found.append(self._stage(values, previous, seed + len(found), beside, share))
-        return tuple(found)
+                specific = self.specialization.get('modalities', {}).get(modality, {})
+                values = {**common, **specific, 'name': modality, 'contrasts': [modality]}
+                stages.append(self._stage(values, previous, seed + len(stages), beside, share))
+        return tuple(stages)
 
     def _stage(
         self, values: Mapping, previous: str | None, seed: int, beside: Mapping, share: float | None

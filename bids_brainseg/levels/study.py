@@ -98,12 +98,13 @@ def study(
     settings = replace(settings, clean_workdir=False, skip_bids_validation=True)
     runs, failed = [], []
     for network in networks:
-        own = [record for record in records if record.modality == network.modality]
+        tested = [record for record in records if record.modality == network.modality]
         folder = top / f'{network.modality}-{len(network.subjects)}'
         print(f'study: {network}', flush=True)
         try:
             bundle = train_on(settings, network, folder)
-            runs.append(score(settings, bundle, own, plans, folder) | {'participants': len(network.subjects)})
+            scored = score(settings, bundle, tested, plans, folder)
+            runs.append(scored | {'participants': len(network.subjects)})
         except BrainsegError as error:
             count = len(network.subjects)
             print(f'study: {network.modality}, {count} participants: failed: {error}', file=sys.stderr)
@@ -130,17 +131,17 @@ def sizes(settings: Settings, material: Mapping[str, Sequence[str]]) -> list[tup
     if settings.study == 'equal-size':
         size = min([*settings.study_sizes[:1], least])
         return [(modality, size) for modality in material]
-    found = []
+    pairs = []
     for modality, names in material.items():
         asked = settings.study_sizes or doubled(len(names))
-        found += [(modality, size) for size in asked if VALIDATE < size <= len(names)]
-    if not found:
+        pairs += [(modality, size) for size in asked if VALIDATE < size <= len(names)]
+    if not pairs:
         raise BidsError(
             f'--study-sizes {" ".join(map(str, settings.study_sizes))}: {least} subjects are there; choose '
             f'sizes from {VALIDATE + 1} to that',
             2,
         )
-    return found
+    return pairs
 
 
 def doubled(most: int) -> list[int]:
@@ -149,11 +150,11 @@ def doubled(most: int) -> list[int]:
     >>> doubled(20), doubled(3)
     ([4, 8, 16, 20], [3])
     """
-    found, size = [], FIRST_SIZE
+    steps, size = [], FIRST_SIZE
     while size < most:
-        found.append(size)
+        steps.append(size)
         size *= 2
-    return [*found, most]
+    return [*steps, most]
 
 
 def subset(names: Sequence[str], size: int, seed: int) -> list[str]:

@@ -38,7 +38,7 @@ def run(settings: Settings) -> int:
     maps = find_label_maps(request.label_maps) if request.label_maps else []
     cases = {name: query(settings, name) for name in names}
     chosen, share = who_validates(settings, recipe)
-    check_request(settings, recipe, bases, [case for found in cases.values() for case in found], maps, chosen)
+    check_request(settings, recipe, bases, [case for group in cases.values() for case in group], maps, chosen)
     if settings.dry_run:
         return dry_run(cases, maps, recipe)
     label = recipe.name if recipe else request.modality
@@ -51,9 +51,9 @@ def run(settings: Settings) -> int:
     if any(cases.values()):
         validate_dataset(settings)
     rows = []
-    for name, found in cases.items():
-        if found:
-            rows += prepare_pairs(settings, found, bases[name])
+    for name, group in cases.items():
+        if group:
+            rows += prepare_pairs(settings, group, bases[name])
     data = split(settings, rows, maps, chosen=chosen, share=share)
     if recipe:
         plan = plan_recipe(settings, recipe, bases, data, folder)
@@ -162,7 +162,7 @@ def check_request(
 
 def dry_run(cases: Mapping[str, Sequence[TrainingCase]], maps: Sequence[Path], recipe: Recipe | None) -> int:
     """List what would be trained on, and in which stages."""
-    for case in (case for found in cases.values() for case in found):
+    for case in (case for group in cases.values() for case in group):
         how = 'carried from the T1w' if case.t1w else 'by scanner coordinates'
         print(f'{case.record.relative_path}: {case.skip or f"labels {case.labels}, {how}"}')
     for path in maps:

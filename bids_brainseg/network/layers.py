@@ -26,7 +26,7 @@ class MonteCarloDropout(keras.layers.Layer):
     channelwise : bool
         Drop whole feature maps (doi 10.48550/arXiv.1411.4280) instead of single voxels.
     seed : int, optional
-        Two layers with the same seed draw the same masks in the same order.
+        Two layers with the same seed sample the same masks in the same order.
 
     Notes
     -----

@@ -97,8 +97,8 @@ def predict_samples(
         features = ops.convert_to_tensor(first.predict_on_batch(image[None, ..., None]))
         for _ in range(count):
             begun = time.perf_counter()
-            found = sampler.predict_on_batch(features)[0]
-            labels.update(other_side[found[::-1]] if turned else found)
+            classes_of_pass = sampler.predict_on_batch(features)[0]
+            labels.update(other_side[classes_of_pass[::-1]] if turned else classes_of_pass)
             durations.append(time.perf_counter() - begun)
     if turned_passes:
         sums.mirror(other_side)

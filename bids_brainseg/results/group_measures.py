@@ -120,9 +120,9 @@ def measure_group(scans: Sequence[ScanResult]) -> Measures:
             if kind == 'volume':
                 count[rows] = scored.count
             for row, column in np.argwhere(np.abs(scored.scores) > LIMIT):
-                place = np.flatnonzero(rows)[row], column
-                reason = _reason(kind, values[kind][place], scored.scores[row, column], scored.median[column])
-                reasons[kind][place] = f'{reason} ({scored.count[column]} {modality} scans)'
+                cell = np.flatnonzero(rows)[row], column
+                reason = _reason(kind, values[kind][cell], scored.scores[row, column], scored.median[column])
+                reasons[kind][cell] = f'{reason} ({scored.count[column]} {modality} scans)'
     return Measures(scans, reference, volume, percent, residual, values['asymmetry'], z, count, reasons)
 
 

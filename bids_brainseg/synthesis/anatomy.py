@@ -290,8 +290,8 @@ def sample_contrast(
         spread = rng.uniform(*contrast['texture'], count)
     shift = rng.uniform(*contrast['rim'])
     for name, layer in priors()['layers'].items():
-        own, inner, other = (names.index(n) for n in (name, layer['of'], layer['next_to']))
-        mean[own] = mean[inner] + shift * layer['share'] * (mean[other] - mean[inner])
-        spread[own], variation[own] = spread[inner], variation[inner]
+        layer_row, inner, other = (names.index(n) for n in (name, layer['of'], layer['next_to']))
+        mean[layer_row] = mean[inner] + shift * layer['share'] * (mean[other] - mean[inner])
+        spread[layer_row], variation[layer_row] = spread[inner], variation[inner]
     tables = {'mean': mean, 'spread': spread, 'variation': variation}
     return {name: table.astype(np.float32) for name, table in tables.items()}

@@ -128,7 +128,7 @@ def bspline_matrix(position: ArrayLike, count: int) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> bspline_matrix(np.array([2.0]), 5).round(3).tolist()
+    >>> bspline_matrix(np.array([2.0]), 5).astype(float).round(3).tolist()
     [[0.0, 0.167, 0.667, 0.167, 0.0]]
     """
     position = np.clip(position, 1, count - 2)

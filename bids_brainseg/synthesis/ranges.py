@@ -65,13 +65,13 @@ class AugmentationRanges:
         >>> AugmentationRanges.from_mapping({'rotation': 3}).rotation
         3
         """
-        own = {item.name for item in fields(cls)} - {'effects'}
+        names = {item.name for item in fields(cls)} - {'effects'}
         optional = set(priors()['effects'])
-        unknown = sorted(set(values) - own - optional)
+        unknown = sorted(set(values) - names - optional)
         if unknown:
-            known = ', '.join(sorted(own | optional))
+            known = ', '.join(sorted(names | optional))
             raise ValueError(f'unknown ranges: {", ".join(unknown)}; known: {known}')
-        chosen = {name: value for name, value in values.items() if name in own}
+        chosen = {name: value for name, value in values.items() if name in names}
         return cls(**chosen, effects={name: float(values[name]) for name in values if name in optional})
 
     def probability(self, effect: str) -> float:

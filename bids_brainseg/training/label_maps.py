@@ -80,9 +80,9 @@ def align_label_map(path: Path, cache: Path, centers: Mapping[str, ArrayLike]) -
     if not kept.is_file():
         labels, affine = read_label_map(path)
         try:
-            own = structure_centers(labels, affine, list(MNI_CENTERS))
+            subject_centers = structure_centers(labels, affine, list(MNI_CENTERS))
             common = np.array([centers[str(number)] for number in MNI_CENTERS])
-            label_map = LabelMap.from_labels(labels, affine, fit_affine(common, own))
+            label_map = LabelMap.from_labels(labels, affine, fit_affine(common, subject_centers))
         except ValueError as error:
             raise _unusable(path, error) from error
         with write_whole(kept) as temporary:

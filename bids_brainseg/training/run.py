@@ -426,17 +426,17 @@ def _history(stage: TrainingStage, progress: Progress, device: str, precision: s
 
 def _lineage(plan: TrainingPlan, stage: TrainingStage, histories: Mapping[str, dict]) -> dict:
     """Say how the weights came about: the last stage, and those before it."""
-    own = dict(histories[stage.name])
-    found = {'recipe': own.pop('stage'), **own}
+    history = dict(histories[stage.name])
+    lineage = {'recipe': history.pop('stage'), **history}
     earlier = []
     while stage.after is not None:
         stage = plan.stage(stage.after)
         earlier.insert(0, histories[stage.name])
     if earlier:
-        found['earlier_stages'] = earlier
-        found['hours'] = round(sum(one['hours'] for one in (*earlier, own)), 3)
-        found['steps'] = sum(one['steps'] for one in (*earlier, own))
-    return found
+        lineage['earlier_stages'] = earlier
+        lineage['hours'] = round(sum(one['hours'] for one in (*earlier, history)), 3)
+        lineage['steps'] = sum(one['steps'] for one in (*earlier, history))
+    return lineage
 
 
 def _tensorboard(folder: Path) -> Callable[[Progress, keras.Model], None] | None:
@@ -454,8 +454,8 @@ def _tensorboard(folder: Path) -> Callable[[Progress, keras.Model], None] | None
 
 
 def _print_result(bundle: Bundle, history: Mapping) -> None:
-    found = bundle.card['dice']['validation']
-    dice = f', mean Dice {found["average"]}' if isinstance(found, dict) else ''
+    scores = bundle.card['dice']['validation']
+    dice = f', mean Dice {scores["average"]}' if isinstance(scores, dict) else ''
     print(
         f'{bundle.name}: {history["epochs"]} epochs, {history["steps"]} steps, '
         f'kept epoch {history["kept_epoch"]}{dice}',

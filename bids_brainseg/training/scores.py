@@ -84,8 +84,8 @@ def score_bundle(bundle: Bundle, pairs: Sequence, mc_samples: int | None, seed: 
             'cv_and_dice': 'n/a: no scan was held out',
         }
     count = bundle.mc_samples if mc_samples is None else mc_samples
-    found = [measure(*pair, bundle, count, seed) for pair in pairs]
-    rows = np.array([one.dice for one in found])
+    measured = [measure(*pair, bundle, count, seed) for pair in pairs]
+    rows = np.array([one.dice for one in measured])
     averages = [dice_average(row) for row in rows]
     by_structure = {
         label.name: round(float(np.nanmean(rows[:, label.index])), 4)
@@ -97,7 +97,7 @@ def score_bundle(bundle: Bundle, pairs: Sequence, mc_samples: int | None, seed: 
     average = round(float(np.nanmean(averages)), 4)
     return {
         'dice': {'validation': {'what': what, 'average': average, **by_structure}},
-        'cv_and_dice': correlation(averages, [one.cv for one in found]),
+        'cv_and_dice': correlation(averages, [one.cv for one in measured]),
     }
 
 
@@ -114,9 +114,9 @@ def correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | st
     dict or str
         The correlation, or why there is none.
     """
-    found = np.array([averages, spread])
-    found = found[:, np.isfinite(found).all(0)]
-    r, low, high, count = pearson(*found)
+    finite = np.array([averages, spread])
+    finite = finite[:, np.isfinite(finite).all(0)]
+    r, low, high, count = pearson(*finite)
     if count < LEAST_FOR_CORRELATION:
         return (
             f'n/a: {count} held-out scans with a CV, {LEAST_FOR_CORRELATION} are needed; '
@@ -129,8 +129,8 @@ def correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | st
         'pearson_r': round(r, 3),
         'interval': [round(low, 3), round(high, 3)],
         'scans': count,
-        'cv_percent': [round(float(x), 3) for x in found[1]],
-        'mean_dice': [round(float(x), 4) for x in found[0]],
+        'cv_percent': [round(float(x), 3) for x in finite[1]],
+        'mean_dice': [round(float(x), 4) for x in finite[0]],
     }
 
 
@@ -151,7 +151,7 @@ def calibrate_bundle(
     pairs : sequence of (image, labels)
         Held out, on the network grid.
     copies : int
-        Corrupted copies of each: every kind of the modality in turn, at a severity drawn at random.
+        Corrupted copies of each: every kind of the modality in turn, at a random severity.
     mc_samples : int, optional
         Monte-Carlo passes; None: as the bundle says.
     acceptable_dice : float, optional
@@ -163,33 +163,33 @@ def calibrate_bundle(
     Returns
     -------
     threshold : float or None
-        Per cent; None if it cannot be told.
+        Per cent; None if it cannot be determined.
     text : str
         For the card: where it comes from, or why there is none.
     """
     count = bundle.mc_samples if mc_samples is None else mc_samples
     clean = [measure(*pair, bundle, count, seed) for pair in pairs]
     corrupted = [
-        measure(corrupted_copy(image, bundle, place, number, seed), labels, bundle, count, seed)
-        for place, (image, labels) in enumerate(pairs)
+        measure(corrupted_copy(image, bundle, index, number, seed), labels, bundle, count, seed)
+        for index, (image, labels) in enumerate(pairs)
         for number in range(copies)
     ]
     averages = [dice_average(one.dice) for one in (*clean, *corrupted)]
     if acceptable_dice is None:
         acceptable_dice = ACCEPTABLE * float(np.nanmedian(averages[: len(clean)]))
-    found = calibrate([one.cv for one in (*clean, *corrupted)], averages, acceptable_dice)
-    scans = f'{found.n} synthetic scans of held-out label maps, corrupted or not'
-    if found.youden is None or not np.isfinite(found.youden.value):
-        return None, f'not calibrated: {found.bad} of {scans}, have a mean Dice below {acceptable_dice:.3f}'
-    threshold = round(found.youden.value, 2)
+    result = calibrate([one.cv for one in (*clean, *corrupted)], averages, acceptable_dice)
+    scans = f'{result.n} synthetic scans of held-out label maps, corrupted or not'
+    if result.youden is None or not np.isfinite(result.youden.value):
+        return None, f'not calibrated: {result.bad} of {scans}, have a mean Dice below {acceptable_dice:.3f}'
+    threshold = round(result.youden.value, 2)
     return threshold, (
-        f'mean CV above {threshold:g} %: of {scans}, it flags {100 * found.youden.sensitivity:.0f} % of the '
-        f'{found.bad} with a mean Dice below {acceptable_dice:.3f}, and leaves '
-        f'{100 * found.youden.specificity:.0f} % of the others'
+        f'mean CV above {threshold:g} %: of {scans}, it flags {100 * result.youden.sensitivity:.0f} % of the '
+        f'{result.bad} with a mean Dice below {acceptable_dice:.3f}, and leaves '
+        f'{100 * result.youden.specificity:.0f} % of the others'
     )
 
 
-def corrupted_copy(image: NDArray, bundle: Bundle, place: int, number: int, seed: int) -> NDArray[np.float32]:
+def corrupted_copy(image: NDArray, bundle: Bundle, index: int, number: int, seed: int) -> NDArray[np.float32]:
     """Corrupt a scan on the network grid.
 
     Parameters
@@ -197,7 +197,7 @@ def corrupted_copy(image: NDArray, bundle: Bundle, place: int, number: int, seed
     image : (I, J, K) float32 array in [0, 100]
     bundle : Bundle
         Of its modality.
-    place, number : int
+    index, number : int
         Which scan, and which copy of it.
     seed : int
 
@@ -207,8 +207,8 @@ def corrupted_copy(image: NDArray, bundle: Bundle, place: int, number: int, seed
     """
     modality = modalities()[bundle.modality]
     kinds = [kind for kind in modality.corruptions if kind != 'crop']  # which would change the grid
-    kind = kinds[(place + number) % len(kinds)]
-    draw = random.Random(f'{seed} {bundle.modality} {place} {number}')
+    kind = kinds[(index + number) % len(kinds)]
+    draw = random.Random(f'{seed} {bundle.modality} {index} {number}')
     low, high = (bundle.intensity['low'], bundle.intensity['high']) if modality.hounsfield else (0.0, 100.0)
     changed, _ = corrupt(
         low + image * ((high - low) / 100),
