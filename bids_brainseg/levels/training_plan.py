@@ -215,7 +215,7 @@ def plan_recipe(
             stages=stages,
             folder=str(folder),
             bundles=tuple(bundles),
-            bases={modality: str(found.path) for modality, found in bases.items()},
+            bases={modality: str(bundle.path) for modality, bundle in bases.items()},
             reference_name=recipe.reference_name,
             label_maps=data.label_maps,
             scans=data.scans,
@@ -233,7 +233,7 @@ def hashes(
     stages: Sequence[TrainingStage], label_maps: Mapping, bases: Mapping[str, Bundle]
 ) -> dict[str, str]:
     """Return the contents of label maps, initial weights and bases by their path."""
-    files = {path for found in label_maps.values() for path in found}
+    files = {path for paths in label_maps.values() for path in paths}
     files |= {stage.init for stage in stages if stage.init is not None}
     contents = {path: file_sha256(Path(path)) for path in sorted(files)}
     for base in bases.values():

@@ -170,8 +170,8 @@ def check_plan(plan: TrainingPlan, material: Material) -> None:
         If real scans lie on another grid than that of a stage that takes them.
     """
     for stage in plan.stages:
-        if found := _finished(material.folder(stage.name)):
-            refuse_other(material.folder(stage.name), found['identity'], plan.identity(stage.name))
+        if ended := _finished(material.folder(stage.name)):
+            refuse_other(material.folder(stage.name), ended['identity'], plan.identity(stage.name))
     for stage in plan.stages:
         grids = [material.references[name].grid_of(stage)[0] for name in stage.contrasts]
         if len(set(grids)) > 1:
