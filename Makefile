@@ -47,6 +47,8 @@ demo: $(VENV)/.bids_brainseg-demo $(DEMO)/bids/dataset_description.json
 	  echo; echo "Report: file://$(abspath $(DEMO))/derivatives/sub-01.html"; exit $$status
 
 MARKS ?= not slurm and not gpu
+# One process for each core; the tests of a file stay together, since many share what one of them made.
+PYTEST_OPTIONS ?= --numprocesses auto --dist loadfile
 
 test: $(VENV)/.bids_brainseg-test
 	$(PY) -m pytest -m '$(MARKS)' $(PYTEST_OPTIONS)
