@@ -526,7 +526,7 @@ class PlannedBundle:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """Everything that the network process is told: data, stages, bundles.
+    """Everything that the network process needs to know: data, stages, bundles.
 
     Attributes
     ----------
@@ -816,7 +816,7 @@ class ScanResult:
 
     @property
     def title(self) -> str:
-        """What tells the scans of one subject apart: ``ses-1 T1w``."""
+        """What distinguishes the scans of one subject: ``ses-1 T1w``."""
         return ' '.join([*(f'{k}-{v}' for k, v in self.entities.items() if k != 'sub'), self.label])
 
     def number(self, name: str) -> float | None:

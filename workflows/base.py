@@ -142,9 +142,9 @@ def scan_wf_name(record: ImageRecord) -> str:
 def configure_nodes(workflow: Workflow, folder: Path) -> None:
     """Say where crash files go, and how inputs are compared with those of the last run.
 
-    Nipype has both per node, or for the whole run, but not per workflow. What comes from outside is known by
-    its content: a copied or touched scan is still the same. What other nodes wrote is known by time and size,
-    because reading it again for every node that takes it would cost seconds per scan.
+    Nipype has both per node, or for the whole run, but not per workflow. Files of the
+    user are compared by content, so a copied or touched scan counts as unchanged. Files of other nodes are
+    compared by time and size: hashing their content for every node would cost seconds per scan.
     """
     for node in workflow._get_all_nodes():
         method = 'content' if isinstance(node.interface, READ_FROM_OUTSIDE) else 'timestamp'

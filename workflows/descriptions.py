@@ -65,7 +65,7 @@ def network_grid(shape: tuple[int, ...], affine: tuple[tuple[float, ...], ...]) 
 
 
 def training_data(card: Mapping) -> str:
-    """Say what kind of scans a model learned from, as far as its card tells.
+    """Say what kind of scans a model learned from, as far as its card says.
 
     >>> training_data({'training': {'data': 'label maps (SynthSeg repository)'}})
     ', trained on synthetic scans generated from label maps [after @billot2023]'

@@ -61,7 +61,7 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
         unknown = set(rules) - {*RULES, 'label', 'unit'}
         if unknown or rules.get(REQUIRED, 'review') not in LEVELS[1:]:
             raise ValueError(f'thresholds of {name!r} hold an unknown rule: {dict(rules)}')
-        outcome = _judge(numbers.get(name), rules, rules.get('label', name))
+        outcome = _worst_level(numbers.get(name), rules, rules.get('label', name))
         if outcome is not None:
             outcomes.append(outcome)
     outcomes.sort(key=lambda outcome: -LEVELS.index(outcome[0]))
@@ -178,7 +178,7 @@ def _require_known(what: str, name: str, known: Collection[str]) -> None:
         raise ValueError(f'unknown {what} {name!r}; known: {", ".join(known)}')
 
 
-def _judge(value: float | None, rules: Mapping, label: str) -> tuple[str, str] | None:
+def _worst_level(value: float | None, rules: Mapping, label: str) -> tuple[str, str] | None:
     """Give the level and the reason of the gravest rule that a number breaks."""
     if value is None or math.isnan(value):
         return (rules['required'], f'{label} could not be measured') if 'required' in rules else None

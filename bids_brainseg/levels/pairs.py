@@ -87,7 +87,7 @@ def origin(case: TrainingCase, base: Bundle) -> dict:
 
 
 def content(path: Path) -> str:
-    """Return the hash of a file; what cannot be read fails later, where it is told."""
+    """Return the hash of a file; a file that cannot be read fails later, with a message."""
     try:
         return file_sha256(path)
     except OSError as error:

@@ -65,7 +65,7 @@ def run(settings: Settings) -> int:
     if not plan.scans['train'] and not plan.label_maps['train']:
         reasons = '; '.join(dict.fromkeys(row['reason'] for row in rows if row['reason'] != 'n/a'))
         raise InputError(
-            f'nothing is left to train on: {reasons or "everybody validates"}; the table of all cases is '
+            f'no training data: {reasons or "all cases are held out"}; all cases are listed in '
             f'{folder / "cases.tsv"}'
         )
     run_network(settings, plan, folder, work)
@@ -148,7 +148,7 @@ def check_request(
     if unknown := [label for label in chosen if label not in known]:
         raise BidsError(
             f'{"--validation-label" if settings.training.validation_label else "validation of the recipe:"} '
-            f'{" ".join(unknown)}: nobody of that name; there are {" ".join(sorted(known)[:10])}',
+            f'{" ".join(unknown)}: no such participant; found {" ".join(sorted(known)[:10])}',
             2,
         )
     if not maps and all(case.skip for case in cases):

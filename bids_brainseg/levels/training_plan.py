@@ -60,9 +60,9 @@ def split(
     maps : sequence of Path
         Label maps.
     chosen : sequence of str
-        Who validates; empty: a share does.
+        Participants held out; empty: a fraction chosen at random.
     share : float
-        Of the participants that validate.
+        Fraction of the participants held out for validation.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def split(
         'validate': tuple(str(path) for path, subject in subjects.items() if subject in validate),
     }
     if (kept or subjects) and not validate:
-        LOGGER.warning('Nobody validates: all epochs are run, and nothing is scored')
+        LOGGER.warning('No validation data: all epochs run, and the bundle gets no scores')
     return Data(rows, scans, label_maps)
 
 

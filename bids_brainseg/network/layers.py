@@ -243,7 +243,7 @@ class PosteriorAccumulator(keras.layers.Layer):
         mean = self.total[0] / passes
         total = ops.clip(entropy(mean) / unit, 0, 1)
         within = self.entropy / (passes * unit)
-        # rounded before it is turned round: half the memory to move
+        # rounded before the axes are moved: half the memory to copy
         mean = ops.transpose(ops.cast(mean, 'float16'), (3, 0, 1, 2))
         information = max(float(ops.mean(total) - within), 0.0)
         return ops.convert_to_numpy(mean), ops.convert_to_numpy(total), information

@@ -68,8 +68,8 @@ def write_citations(text: str) -> str:
 
     def write(match: re.Match) -> str:
         fields = references()[match['key'] or match['name']]
-        people = [name.rsplit(' ', 1)[0] for name in fields['author'].split(' and ')]
-        who = ' and '.join(people) if len(people) < 3 else f'{people[0]} et al.'
+        authors = [name.rsplit(' ', 1)[0] for name in fields['author'].split(' and ')]
+        who = ' and '.join(authors) if len(authors) < 3 else f'{authors[0]} et al.'
         return f'({match["before"]}{who}, {fields["year"]})' if match['key'] else f'{who} ({fields["year"]})'
 
     return CITATION.sub(write, text)

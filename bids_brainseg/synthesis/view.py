@@ -107,7 +107,7 @@ EFFECTS = (Deface(), Crop(), Gamma())
 
 
 def sample_face(rng: np.random.Generator, grids: Grids) -> np.ndarray:
-    """Sample an oblique plane, and tell what lies in front of and below it.
+    """Sample an oblique plane, and find what lies in front of and below it.
 
     Parameters
     ----------

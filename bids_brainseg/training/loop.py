@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: steps, epochs, validation, early stop, and a checkpoint that resumes exactly.
 
-It is a loop of our own around ``train_on_batch``: ``model.fit`` with pairs made in threads stood still in
-TensorFlow, and a run has to go on in the middle of an epoch.
+It is a loop of our own around ``train_on_batch``, since a run must resume in the middle of an epoch with the
+same next pair, and ``model.fit`` resumes at epochs only.
 """
 
 from __future__ import annotations

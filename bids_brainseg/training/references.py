@@ -219,7 +219,7 @@ def make_references(
     if description.get('made_of') != made_of:
         centers = mean_centers(label_maps)
         aligned = [align_label_map(path, folder, centers) for path in label_maps]
-        _write_heads(aligned, names, folder)
+        _write_references(aligned, names, folder)
         description = {'made_of': made_of, 'centers': centers}
         write_json(description, described)
     rules, mask = defaults(), load_image(folder / MASK)
@@ -268,7 +268,7 @@ def mean_centers(label_maps: Sequence[Path]) -> dict[str, list[float]]:
     return {str(number): center.tolist() for number, center in zip(numbers, mean, strict=True)}
 
 
-def _write_heads(label_maps: Sequence[LabelMap], names: Iterable[str], folder: Path) -> None:
+def _write_references(label_maps: Sequence[LabelMap], names: Iterable[str], folder: Path) -> None:
     rules = defaults()['reference']
     shape = tuple(rules['shape'])
     affine = grid_affine(shape, rules['spacing'], rules['center'])

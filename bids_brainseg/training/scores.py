@@ -143,7 +143,7 @@ def calibrate_bundle(
     acceptable_dice: float | None,
     seed: int,
 ) -> tuple[float | None, str]:
-    """Find the mean CV that best tells good segmentations from bad ones.
+    """Find the mean CV that best separates good segmentations from bad ones.
 
     Parameters
     ----------

@@ -170,7 +170,7 @@ def test_dry_run_lists_the_stages(maps, tmp_path, capsys):
 def test_who_validates_must_be_there(maps, tmp_path, capsys):
     recipe = write(tmp_path, validation={'labels': ['0', 'nobody']})
     assert main(command(recipe, maps, tmp_path)) == 2
-    assert 'validation of the recipe: nobody: nobody of that name; there are 0 1 2' in capsys.readouterr().err
+    assert 'validation of the recipe: nobody: no such participant; found 0 1 2' in capsys.readouterr().err
 
 
 @pytest.mark.integration

@@ -178,7 +178,7 @@ def test_what_cannot_end_well_is_refused_before_anything_is_written(people, tmp_
     assert code == 2 and said.endswith('that of the network grid, 64 80 64')
     code, said = refused(capsys, *words, '--validation-label', '01', 'nobody')
     assert code == 2
-    assert '--validation-label nobody: nobody of that name; there are 01 02 moved odd out' in said
+    assert '--validation-label nobody: no such participant; found 01 02 moved odd out' in said
     (tmp_path / 'empty').mkdir()
     code, said = refused(capsys, *words[:5], '-d', f'freesurfer={tmp_path / "empty"}')
     assert code == 18
@@ -219,4 +219,4 @@ def test_nobody_validates_is_said(tiny_bundle, tmp_path, monkeypatch):
     path = tmp_path / 'sub-1_dseg.nii.gz'
     path.touch()
     planned(tmp_path, maps=[path], bundle=load_bundle(tiny_bundle))
-    assert said == ['Nobody validates: all epochs are run, and nothing is scored']
+    assert said == ['No validation data: all epochs run, and the bundle gets no scores']
