@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,15 +101,20 @@ def read_bval(path: Path) -> list[float]:
     return values
 
 
+#: Words of fewer letters are parts of others too often: CTA of CTAxial, ADC of headc, CTP of ctplain.
+LONG_WORD = 5
+
+
 def has_word(values: Sequence[str], words: Sequence[str]) -> bool:
-    """Check whether a label begins or ends with one of the words, in any case.
+    """Check whether a label holds one of the words, in any case.
 
     Parameters
     ----------
     values : sequence of str
-        Labels.
+        Labels, letters and digits.
     words : sequence of str
-        Lower case.
+        Lower case. A short one must stand by itself, between digits or where the case changes; one of five
+        letters or more may also begin or end a label.
 
     Returns
     -------
@@ -116,11 +122,26 @@ def has_word(values: Sequence[str], words: Sequence[str]) -> bool:
 
     Examples
     --------
-    >>> has_word(['b1000ADC'], ['adc']), has_word(['headcoil'], ['adc'])
-    (True, False)
+    >>> has_word(['b1000ADC'], ['adc']), has_word(['headc'], ['adc']), has_word(['CTAxial'], ['cta'])
+    (True, False, False)
     """
-    labels = [value.casefold() for value in values]
-    return any(label.startswith(word) or label.endswith(word) for label in labels for word in words)
+    return any(_holds(value, word) for value in values for word in words)
+
+
+def _holds(label: str, word: str) -> bool:
+    plain = label.casefold()
+    if len(word) >= LONG_WORD and (plain.startswith(word) or plain.endswith(word)):
+        return True
+    starts = (match.start() for match in re.finditer(f'(?={re.escape(word)})', plain))
+    return any(_is_boundary(label, i) and _is_boundary(label, i + len(word)) for i in starts)
+
+
+def _is_boundary(label: str, position: int) -> bool:
+    """Tell whether a word can end before a character and another begin with it."""
+    if position in (0, len(label)):
+        return True
+    before, after = label[position - 1], label[position]
+    return before.isdigit() or after.isdigit() or (before.islower() and after.isupper())
 
 
 def _is_trace(record: ImageRecord, rule: Mapping) -> bool:

@@ -84,6 +84,15 @@ def test_has_word():
 
 
 @pytest.mark.parametrize(
+    ('label', 'word'),
+    [('ctplain', 'ctp'), ('CTAxial', 'cta'), ('headc', 'adc'), ('CTA2', 'cta'), ('b1000ADC', 'adc'),
+     ('preCTA', 'cta'), ('CTangio', 'angio'), ('adc', 'adc'), ('scalpine', 'ctp')],
+)  # fmt: skip
+def test_a_short_word_stands_by_itself(label, word):
+    assert has_word([label], [word]) == (label in ('CTA2', 'b1000ADC', 'preCTA', 'CTangio', 'adc'))
+
+
+@pytest.mark.parametrize(
     'where',
     [
         'dwi.bval',
