@@ -116,10 +116,13 @@ def _modality(datatype: str, suffix: str) -> str | None:
 
 def _is_excluded(entities: Mapping[str, str], rule: Modality) -> bool:
     labels = [entities[key] for key in DESCRIPTIVE if key in entities]
+    # a word that runs together with the suffix in one case: DWIADC
+    joined = {pair for word in rule.excluded_words for x in rule.suffixes
+              for pair in (x.casefold() + word, word + x.casefold())}  # fmt: skip
     return (
         entities.get('part', 'mag') != 'mag'
         or has_word(labels, rule.excluded_words)
-        or any(label.casefold() in rule.excluded_values for label in labels)
+        or any(label.casefold() in joined.union(rule.excluded_values) for label in labels)
     )
 
 

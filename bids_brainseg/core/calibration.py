@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .statistics import NAN, Correlation, pearson
 
+#: A segmentation is bad below this fraction of the median mean Dice, unless the user gives a limit.
+ACCEPTABLE_FRACTION = 0.9
+
 
 class Roc(NamedTuple):
     """Points of a ROC curve, from the strictest threshold to the most lenient one.

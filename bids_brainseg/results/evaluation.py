@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.calibration import Calibration, calibrate
+from ..core.calibration import ACCEPTABLE_FRACTION, Calibration, calibrate
 from ..core.statistics import pearson, summarize
 from ..data import label_table, modalities
 
@@ -20,8 +20,6 @@ PREDICTORS = {
     'mutual_information_mean': True,
     'alignment': False,
 }
-#: A segmentation is bad below this fraction of the median D_A, unless the user gives a limit.
-_ACCEPTABLE_FRACTION = 0.9
 _AVERAGES = ('D_A', 'D_V', 'ASSD_mm')
 
 
@@ -95,7 +93,7 @@ def _structure(rows: pd.DataFrame) -> dict:
 
 def _calibration(every: pd.DataFrame, clean: pd.DataFrame, acceptable: float | None, bundle: Mapping) -> dict:
     """Measure how well each quality number separates bad segmentations, over clean and corrupted scans."""
-    level = acceptable if acceptable is not None else _ACCEPTABLE_FRACTION * float(clean['D_A'].median())
+    level = acceptable if acceptable is not None else ACCEPTABLE_FRACTION * float(clean['D_A'].median())
     predictors = {
         name: calibrate(every[name], every['D_A'], level, above=above)
         for name, above in PREDICTORS.items()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bids_brainseg.core.agreement import dice, dice_average
-from bids_brainseg.core.calibration import calibrate
+from bids_brainseg.core.calibration import ACCEPTABLE_FRACTION, calibrate
 from bids_brainseg.core.corruption import MILDEST, WORST, corrupt
 from bids_brainseg.core.statistics import pearson
 from bids_brainseg.core.volumes import mc_statistics, mean_cv
@@ -22,8 +22,6 @@ from ..network.predict import predict_samples
 
 #: Fewer scans than this say nothing about a correlation.
 LEAST_FOR_CORRELATION = 4
-#: Mean Dice, as a share of the median of the scans as they are, below which a segmentation counts as bad.
-ACCEPTABLE = 0.9
 
 
 class Measured(NamedTuple):
@@ -176,7 +174,7 @@ def calibrate_bundle(
     ]
     averages = [dice_average(one.dice) for one in (*clean, *corrupted)]
     if acceptable_dice is None:
-        acceptable_dice = ACCEPTABLE * float(np.nanmedian(averages[: len(clean)]))
+        acceptable_dice = ACCEPTABLE_FRACTION * float(np.nanmedian(averages[: len(clean)]))
     result = calibrate([one.cv for one in (*clean, *corrupted)], averages, acceptable_dice)
     scans = f'{result.n} synthetic scans of held-out label maps, corrupted or not'
     if result.youden is None or not np.isfinite(result.youden.value):

@@ -198,7 +198,9 @@ def test_maps_are_never_taken(make_bids):
         for name in (
             'sub-1_adc', 'sub-1_ADC', 'sub-1_FA', 'sub-1_colFA', 'sub-1_expADC', 'sub-1_sbref', 'sub-1_S0map',
             'sub-1_rec-ADC_dwi', 'sub-1_desc-FA_dwi', 'sub-1_acq-colFA_dwi', 'sub-1_rec-expADC_dwi',
-            'sub-1_acq-sbref_dwi', 'sub-1_rec-exp_dwi', 'sub-1_part-phase_dwi', 'sub-1_acq-headcoil_dwi',
+            'sub-1_acq-sbref_dwi',
+            'sub-1_acq-DWIADC_dwi', 'sub-1_rec-adcdwi_dwi',
+            'sub-1_rec-exp_dwi', 'sub-1_part-phase_dwi', 'sub-1_acq-headcoil_dwi',
         )
     }  # fmt: skip
     assert only(find_images(make_bids(files))).bids_name == 'sub-1_acq-headcoil_dwi'
