@@ -16,7 +16,7 @@ from ..settings import Settings
 from .folders import check_writable
 
 LOGGER = logging.getLogger('bids_brainseg')
-FILES = ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement')
+FILES = ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement', 'ratings', 'rating_agreement')
 
 
 def run(settings: Settings) -> int:
@@ -25,7 +25,8 @@ def run(settings: Settings) -> int:
     Returns
     -------
     int
-        0; 1 if the outputs of a scan could not be read (it is listed, and the others are in the tables).
+        0; 1 if the outputs of a scan or a file of ratings could not be read (they are named, and the others
+        are in the tables).
 
     Raises
     ------
@@ -50,7 +51,8 @@ def run(settings: Settings) -> int:
         return 0
     write_group(group, settings)
     print(format_summary(group, settings, time.monotonic() - began))
-    return 1 if any(scan.status == 'broken' for scan in group.scans) else 0
+    unread = group.ratings.damaged or any(scan.status == 'broken' for scan in group.scans)
+    return 1 if unread else 0
 
 
 def write_group(group: Group, settings: Settings) -> None:
@@ -87,11 +89,15 @@ def format_summary(group: Group, settings: Settings, seconds: float) -> str:
     counts = Counter(scan.status for scan in group.scans if scan.status != 'done')
     lines += [f'  {status:8} {count} scans' for status, count in sorted(counts.items())]
     lines += [f'  broken   {scan.name}: {scan.reason}' for scan in group.scans if scan.status == 'broken']
+    lines += [f'  broken   {damage}' for damage in group.ratings.damaged]
     missing = [f'sub-{label}' for label, reason in group.participants.items() if reason]
     if missing:
         lines.append(
             f'  missing  {len(missing)} participants: {" ".join(missing[:10])}{" ..." * (len(missing) > 10)}'
         )
+    if ratings := group.ratings.ratings:
+        raters = len({rating.rater for rating in ratings})
+        lines.append(f'  ratings  {len(ratings)} of {raters} raters')
     lines.append(f'  tables   {settings.output_dir}/group_{{{",".join(FILES)}}}.tsv')
     lines.append(f'  page     {settings.output_dir / "group.html"}')
     return '\n'.join(lines)

@@ -15,6 +15,7 @@ from ..bids.sidecars import scanner
 from ..errors import BidsError
 from ..records import ScanResult
 from .outcomes import read_outcomes
+from .ratings import Ratings, read_ratings
 from .scans import read_scans
 
 _UNFINISHED = 'run {} began and left no result: it was stopped or still runs'
@@ -36,6 +37,8 @@ class Group:
         Labels of the participants that have a page.
     notes : list of str
         Remarks for the readers of the tables.
+    ratings : Ratings
+        What raters said of the scans.
     """
 
     scans: list[ScanResult]
@@ -43,6 +46,7 @@ class Group:
     covariates: Covariates
     pages: set[str]
     notes: list[str]
+    ratings: Ratings
 
 
 def collect_group(
@@ -99,7 +103,9 @@ def collect_group(
             18,
         )
     pages = {subject for subject in participants if (output_dir / f'sub-{subject}.html').is_file()}
-    return Group(scans, participants, covariates, pages, [*notes, *_mixtures(scans), *covariates.notes])
+    ratings = read_ratings(output_dir, scans, selection=bool(selected or sessions or modality))
+    notes += [*_mixtures(scans), *covariates.notes, *ratings.damaged, *ratings.notes]
+    return Group(scans, participants, covariates, pages, notes, ratings)
 
 
 def _mixtures(scans: Sequence[ScanResult]) -> list[str]:

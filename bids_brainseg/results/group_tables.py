@@ -15,12 +15,14 @@ import pandas as pd
 from .. import __version__
 from ..bids.sidecars import meanings, output_rules
 from ..core.group import LIMIT, MINIMUM
+from ..core.quality import LEVELS
 from ..data import resource
 from ..data.quality import qc_numbers
 from ..files import write_json, write_tsv
 from ..records import ScanResult
 from .group import Group
 from .group_measures import LABELS, NAMES, Measures, compare_pairs, pairs
+from .ratings import compare_ratings
 from .scanners import scanner_names
 from .scans import MEASURES
 
@@ -33,6 +35,8 @@ _SCANNER = {
     'field_strength': 'MagneticFieldStrength',
 }
 _SCANNER_COLUMNS = ('scanner', *_SCANNER)
+_KAPPAS = tuple(f'{kind}{end}' for kind in ('kappa', 'kappa_linear') for end in ('', '_low', '_high'))
+_COUNTS = tuple(f'{a}_{b}' for a in LEVELS for b in LEVELS)
 _UNKNOWN = {'Description': 'Quality number of the scan, as in its qc.json.', 'Units': 'n/a'}
 
 
@@ -62,7 +66,8 @@ def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
     Returns
     -------
     dict of Table
-        ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'`` and ``'agreement'``.
+        ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'``, ``'agreement'``, ``'ratings'`` and
+        ``'rating_agreement'``.
     """
     data = {
         'volumes': _long_volumes(group, measures),
@@ -73,6 +78,11 @@ def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
             compare_pairs(measures),
             columns=['modality_a', 'modality_b', 'structure', 'n_pairs', 'difference_mm3',
                      'difference_sd_mm3', 'concordance'],
+        ),
+        'ratings': _ratings(group),
+        'rating_agreement': pd.DataFrame(
+            compare_ratings(group.scans, group.ratings.ratings),
+            columns=['rater_a', 'rater_b', 'modality', 'n_scans', 'n_agree', *_KAPPAS, *_COUNTS],
         ),
     }  # fmt: skip
     return {name: Table(table, _dictionary(name, table, group)) for name, table in data.items()}
@@ -249,6 +259,31 @@ def _participants(group: Group) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _ratings(group: Group) -> pd.DataFrame:
+    """Make one row per rating, beside the verdict of the scan."""
+    entities, scans = _entity_columns(group), {scan.name: scan for scan in group.scans}
+    rows = []
+    for rating in group.ratings.ratings:
+        scan = scans[rating.scan]
+        verdict = str(scan.qc.get('verdict') or '')
+        rows.append({
+            **_identity(scan, entities),
+            'verdict': verdict,
+            'rater': rating.rater,
+            'rating': rating.verdict,
+            'agrees': ('yes' if rating.verdict == verdict else 'no') if verdict else '',
+            'rating_note': rating.note,
+            'rated_at': rating.rated_at,
+            'verdict_when_rated': rating.verdict_seen,
+            'version_when_rated': rating.version_seen,
+            'rating_file': rating.file,
+        })  # fmt: skip
+    head = ['participant_id', 'session_id', *entities, 'scan', 'modality', 'verdict', 'rater', 'rating',
+            'agrees', 'rating_note', 'rated_at', 'verdict_when_rated', 'version_when_rated',
+            'rating_file']  # fmt: skip
+    return pd.DataFrame(rows, columns=head)
+
+
 def _one_line(text: str) -> str:
     """Put a text on one line, for a cell.
 
@@ -290,6 +325,12 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
             }
         elif column in described:
             columns[column] = described[column]
+        elif column in _COUNTS:
+            first, second = column.split('_')
+            columns[column] = {
+                'Description': f'Scans that rater_a calls {first} and rater_b {second}.',
+                'Units': 'count',
+            }
         elif kind == 'percent':
             columns[column] = {
                 'Description': f'{structure}: 100 (left - right) / mean of both.',

@@ -12,7 +12,7 @@ from bids_brainseg.cli.run import main
 
 FILES = {
     f'group_{name}{extension}'
-    for name in ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement')
+    for name in ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement', 'ratings', 'rating_agreement')
     for extension in ('.tsv', '.json')
 } | {'group.html'}
 
@@ -84,3 +84,14 @@ def test_dry_run_lists_and_writes_nothing(out, tmp_path, capsys):
     assert main([f'{tmp_path}/gone', f'{out}', 'group', '--dry-run']) == 0
     assert capsys.readouterr().out.splitlines()[-1] == 'sub-0003_FLAIR: done'
     assert not written(out)
+
+
+def test_ratings_are_counted_and_a_damaged_file_of_them_is_named(out, tmp_path, capsys):
+    head = 'scan\tverdict\trater\n'
+    (out / 'sub-0001_rating.tsv').write_text(f'{head}sub-0001_T1w\tfail\tAnn\n')
+    (out / 'sub-0002_rating.json').write_text('[{')
+    assert main([f'{tmp_path}/gone', f'{out}', 'group']) == 1
+    printed = capsys.readouterr().out
+    assert 'ratings  1 of 1 raters' in printed
+    assert 'sub-0002_rating.json was skipped' in printed
+    assert 'sub-0001_T1w\tT1w\t' in (out / 'group_ratings.tsv').read_text()
