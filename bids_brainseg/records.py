@@ -780,6 +780,8 @@ class ScanResult:
         exist, in the space of the scan.
     figures : mapping of Path
         Kind (``'alignment'``) to figure.
+    unfetched : mapping of Path
+        The same for figures whose content is not on this disk (git-annex, Git LFS).
     transforms : mapping of Path
         ``(from, to)`` to the affine that ITK reads: ``('T1w', 'BrainsegAdult')``.
     outcome : RunOutcome, optional
@@ -801,6 +803,7 @@ class ScanResult:
     averages: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     figures: Mapping[str, Path] = field(default_factory=dict)
+    unfetched: Mapping[str, Path] = field(default_factory=dict)
     transforms: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     outcome: RunOutcome | None = None
 

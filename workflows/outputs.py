@@ -9,7 +9,7 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
-from ..interfaces.figures import AlignmentFigure, ContoursFigure, UncertaintyFigure, ViewerFigure
+from ..interfaces.figures import AlignmentFigure, ContoursFigure, Thumbnail, UncertaintyFigure, ViewerFigure
 from ..interfaces.outputs import DerivativeSink, DocumentSink, FigureSink, TransformSink
 from ..interfaces.probabilities import ScanProbabilities
 from ..interfaces.registration import WriteTransforms
@@ -251,7 +251,7 @@ def init_figures_wf(
 
     Outputs
     -------
-    alignment, contours, viewer, uncertainty
+    alignment, contours, viewer, uncertainty, thumbnail
         Paths of the figures.
 
     Examples
@@ -261,7 +261,7 @@ def init_figures_wf(
     """
     workflow = Workflow(name=name)
     fields = ['in_file', 'dseg', 'uncertainty', 'preprocessed', 'registration']
-    kinds = ['alignment', 'contours', 'viewer', 'uncertainty']
+    kinds = ['alignment', 'contours', 'viewer', 'uncertainty', 'thumbnail']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=kinds), name='outputnode')
 
@@ -270,8 +270,9 @@ def init_figures_wf(
     contours = pe.Node(ContoursFigure(), name='contours', mem_gb=mem_gb)
     uncertainty = pe.Node(UncertaintyFigure(), name='uncertainty', mem_gb=mem_gb)
     viewer = pe.Node(ViewerFigure(), name='viewer', mem_gb=mem_gb)
+    thumbnail = pe.Node(Thumbnail(), name='thumbnail', mem_gb=mem_gb)
     common = {'record': record, 'output_dir': str(output_dir)}
-    ds_alignment, ds_contours, ds_viewer, ds_uncertainty = (
+    ds_alignment, ds_contours, ds_viewer, ds_uncertainty, ds_thumbnail = (
         pe.Node(FigureSink(kind=kind, **common), name=f'ds_{kind}') for kind in kinds
     )
     # fmt: off
@@ -280,14 +281,17 @@ def init_figures_wf(
         (inputnode, contours, [('in_file', 'in_file'), ('dseg', 'dseg')]),
         (inputnode, viewer, [('in_file', 'in_file'), ('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
         (inputnode, uncertainty, [('in_file', 'in_file'), ('dseg', 'dseg'), ('uncertainty', 'uncertainty')]),
+        (inputnode, thumbnail, [('in_file', 'in_file'), ('dseg', 'dseg')]),
         (alignment, ds_alignment, [('out_file', 'in_file')]),
         (contours, ds_contours, [('out_file', 'in_file')]),
         (viewer, ds_viewer, [('out_file', 'in_file')]),
         (uncertainty, ds_uncertainty, [('out_file', 'in_file')]),
+        (thumbnail, ds_thumbnail, [('out_file', 'in_file')]),
         (ds_alignment, outputnode, [('out_file', 'alignment')]),
         (ds_contours, outputnode, [('out_file', 'contours')]),
         (ds_viewer, outputnode, [('out_file', 'viewer')]),
         (ds_uncertainty, outputnode, [('out_file', 'uncertainty')]),
+        (ds_thumbnail, outputnode, [('out_file', 'thumbnail')]),
     ])
     # fmt: on
     return workflow

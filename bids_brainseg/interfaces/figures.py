@@ -11,6 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleIn
 
 from ..core.resampling import resample
 from ..figures.slices import alignment_figure, contours_figure, uncertainty_figure
+from ..figures.thumbnail import thumbnail
 from ..figures.viewer import viewer_figure
 from ..imaging import load_grid, load_image
 from .images import read_array
@@ -59,6 +60,23 @@ class ContoursFigure(SimpleInterface):
         scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         self._results['out_file'] = str(Path(runtime.cwd) / 'contours.svg')
         contours_figure(scan, labels, load_grid(self.inputs.in_file).affine, self._results['out_file'])
+        return runtime
+
+
+class _ThumbnailOutputSpec(TraitedSpec):
+    out_file = File(desc='JPEG')
+
+
+class Thumbnail(SimpleInterface):
+    """Draw the small picture of the group page."""
+
+    input_spec = _ContoursFigureInputSpec
+    output_spec = _ThumbnailOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
+        self._results['out_file'] = str(Path(runtime.cwd) / 'thumbnail.jpg')
+        thumbnail(scan, labels, load_grid(self.inputs.in_file).affine, self._results['out_file'])
         return runtime
 
 

@@ -147,7 +147,7 @@ class TransformSink(_Sink):
 
 
 class _FigureSinkInputSpec(_SinkInputSpec):
-    kind = traits.Str(mandatory=True, desc='alignment, contours, viewer, uncertainty or comparison')
+    kind = traits.Str(mandatory=True, desc='key of `figures` in outputs.json')
 
 
 class FigureSink(_Sink):

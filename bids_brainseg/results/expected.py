@@ -11,7 +11,7 @@ from ..records import ImageRecord, Template
 
 #: A scan is done once these exist.
 _RESULT = ('dseg', 'morph', 'qc')
-_FIGURES = ('alignment', 'contours', 'viewer', 'uncertainty')
+_FIGURES = ('alignment', 'contours', 'viewer', 'uncertainty', 'thumbnail')
 
 
 def result_files(record: ImageRecord, output_dir: Path, *, compared: bool = False) -> list[Path]:

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 from ..core.quality import LEVELS
 from ..core.statistics import cohen_kappa, linear_weights
-from ..files import read_rows
 from ..records import ScanResult
 
 #: Name of this program among the raters.
@@ -132,7 +131,7 @@ def _rating_files(output_dir: Path) -> list[Path]:
 def _read_file(path: Path) -> tuple[list[Mapping[str, str]], str]:
     """Return the rows of a file, and what is wrong with it; empty if nothing is."""
     try:
-        rows = _json_rows(path) if path.suffix == '.json' else read_rows(path)
+        rows = _json_rows(path) if path.suffix == '.json' else _table_rows(path)
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         return [], str(getattr(error, 'strerror', None) or error)
     if not rows:
@@ -143,6 +142,12 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, str]], str]:
         if row['verdict'] not in LEVELS:
             return [], f'rating {number} has the verdict {row["verdict"]!r}, not one of {", ".join(LEVELS)}'
     return rows, ''
+
+
+def _table_rows(path: Path) -> list[dict]:
+    # pages write cells as they are: a quotation mark belongs to the note
+    with path.open(newline='', encoding='utf-8-sig') as stream:
+        return list(csv.DictReader(stream, delimiter='\t', quoting=csv.QUOTE_NONE))
 
 
 def _json_rows(path: Path) -> list[dict]:

@@ -93,6 +93,7 @@ class _Derivatives:
     label: str
     files: dict[str, Path] = field(default_factory=dict)
     figures: dict[str, Path] = field(default_factory=dict)
+    unfetched: dict[str, Path] = field(default_factory=dict)
     transforms: dict[tuple[str, str], Path] = field(default_factory=dict)
 
 
@@ -134,8 +135,8 @@ def _list_derivatives(top: Path) -> list[_Derivatives]:
     for path in sorted(top.glob('figures/*_desc-*')):
         entities, label, extension = split_name(path.name)
         scan = by_name.get(_name(_source_entities(entities), label))
-        if scan and figure_extensions.get(entities['desc']) == extension and _is_fetched(path):
-            scan.figures[entities['desc']] = path
+        if scan and figure_extensions.get(entities['desc']) == extension:
+            (scan.figures if _is_fetched(path) else scan.unfetched)[entities['desc']] = path
     return [scan for scan in by_name.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
 
 
@@ -180,6 +181,7 @@ def _read(derivatives: _Derivatives) -> ScanResult:
         averages=averages,
         files=files,
         figures=derivatives.figures,
+        unfetched=derivatives.unfetched,
         transforms=derivatives.transforms,
     )
 

@@ -179,7 +179,7 @@ def test_a_good_scan_has_everything(whole_run, label):
     (scan,) = read_scans(folder / 'out', label)
     assert set(scan.files) == {'dseg', 'uncertainty', 'morph', 'qc'}
     assert len(scan.transforms) == 2 and scan.status == 'done'
-    assert set(scan.figures) == {'alignment', 'contours', 'viewer', 'uncertainty'}
+    assert set(scan.figures) == {'alignment', 'contours', 'viewer', 'uncertainty', 'thumbnail'}
     raw = nib.load(folder / 'in' / f'sub-{label}' / datatype / f'sub-{label}_{suffix}.nii.gz')
     dseg = nib.load(scan.files['dseg'])
     assert dseg.shape == raw.shape

@@ -42,7 +42,8 @@ def ratings_of(out):
 
 
 def test_the_newest_of_each_rater_counts_wherever_it_lies(out):
-    (out / 'sub-01_rating.tsv').write_text(HEAD + line('sub-01_T1w', 'pass') + line('sub-01_FLAIR', 'fail'))
+    older = line('sub-01_T1w', 'pass') + line('sub-01_FLAIR', 'fail', note='"odd')
+    (out / 'sub-01_rating.tsv').write_text(HEAD + older)
     rows = [{'scan': 'sub-01_desc-T1w_qc', 'verdict': 'review', 'rater': 'Ann', 'rated_at': LATER,
              'note': 'dark\trim'},
             {'scan': 'sub-02_T1w', 'verdict': 'review', 'rater': '', 'rated_at': None}]  # fmt: skip
@@ -53,7 +54,7 @@ def test_the_newest_of_each_rater_counts_wherever_it_lies(out):
     assert [(r.scan, r.rater, r.verdict) for r in found.ratings] == [
         ('sub-01_T1w', 'Ann', 'review'), ('sub-01_FLAIR', 'Ann', 'fail'), ('sub-02_T1w', 'unnamed', 'review'),
     ]  # fmt: skip
-    assert found.ratings[0].note == 'dark rim'
+    assert [r.note for r in found.ratings] == ['dark rim', '"odd', '']
     assert found.ratings[0].file == 'ratings/b/sub-01_rating.json'
 
 

@@ -31,6 +31,7 @@ STEPS = {
     'derivatives_wf.ds_transforms_wf.ds_xfm_lta',
     'figures_wf.alignment', 'figures_wf.contours', 'figures_wf.viewer', 'figures_wf.uncertainty',
     'figures_wf.ds_alignment', 'figures_wf.ds_contours', 'figures_wf.ds_viewer', 'figures_wf.ds_uncertainty',
+    'figures_wf.thumbnail', 'figures_wf.ds_thumbnail',
 }  # fmt: skip
 SCANS = {
     'T1w': {'modality': 'T1w'},
