@@ -1,4 +1,5 @@
-# docker build -t bids_brainseg .
+# docker build -t bids_brainseg .                          for a CPU
+# docker build -t bids_brainseg:gpu --target gpu .         with the CUDA libraries
 # Any Debian-like base will do; one that lacks Python gets Debian's.
 ARG BASE=python:3.11-slim-bookworm
 
@@ -9,32 +10,36 @@ RUN command -v python3 >/dev/null || ( \
 RUN python3 -m venv /opt/brainseg
 ENV PATH=/opt/brainseg/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-# The sources stay in a stage of their own: the image gets the installed package alone.
-FROM python AS package
+# The sources stay in a stage of their own: the images get the wheel alone.
+FROM python AS wheel
 WORKDIR /src
 COPY . ./
-RUN pip install --no-deps .
+RUN pip wheel --no-deps --wheel-dir /wheels .
 
-FROM python
-# The dependencies first: a change in the code does not download TensorFlow again. Extras of setup.cfg, by name;
-# with `gpu`, the CUDA libraries. TensorFlow's C++ headers (0.4 GB) serve nobody here.
-ARG EXTRAS=validation
-COPY setup.cfg /opt/brainseg/
-RUN python -c "import configparser; c = configparser.ConfigParser(); c.read('/opt/brainseg/setup.cfg'); \
-      print(c['options']['install_requires'], *(c['options.extras_require'][e] for e in '$EXTRAS'.split()))" \
-      > /opt/brainseg/requirements.txt \
-    && pip install -r /opt/brainseg/requirements.txt \
-    && rm -rf /opt/brainseg/requirements.txt /opt/brainseg/lib/python3*/site-packages/tensorflow/include
-COPY --from=package /opt/brainseg /opt/brainseg
-
+FROM python AS runtime
 # That of setup.cfg; a test compares the two.
 ARG VERSION=0.1.0
+ARG REVISION=
 LABEL org.opencontainers.image.title=bids_brainseg \
       org.opencontainers.image.description="Segments the T1w, FLAIR, DWI and CT scans of a BIDS dataset" \
       org.opencontainers.image.licenses=Apache-2.0 \
-      org.opencontainers.image.version="$VERSION"
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 # Runs as any user, on a read-only root with a writable /tmp, and without a network.
 ENV HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp NO_ET=1 TF_CPP_MIN_LOG_LEVEL=2 PYTHONDONTWRITEBYTECODE=1 \
     BIDS_BRAINSEG_CONTAINER="bids_brainseg:${VERSION}"
 WORKDIR /out
 ENTRYPOINT ["bids_brainseg"]
+
+# What the package needs comes first: a change in the code does not download TensorFlow again.
+FROM runtime AS gpu
+COPY setup.cfg container/install.py /build/
+RUN python /build/install.py /build/setup.cfg gpu
+COPY container/check.py /build/
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl && python /build/check.py
+
+FROM runtime AS cpu
+COPY setup.cfg container/install.py /build/
+RUN python /build/install.py /build/setup.cfg cpu
+COPY container/check.py /build/
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl && python /build/check.py

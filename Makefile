@@ -46,7 +46,7 @@ demo: $(VENV)/.bids_brainseg-demo $(DEMO)/bids/dataset_description.json
 	  $(DEMO_OPTIONS); status=$$?; \
 	  echo; echo "Report: file://$(abspath $(DEMO))/derivatives/sub-01.html"; exit $$status
 
-MARKS ?= not slurm and not gpu
+MARKS ?= not slurm and not container and not gpu
 # One process for each core; the tests of a file stay together, since many share what one of them made.
 PYTEST_OPTIONS ?= --numprocesses auto --dist loadfile
 

@@ -5,7 +5,8 @@
 
 The work folder is made afresh inside OUT_DIR. Seconds are those nipype records for each node. Memory is the
 resident set of the processes that work in the node's folder, looked at ten times a second, so a stage shorter
-than that has none.
+than that has none. ``claim_GiB`` is what the graph plans with, and what a SLURM job of the stage asks for;
+the exit code is 1 if a stage took more.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def run_command(words: list[str], work_dir: Path) -> tuple[float, MemoryWatch, i
 
 
 def stages(work_dir: Path, watch: MemoryWatch) -> pd.DataFrame:
-    """One row for each node that ran: subject, scan, stage, seconds, peak GiB."""
+    """One row for each node that ran: subject, scan, stage, seconds, peak GiB, claimed GiB."""
     rows = []
     for result in sorted(work_dir.rglob('result_*.pklz')):
         subject, scan, *stage = result.parent.relative_to(work_dir / 'brainseg_wf').parts
@@ -101,9 +102,10 @@ def stages(work_dir: Path, watch: MemoryWatch) -> pd.DataFrame:
                 'stage': '/'.join(part.removesuffix('_wf') for part in stage),
                 'seconds': loadpkl(result).runtime.duration,
                 'GiB': watch.peaks.get(str(result.parent.resolve()), float('nan')),
+                'claim_GiB': loadpkl(result.parent / '_node.pklz').mem_gb * 1e9 / 2**30,
             }
         )
-    return pd.DataFrame(rows, columns=['subject', 'scan', 'stage', 'seconds', 'GiB'])
+    return pd.DataFrame(rows, columns=['subject', 'scan', 'stage', 'seconds', 'GiB', 'claim_GiB'])
 
 
 def tables(costs: pd.DataFrame) -> str:
@@ -114,8 +116,9 @@ def tables(costs: pd.DataFrame) -> str:
     seconds = costs.pivot_table('seconds', 'scan', 'part', 'sum').round(1)
     seconds['sum'] = seconds.sum(axis=1)
     by_stage = costs.groupby('stage', sort=False).agg(
-        runs=('seconds', 'size'), mean_s=('seconds', 'mean'), max_s=('seconds', 'max'), max_GiB=('GiB', 'max')
-    )
+        runs=('seconds', 'size'), mean_s=('seconds', 'mean'), max_s=('seconds', 'max'),
+        max_GiB=('GiB', 'max'), claim_GiB=('claim_GiB', 'max'),
+    )  # fmt: skip
     by_stage = by_stage[by_stage['max_s'] >= 0.05].round(2)
     return '\n\n'.join(
         rst_table(table)
@@ -201,7 +204,10 @@ def main(argv: list[str] | None = None) -> int:
     report = f'{summary}\n\n{tables(costs) if len(costs) else "no stage ran"}\n'
     (words.out_dir / 'pipeline.rst').write_text(report)
     print(report)
-    return code
+    beyond = costs.query('GiB > claim_GiB')
+    if len(beyond):
+        print(f'more memory than claimed:\n{beyond.to_string(index=False)}', file=sys.stderr)
+    return code or int(len(beyond) > 0)
 
 
 if __name__ == '__main__':

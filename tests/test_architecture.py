@@ -233,8 +233,10 @@ def test_setup_cfg_lists_what_is_imported():
     tops = {target.partition('.')[0] for target in targets} - {PACKAGE} - set(sys.stdlib_module_names)
     # what is called otherwise on the package index; itk-elastix brings itk itself
     called = {'PIL': 'pillow', 'bids': 'pybids', 'itk': 'itk-elastix', 'yaml': 'pyyaml'}
-    # the default backend is not imported by name, and the demo takes only data files from nilearn
-    assert listed == {called.get(top, top) for top in tops} | {'tensorflow', 'nilearn'}
+    # the default backend is not imported by name, the demo takes only data files from nilearn, and the
+    # validator is a program
+    beside = {'tensorflow', 'nilearn', 'bids-validator-deno'}
+    assert listed == {called.get(top, top) for top in tops} | beside
 
 
 def test_only_the_model_process_loads_keras():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,18 @@ def test_every_data_file_is_installed(name):
     present = {p for p in folder.rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')}
     assert present
     assert present <= installed, f'not in package_data: {sorted(map(str, present - installed))}'
+
+
+@pytest.mark.parametrize(
+    ('target', 'tensorflow'), [('cpu', 'tensorflow-cpu'), ('gpu', 'tensorflow[and-cuda]')]
+)
+def test_an_image_installs_what_the_package_needs(target, tensorflow):
+    spec = importlib.util.spec_from_file_location('install', ROOT / 'container' / 'install.py')
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
+    needed = [line.split()[0] for line in install.requirements(ROOT / 'setup.cfg', target)]
+    listed = [line.split()[0] for line in setup_cfg()['options']['install_requires'].strip().split('\n')]
+    assert sorted(needed) == sorted([*(name for name in listed if name != 'tensorflow'), tensorflow])
 
 
 def test_the_workflows_come_from_the_folder_beside_the_package():

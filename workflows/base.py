@@ -17,6 +17,8 @@ from ..records import Bundle, ImageRecord, Template
 from ..settings import Settings
 from .scan import init_scan_wf
 
+#: GB that any step may take: Python, nipype and NumPy alone are a tenth, a table or a figure as much again.
+SMALLEST_GB = 0.5
 #: Interfaces that take files of the user.
 READ_FROM_OUTSIDE = (CheckImage, ResampleReferenceLabels, FreeSurferClasses)
 
@@ -140,7 +142,7 @@ def scan_wf_name(record: ImageRecord) -> str:
 
 
 def configure_nodes(workflow: Workflow, folder: Path) -> None:
-    """Say where crash files go, and how inputs are compared with those of the last run.
+    """Say where crash files go, how inputs are compared with those of the last run, and the least memory.
 
     Nipype has both per node, or for the whole run, but not per workflow. Files of the
     user are compared by content, so a copied or touched scan counts as unchanged. Files of other nodes are
@@ -149,3 +151,4 @@ def configure_nodes(workflow: Workflow, folder: Path) -> None:
     for node in workflow._get_all_nodes():
         method = 'content' if isinstance(node.interface, READ_FROM_OUTSIDE) else 'timestamp'
         node.config = {'execution': {'crashdump_dir': str(folder), 'hash_method': method}}
+        node._mem_gb = max(node.mem_gb, SMALLEST_GB)

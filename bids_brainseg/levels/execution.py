@@ -20,6 +20,7 @@ from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
 from ..settings import Settings
+from .schedulers import ask_slurm
 from .workers import PRELOADED
 
 STAGES = ('check', 'coregister', 'segment', 'resample_to_scan', 'measure', 'register_t1w', 'resample_labels')
@@ -182,6 +183,8 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
         kind = getattr(plugins, f'{settings.plugin}Plugin')
         if issubclass(kind, SGELikeBatchManagerBase):
             kind = type(kind.__name__, (BatchPlugin, kind), {})
+        if settings.plugin == 'SLURM':
+            ask_slurm(workflow, settings.plugin_args)
         plugin = {'plugin': kind(plugin_args=dict(settings.plugin_args))}
     try:
         workflow.run(**plugin)

@@ -19,10 +19,6 @@ from bids_brainseg.workflows.base import configure_nodes
 
 GOOD = 'def f(x):\n    return x + 1\n'
 RAISES = 'def f(x):\n    raise ValueError("no such thing")\n'
-CANCELS = (
-    'def f(x):\n    import os, subprocess, time\n'
-    '    subprocess.run(["scancel", os.environ["SLURM_JOB_ID"]])\n    time.sleep(60)\n'
-)
 DIES = 'def f(x):\n    import os\n    os.kill(os.getpid(), 9)\n'
 
 
@@ -84,15 +80,6 @@ def test_a_job_that_the_cluster_killed_fails_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(SLURMPlugin, '_submit_batchtask', submit)
     monkeypatch.setattr(SLURMPlugin, '_is_pending', lambda self, number: False)
     assert 'ended without a result' in run(tmp_path, GOOD, plugin='SLURM')
-    lost_job_is_told(tmp_path)
-
-
-@pytest.mark.slurm
-def test_a_job_that_slurm_killed_fails_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv('NIPYPE_NO_ET', '1')
-    monkeypatch.delenv('LOGNAME', raising=False)
-    arguments = {'sbatch_args': '--mem=500M --cpus-per-task=1 --time=00:05:00'}
-    assert 'ended without a result' in run(tmp_path, CANCELS, plugin='SLURM', plugin_args=arguments)
     lost_job_is_told(tmp_path)
 
 
