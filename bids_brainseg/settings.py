@@ -11,6 +11,9 @@ from pathlib import Path
 from .data import modalities
 from .records import TrainingRequest
 
+#: The dataset that is made of single scans, below OUTPUT_DIR.
+SCANS_DATASET = Path('sourcedata', 'scans')
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -25,6 +28,10 @@ class Settings:
     level: str = 'participant'
     run_uuid: str = ''
     options: tuple[tuple[str, ...], ...] = ()  # as on a command line: flag and values
+
+    # without BIDS: images or folders of DICOM files, of which bids_dir is made
+    scans: tuple[Path, ...] = ()
+    scans_modality: str | None = None
 
     # selection
     participant_label: tuple[str, ...] = ()
@@ -67,6 +74,7 @@ class Settings:
 
     # reporting
     reports_only: bool = False
+    boilerplate_only: bool = False
     write_graph: bool = False
     stop_on_first_crash: bool = False
     resource_monitor: bool = False
@@ -93,17 +101,15 @@ def _toml(value: object) -> str:
     """Return one value in TOML, which is JSON except for tables.
 
     >>> _toml({'T1w': Path('m'), 'n': (1, 2.5), 'x': {'y': None}})
-    '{"T1w" = "m", "n" = [1, 2.5], "x" = {}}'
+    '{"T1w" = "m", "n" = [1, 2.5], "x" = {"y" = "null"}}'
     """
     if isinstance(value, TrainingRequest):
-        value = {name: item for name, item in asdict(value).items() if item not in ((), {}, False)}
+        value = {name: item for name, item in asdict(value).items() if item not in ((), {}, False, None)}
     if isinstance(value, Mapping):
-        pairs = (
-            f'{json.dumps(str(k), ensure_ascii=False)} = {_toml(v)}'
-            for k, v in value.items()
-            if v is not None
-        )
+        pairs = (f'{json.dumps(str(k), ensure_ascii=False)} = {_toml(v)}' for k, v in value.items())
         return '{' + ', '.join(pairs) + '}'
+    if value is None:  # TOML has no word for it
+        return '"null"'
     if isinstance(value, list | tuple):
         return '[' + ', '.join(_toml(item) for item in value) + ']'
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

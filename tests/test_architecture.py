@@ -37,6 +37,7 @@ TABLE = {
     'settings': room(rooms='errors data records'),
     'records': room(),
     'files': room(rooms='errors'),
+    'machine': room('psutil'),
     'data': room(rooms='errors'),
     'core': room('numpy scipy', 'records'),
     'imaging': room('numpy nibabel', 'core records errors files'),
@@ -61,10 +62,10 @@ TABLE = {
     'workflows': room('nipype niworkflows', 'interfaces settings records'),
     'levels': room(
         'nipype yaml',
-        'settings workflows bids results pages network.bundle core records files data errors',
+        'settings machine workflows bids results pages network.bundle core records files data errors',
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
-    'cli': room('yaml', 'settings levels.workers core.quality records data errors'),
+    'cli': room('yaml', 'settings machine levels.workers core.quality records data errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
-import os
+import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,13 +17,31 @@ from pathlib import Path
 from ..core.quality import check_rules
 from ..data import augmentation_names, modalities, training_defaults
 from ..data.quality import qc_numbers
+from ..machine import available_memory_gb, available_processors
 from ..records import TrainingRequest
-from ..settings import Settings
-from .parser import LABEL_TABLES, LEVELS, NamedPath, get_parser, spell_number
+from ..settings import SCANS_DATASET, Settings
+from .config_file import config_contents, config_words, read_config
+from .parser import (
+    EVERYWHERE,
+    LEVELS,
+    SCANS,
+    STUDY,
+    Parser,
+    closest,
+    flag_of,
+    get_parser,
+    show_help,
+    spell_flags,
+)
+from .words import LABEL_TABLES, NamedPath, spell_number
+from .words import path as read_path
 
 UNKNOWN_LEVEL = 17
 #: Nipype's plugins that wait for what they run, and those that do not.
 PLUGINS = ('SLURM', 'SGE', 'PBS', 'LSF', 'OAR', 'Condor', 'MultiProc', 'LegacyMultiProc', 'Linear')
+#: How messages call levels.
+NAMES_OF_LEVELS = {SCANS: 'commands without BIDS'}
+IMAGES = ('.nii', '.nii.gz', '.img', '.hdr', '.mgz', '.mgh')
 DETACHED = ('SLURMGraph', 'SGEGraph', 'PBSGraph', 'CondorDAGMan')
 
 
@@ -33,29 +53,54 @@ def parse(argv: list[str] | None = None) -> Settings:
     SystemExit
         With code 2 for a usage error, 17 for an unknown level, 0 after ``--help`` and ``--version``.
     """
-    parser = get_parser()
-    words = parser.parse_args(argv)
-    if words.level not in LEVELS:
-        parser.exit(
-            UNKNOWN_LEVEL,
-            f'{parser.prog}: error: unknown level {words.level!r}; this version knows: {", ".join(LEVELS)}\n',
-        )
-    values = vars(words)
+    argv = spell_flags(sys.argv[1:] if argv is None else argv)
+    if {'-h', '--help'} & {*argv}:
+        print(show_help(argv), end='')
+        raise SystemExit(0)
+    parser = get_parser(positionals=False)
+    words, rest = parser.parse_known_args(argv)
+    level, scans = _take_positionals(parser, words, rest)
+    given = _given(parser, argv)
+    _refuse_other_levels(parser, given, level, words.study)
+    typed = {action.dest for action in given}
+    if words.config_file is not None:
+        content = read_config(parser, words.config_file)
+        places = {name: getattr(words, name) for name in ('bids_dir', 'output_dir', 'level')}
+        words, _ = parser.parse_known_args([*argv, *config_words(content, parser, typed, level)])
+        vars(words).update(places | config_contents(content, typed))
+    if scans and 'work_dir' not in typed:  # nobody asked for intermediate results
+        words.work_dir = None
+    return _settings(parser, words, scans)
+
+
+def _settings(parser: Parser, words: argparse.Namespace, scans: tuple[Path, ...]) -> Settings:
+    """Check and refine what was parsed."""
     options = spell_options(parser, words)
+    values = vars(words)
     derivatives = _derivatives(parser, words.derivatives)
-    _check_folders(parser, words, derivatives)
+    run_uuid = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
+    if scans:
+        _check_scans(parser, words, scans)
+        words.work_dir = words.work_dir or Path(tempfile.gettempdir()).resolve() / f'bids_brainseg_{run_uuid}'
+    else:
+        _check_folders(parser, words, derivatives)
     plugin, plugin_args = _plugin(parser, values.pop('use_plugin'))
-    nprocs = words.nprocs or len(os.sched_getaffinity(0))
+    nprocs = words.nprocs or available_processors()
+    filters = _filters(parser, values.pop('bids_filter_file'))
+    for name in ('notrack', 'config_file'):
+        del values[name]
     refined = {
-        'run_uuid': f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}',
+        'run_uuid': run_uuid,
         'options': options,
+        'scans': scans,
+        'scans_modality': words.modality if scans else None,
         'participant_label': _labels(words.participant_label, 'sub-'),
         'session_label': _labels(words.session_label, 'ses-'),
-        'modalities': tuple(dict.fromkeys(words.modalities)),
-        'bids_filters': _filters(parser, values.pop('bids_filter_file')),
+        'modalities': tuple(dict.fromkeys(words.modalities or modalities())),
+        'bids_filters': _with_runs(filters, _labels(values.pop('run_id'), 'run-')),
         'nprocs': nprocs,
         'omp_nthreads': min(words.omp_nthreads or 8, nprocs),
-        'mem_gb': float(values.pop('mem') or 0.9 * _memory_gb()),
+        'mem_gb': float(values.pop('mem') or 0.9 * available_memory_gb()),
         'plugin': plugin,
         'plugin_args': plugin_args,
         'models': _models(parser, values.pop('model')),
@@ -71,7 +116,7 @@ def parse(argv: list[str] | None = None) -> Settings:
     return Settings(**values | refined)
 
 
-def spell_options(parser: argparse.ArgumentParser, words: argparse.Namespace) -> tuple[tuple[str, ...], ...]:
+def spell_options(parser: Parser, words: argparse.Namespace) -> tuple[tuple[str, ...], ...]:
     """Write the options that differ from their defaults as on a command line, with absolute paths.
 
     >>> parser = get_parser()
@@ -79,27 +124,109 @@ def spell_options(parser: argparse.ArgumentParser, words: argparse.Namespace) ->
     >>> spell_options(parser, parser.parse_args(words))[:3]
     (('--work-dir', '/w'), ('--mem', '8G'), ('--ct-window', '0', '80'))
     """
-    options: list[tuple[str, ...]] = []
+    options: dict[str, list[tuple[str, ...]]] = {}
     for action in parser._actions:
         value = getattr(words, action.dest, None)
-        if not action.option_strings or value is None or value == action.default:
+        if not action.option_strings or value is None or value == action.default or action.dest in options:
             continue
-        flag = action.option_strings[-1]
+        flag = flag_of(action)
+        if isinstance(value, Mapping):  # read from another file, which is spelled itself
+            continue
         if action.nargs == 0:  # given or not; -v may be given several times
-            options += [(flag,)] * int(value)
+            options[action.dest] = [(flag,)] * int(value)
         else:
-            options.append(
-                (flag, *(_spell(item) for item in (value if isinstance(value, list) else [value])))
-            )
-    return tuple(options)
+            items = value if isinstance(value, list) else [value]
+            options[action.dest] = [(flag, *(_spell(item) for item in items))]
+    return tuple(option for group in options.values() for option in group)
 
 
 def _spell(value: object) -> str:
     return spell_number(value) if type(value) is float else str(value)
 
 
+def _take_positionals(
+    parser: Parser, words: argparse.Namespace, rest: Sequence[str]
+) -> tuple[str, tuple[Path, ...]]:
+    """Put folders and level, or scans and OUTPUT_DIR, into the words; return the level and the scans."""
+    for word in rest:
+        if word.startswith('-') and word != '-':
+            hint = closest(word.partition('=')[0], parser._option_string_actions)
+            parser.error(f'unknown option {word}{hint}')
+    scans = _scans(rest)
+    if scans:
+        words.bids_dir = read_path(rest[len(scans)]) / SCANS_DATASET
+        words.output_dir, words.level = read_path(rest[len(scans)]), 'participant'
+        return SCANS, scans
+    names = ('BIDS_DIR', 'OUTPUT_DIR', 'LEVEL')
+    if missing := names[len(rest) :]:
+        known = f' (one of {", ".join(LEVELS)})' if 'LEVEL' in missing else ''
+        parser.error(f'the following arguments are required: {", ".join(missing)}{known}; see --help')
+    if rest[2] not in LEVELS:
+        parser.exit(
+            UNKNOWN_LEVEL,
+            f'{parser.prog}: error: unknown level {rest[2]!r}; this version knows: {", ".join(LEVELS)}\n',
+        )
+    if surplus := rest[3:]:
+        parser.error(f'unrecognized arguments: {" ".join(surplus)}')
+    words.bids_dir, words.output_dir, words.level = read_path(rest[0]), read_path(rest[1]), rest[2]
+    return words.level, ()
+
+
+def _scans(rest: Sequence[str]) -> tuple[Path, ...]:
+    """Return the images and folders that are given in place of BIDS_DIR; none if it is a BIDS dataset."""
+    if rest[2:] and rest[-1] == 'participant' and _is_image(rest[0]):
+        rest = rest[:-1]
+    level = difflib.get_close_matches(rest[-1], LEVELS, n=1, cutoff=0.7) if rest else []
+    found = all(_is_image(word) or _is_plain_folder(word) for word in rest[:-1])
+    return tuple(Path(word).absolute() for word in rest[:-1]) if len(rest) > 1 and found and not level else ()
+
+
+def _is_image(word: str) -> bool:
+    return word.endswith(IMAGES) or Path(word).is_file()
+
+
+def _is_plain_folder(word: str) -> bool:
+    return Path(word).is_dir() and not (Path(word) / 'dataset_description.json').exists()
+
+
+def _given(parser: Parser, argv: Sequence[str]) -> dict[argparse.Action, str]:
+    """Return the options that were given, as they were written."""
+    given = {}
+    for word in argv:
+        name = word.partition('=')[0] if word.startswith('--') else word[:2]
+        if name.startswith('-') and name in parser._option_string_actions:
+            given.setdefault(parser._option_string_actions[name], name)
+    return given
+
+
+def _refuse_other_levels(
+    parser: Parser, given: Mapping[argparse.Action, str], level: str, study: str | None
+) -> None:
+    here = {level, STUDY} if level == 'evaluate' and study else {level}
+    ours = [flag_of(action) for action in parser._actions if here & {*getattr(action, 'levels', EVERYWHERE)}]
+    for action, flag in given.items():
+        levels = getattr(action, 'levels', EVERYWHERE)
+        if not here & {*levels}:
+            *others, last = [NAMES_OF_LEVELS.get(name, name) for name in levels]
+            where = f'{", ".join(others)} and {last}' if others else last
+            parser.error(
+                f'{flag} is an option of {where}, not of {NAMES_OF_LEVELS.get(level, level)}'
+                + closest(flag, ours)
+            )
+
+
+def _check_scans(parser: Parser, words: argparse.Namespace, scans: Sequence[Path]) -> None:
+    for scan in scans:
+        if not scan.exists():
+            parser.error(f'{scan} does not exist')
+        if scan.is_dir() and words.output_dir.is_relative_to(scan.resolve()):
+            parser.error(
+                f'OUTPUT_DIR is inside {scan} ({words.output_dir}), which is only read; choose another folder'
+            )
+
+
 def _check_folders(
-    parser: argparse.ArgumentParser, words: argparse.Namespace, derivatives: Mapping[str, Path]
+    parser: Parser, words: argparse.Namespace, derivatives: Mapping[str, Path]
 ) -> None:
     if words.output_dir == words.bids_dir:
         parser.error(
@@ -133,38 +260,52 @@ def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels))
 
 
-def _filters(parser: argparse.ArgumentParser, path: Path | None) -> dict:
-    if path is None:
-        return {}
-    try:
-        filters = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        parser.error(f'--bids-filter-file {path} cannot be read as JSON: {error}')
+def _filters(parser: Parser, source: Path | Mapping | None) -> dict:
+    filters = {} if source is None else _content(parser, '--bids-filter-file', source)
     if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
-        parser.error(f'--bids-filter-file {path} must hold {{"MODALITY": {{"entity": "value"}}}}')
+        parser.error(f'--bids-filter-file {source} must hold {{"MODALITY": {{"entity": "value"}}}}')
     return filters
 
 
-def _thresholds(parser: argparse.ArgumentParser, path: Path | None) -> dict:
-    if path is None:
+def _with_runs(filters: Mapping[str, dict], runs: Sequence[str]) -> dict[str, dict]:
+    """Add runs to the filters of each modality.
+
+    >>> _with_runs({'t1w': {'run': '1', 'acq': 'x'}}, ['2'])['t1w']
+    {'run': ['2'], 'acq': 'x'}
+    """
+    if not runs:
+        return dict(filters)
+    named = {name.casefold(): name for name in filters}
+    names = {named.get(modality.casefold(), modality) for modality in modalities()}
+    return {**filters, **{name: {**filters.get(name, {}), 'run': list(runs)} for name in sorted(names)}}
+
+
+def _thresholds(parser: Parser, source: Path | Mapping | None) -> dict:
+    if source is None:
         return {}
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        parser.error(f'--qc-thresholds {path} cannot be read as JSON: {error}')
-    try:
-        return check_rules(content, modalities(), qc_numbers())
+        return check_rules(_content(parser, '--qc-thresholds', source), modalities(), qc_numbers())
     except ValueError as error:
-        parser.error(f'--qc-thresholds {path}: {error}')
+        parser.error(f'--qc-thresholds {source}: {error}')
 
 
-def _plugin(parser: argparse.ArgumentParser, path: Path | None) -> tuple[str, dict]:
+def _content(parser: Parser, flag: str, source: Path | Mapping | None) -> object:
+    """Return what a JSON file holds, or what ``--config-file`` says it held."""
+    if isinstance(source, Mapping):
+        return source
+    try:
+        return json.loads(source.read_text())
+    except (OSError, ValueError) as error:
+        parser.error(f'{flag} {source} cannot be read as JSON: {error}')
+
+
+def _plugin(parser: Parser, path: Path | Mapping | None) -> tuple[str, dict]:
     if path is None:
         return 'MultiProc', {}
     import yaml  # a fifth of what --help takes, for this option alone
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = path if isinstance(path, Mapping) else yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         parser.error(f'--use-plugin {path} cannot be read as YAML: {error}')
     if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
@@ -180,7 +321,7 @@ def _plugin(parser: argparse.ArgumentParser, path: Path | None) -> tuple[str, di
     return name, content.get('plugin_args') or {}
 
 
-def _models(parser: argparse.ArgumentParser, words: Sequence[NamedPath]) -> tuple[tuple[str, Path], ...]:
+def _models(parser: Parser, words: Sequence[NamedPath]) -> tuple[tuple[str, Path], ...]:
     for word in words:
         if word.name and word.name not in modalities():
             parser.error(f'--model {word}: unknown modality {word.name!r}; known: {", ".join(modalities())}')
@@ -189,7 +330,7 @@ def _models(parser: argparse.ArgumentParser, words: Sequence[NamedPath]) -> tupl
     return tuple((word.name, word.path) for word in words)
 
 
-def _derivatives(parser: argparse.ArgumentParser, words: Sequence[NamedPath]) -> dict[str, Path]:
+def _derivatives(parser: Parser, words: Sequence[NamedPath]) -> dict[str, Path]:
     for word in words:
         if not word.name:
             parser.error(f'--derivatives {word}: write NAME=DIR, e.g. freesurfer={word}')
@@ -205,7 +346,7 @@ BESIDE_RECIPE = {'workers', 'checkpoint_seconds', 'sample_on', 'precision'}
 
 
 def _training(
-    parser: argparse.ArgumentParser, words: argparse.Namespace, values: dict, derivatives: Mapping[str, Path]
+    parser: Parser, words: argparse.Namespace, values: dict, derivatives: Mapping[str, Path]
 ) -> TrainingRequest:
     """Take the options of the train level out of the values."""
     stage = {name: values.pop(name) for name in training_defaults()['stage'] if name in values}
@@ -231,7 +372,7 @@ def _training(
 
 
 def _check_recipe(
-    parser: argparse.ArgumentParser, words: argparse.Namespace, training: Mapping, stage: Mapping
+    parser: Parser, words: argparse.Namespace, training: Mapping, stage: Mapping
 ) -> None:
     """Refuse options that the recipe says."""
     if words.study:
@@ -245,7 +386,7 @@ def _check_recipe(
         parser.error(f'{spelled}: the recipe says that; change {training["recipe"]}, or leave the option out')
 
 
-def _ranges(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, float]:
+def _ranges(parser: Parser, words: Sequence[str]) -> dict[str, float]:
     names = augmentation_names()
     ranges = {}
     for word in words:
@@ -259,35 +400,24 @@ def _ranges(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, 
     return ranges
 
 
-def _pair(parser: argparse.ArgumentParser, flag: str, word: str) -> tuple[str, str]:
+def _pair(parser: Parser, flag: str, word: str) -> tuple[str, str]:
     name, equals, value = word.partition('=')
     if not (name and equals and value):
         parser.error(f'{flag} {word}: expected NAME=VALUE')
     return name, value
 
 
-def _label_table(parser: argparse.ArgumentParser, table: str | Path) -> str | Path:
+def _label_table(parser: Parser, table: str | Path) -> str | Path:
     if table not in LABEL_TABLES and not Path(table).is_file():
         *names, last = LABEL_TABLES
         parser.error(f'--label-table {table}: neither {", ".join(names)}, {last} nor a file')
     return table
 
 
-def _window(parser: argparse.ArgumentParser, window: list[float] | None) -> tuple[float, float] | None:
+def _window(parser: Parser, window: list[float] | None) -> tuple[float, float] | None:
     if window is None:
         return None
     low, high = window
     if not low < high:
         parser.error(f'--ct-window {low:g} {high:g}: the first number must be the lower one')
     return low, high
-
-
-def _memory_gb() -> float:
-    """Memory of this machine, or of the container or job that this process lives in."""
-    total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    for limit in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
-        try:
-            total = min(total, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no control group, or "max"
-            continue
-    return total / 1e9
