@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def available_memory_gb() -> float:
     return total / 1e9
 
 
-def user_id() -> int | None:
-    """Return the number of the user; None where users have none (Windows)."""
-    return os.getuid() if hasattr(os, 'getuid') else None
+def user_name() -> str:
+    """Return the name of the user, who may have none in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f'uid{os.getuid()}' if hasattr(os, 'getuid') else 'user'

@@ -45,7 +45,7 @@ TABLE = {
     'network': room('numpy keras safetensors', 'core imaging records files data errors'),
     'synthesis': room('numpy scipy keras', 'core imaging network records files data errors'),
     'training': room(
-        'numpy scipy keras safetensors', 'core imaging network synthesis records files data errors'
+        'numpy scipy keras safetensors filelock', 'core imaging network synthesis records files data errors'
     ),
     'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
     'bids': room('bids pandas niworkflows templateflow', 'imaging records files data errors'),
@@ -61,7 +61,7 @@ TABLE = {
     ),
     'workflows': room('nipype niworkflows', 'interfaces settings records'),
     'levels': room(
-        'nipype yaml',
+        'nipype niworkflows psutil yaml',
         'settings machine workflows bids results pages network.bundle core records files data errors',
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data

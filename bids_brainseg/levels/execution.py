@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import time
@@ -19,7 +18,9 @@ from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
+from ..machine import user_name
 from ..settings import Settings
+from . import resources
 from .schedulers import ask_slurm
 from .workers import PRELOADED
 
@@ -106,19 +107,13 @@ class BatchPlugin:
         return result
 
 
-def user_name() -> str:
-    """Return the name of the user, who may have none in a container."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f'uid{os.getuid()}'
-
-
 def start_worker(folder: str, options: dict) -> None:
     """Set up a new process: its folder, log level and resource monitor."""
     process_initializer(folder)
     config.update_config(options)
     logging.update_logging(config)
+    if options['monitoring']['enabled'] == 'true':  # update_config leaves this section as it was
+        resources.monitor_steps()
 
 
 def print_progress(node: pe.Node, status: str) -> None:
@@ -150,7 +145,7 @@ def configure(settings: Settings) -> None:
     )
     logging.update_logging(config)
     if settings.resource_monitor:
-        config.enable_resource_monitor()
+        resources.monitor_steps()
 
 
 def level(verbosity: int) -> str:
@@ -186,10 +181,15 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
         if settings.plugin == 'SLURM':
             ask_slurm(workflow, settings.plugin_args)
         plugin = {'plugin': kind(plugin_args=dict(settings.plugin_args))}
+    began = resources.now()
     try:
         workflow.run(**plugin)
     except Exception as error:  # nipype re-raises the first failure of a node as whatever it was
         return f'{type(error).__name__}: {error}'
+    finally:
+        if settings.resource_monitor:
+            found = resources.usages(Path(workflow.base_dir) / workflow.name, began)
+            resources.write_usages(found, settings.output_dir / 'logs' / f'resources_{settings.run_uuid}.tsv')
     return None
 
 
@@ -203,8 +203,12 @@ def poll_seconds(nodes: int) -> float:
 
 
 def write_graph(workflow: pe.Workflow) -> str:
-    """Draw the graph into the work folder and return the path of the drawing (its text, without graphviz)."""
+    """Draw the graph into the work folder and say where; without Graphviz it is text, and how to draw it."""
     try:
         return workflow.write_graph('graph.dot', graph2use='colored', format='svg', simple_form=True)
     except OSError:  # no `dot` on the path
-        return str(Path(workflow.base_dir) / workflow.name / 'graph.dot')
+        text = Path(workflow.base_dir) / workflow.name / 'graph.dot'
+        return (
+            f'{text} (not drawn: the program dot of Graphviz is not installed; with it, e.g. from '
+            f'"apt install graphviz" or "brew install graphviz": dot -Tsvg {text} -o graph.svg)'
+        )

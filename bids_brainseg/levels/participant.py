@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..errors import BrainsegError
 from ..files import write_text
 from ..pages.participant import alignments, write_participant_page
-from ..records import ImageRecord, Outcome, ScanResult
+from ..records import ImageRecord, Outcome
 from ..results.scans import read_scans
 from ..settings import Settings
+from ..workflows.base import init_brainseg_wf
 from .bundles import choose_templates
 from .dry_run import format_dry_run
 from .folders import copy_model_cards, prepare_output
 from .outcome import format_summary, previous_outcomes, reproduce, write_outcomes
 from .scans import (
     methods_of,
+    planned_methods,
     resolve_device,
     run_graph,
     select_runnable,
@@ -48,12 +51,20 @@ def run(settings: Settings) -> int:
     records = select_scans(settings)
     if settings.dry_run:
         return dry_run(settings, records)
-    prepare_output(settings)
+    if settings.boilerplate_only:
+        return write_boilerplate(settings, records)
     if settings.reports_only:
         usable = [record for record in records if record.skip is None]
-        outcomes = [unusable(record) for record in records if record.skip is not None]
-        outcomes += previous_outcomes(usable, settings.output_dir)
+        previous = previous_outcomes(usable, settings.output_dir)
+        if all(outcome.status == 'skipped' for outcome in previous):
+            raise BrainsegError(
+                f'--reports-only: {settings.output_dir} holds no results of the {len(usable)} scans that are '
+                'selected; name the OUTPUT_DIR of an earlier run, or leave --reports-only out to segment them'
+            )
+        prepare_output(settings)
+        outcomes = [*map(unusable, (record for record in records if record.skip is not None)), *previous]
         return write_reports(settings, failures_by_subject(records, outcomes, settings))
+    prepare_output(settings)
     return segment(settings, records)
 
 
@@ -61,6 +72,23 @@ def dry_run(settings: Settings, records: Sequence[ImageRecord]) -> int:
     """List what would run and what it would write."""
     runnable, outcomes, bundles = select_runnable(settings, records)
     print(format_dry_run(settings, runnable, bundles, choose_templates(settings, bundles), outcomes))
+    return 0
+
+
+def write_boilerplate(settings: Settings, records: Sequence[ImageRecord]) -> int:
+    """Write the methods text of the graph that would run."""
+    runnable, outcomes, bundles = select_runnable(settings, records)
+    if not runnable:
+        reasons = '; '.join(dict.fromkeys(outcome.reason for outcome in outcomes[:3]))
+        raise BrainsegError(f'--boilerplate-only: no scan can be segmented: {reasons}')
+    workflow = init_brainseg_wf(
+        settings=settings,
+        records=runnable,
+        bundles=bundles,
+        templates=choose_templates(settings, bundles),
+    )
+    prepare_output(settings)
+    print(write_citations(planned_methods(workflow, runnable), settings.output_dir))
     return 0
 
 
@@ -131,13 +159,15 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
             reason = f'{type(error).__name__}: {error}'
             print(f'the report of sub-{subject} was not written: {reason}', file=sys.stderr)
             code = 1
-    write_citations(results, output_dir)
+    write_citations(methods_of(results), output_dir)
     return code
 
 
-def write_citations(results: Sequence[ScanResult], output_dir: Path) -> None:
-    """Write the methods text of all results, and its references."""
-    methods, references = methods_of(results)
+def write_citations(texts: tuple[str, str], output_dir: Path) -> Path:
+    """Write a methods text and its references, and return where the text is; nothing without a text."""
+    path = output_dir / 'logs' / 'CITATION.md'
+    methods, references = texts
     if methods:
-        write_text(methods + '\n', output_dir / 'logs' / 'CITATION.md')
-        write_text(references, output_dir / 'logs' / 'CITATION.bib')
+        write_text(methods + '\n', path)
+        write_text(references, path.with_suffix('.bib'))
+    return path

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
 from ..bids.query import find_images
 from ..bids.validation import log_findings, validation_findings
 from ..files import write_json, write_text
@@ -16,7 +18,7 @@ from ..records import Bundle, ImageRecord, Outcome, ScanResult
 from ..results.expected import result_files
 from ..results.outcomes import reason_of
 from ..settings import Settings
-from ..workflows.base import init_brainseg_wf, subject_wf_name
+from ..workflows.base import init_brainseg_wf, scan_wf_name, subject_wf_name
 from .bundles import choose_bundles
 from .execution import configure, run_workflow, write_graph
 from .folders import check_writable
@@ -160,3 +162,12 @@ def methods_of(results: Iterable[ScanResult]) -> tuple[str, str]:
     """Describe how scans were processed: text, and BibTeX."""
     qcs = [scan.qc for scan in results if scan.qc]
     return methods_text(qcs), bibliography(qcs)
+
+
+def planned_methods(workflow: Workflow, records: Iterable[ImageRecord]) -> tuple[str, str]:
+    """Describe how scans will be processed by a graph: text, and BibTeX."""
+    documents = []
+    for record in records:
+        scan_wf = workflow.get_node(f'{subject_wf_name(record.subject)}.{scan_wf_name(record)}')
+        documents.append({'modality': record.modality, 'Methods': scan_wf.visit_desc()})
+    return methods_text(documents), bibliography(documents)

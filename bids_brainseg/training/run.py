@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import keras
+from filelock import FileLock, Timeout
 
 from bids_brainseg import __version__
 from bids_brainseg.data import training_defaults
@@ -75,14 +75,13 @@ def run(plan: TrainingPlan, work_dir: Path, *, device: str) -> list[Bundle]:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Refuse a second process: it would outlive a killed parent, and both would write one checkpoint."""
-    with (folder / 'lock').open('w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ModelError(
-                f'another training is running in {folder}; wait for it, or use another --work-dir'
-            ) from error
-        yield
+    try:
+        with FileLock(folder / 'lock', timeout=0):
+            yield
+    except Timeout as error:
+        raise ModelError(
+            f'another training is running in {folder}; wait for it, or use another --work-dir'
+        ) from error
 
 
 class Material:
