@@ -776,8 +776,8 @@ class ScanResult:
     averages : mapping of float
         Averages over that table.
     files : mapping of Path
-        ``'dseg'``, ``'probseg'``, ``'uncertainty'``, ``'morph'``, ``'qc'``, ``'agreement'``: those that
-        exist, in the space of the scan.
+        ``'dseg'``, ``'probseg'``, ``'uncertainty'``, ``'mask'``, ``'morph'``, ``'aseg'``, ``'qc'``,
+        ``'agreement'``: those that exist, in the space of the scan.
     figures : mapping of Path
         Kind (``'alignment'``) to figure.
     unfetched : mapping of Path

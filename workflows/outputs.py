@@ -10,7 +10,8 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.figures import AlignmentFigure, ContoursFigure, Thumbnail, UncertaintyFigure, ViewerFigure
-from ..interfaces.outputs import DerivativeSink, DocumentSink, FigureSink, TransformSink
+from ..interfaces.freesurfer import AsegStats, BrainMask, FreeSurferLabels
+from ..interfaces.outputs import FREESURFER_SEG, DerivativeSink, DocumentSink, FigureSink, TransformSink
 from ..interfaces.probabilities import ScanProbabilities
 from ..interfaces.registration import WriteTransforms
 from ..records import Bundle, ImageRecord
@@ -154,6 +155,75 @@ def init_ds_transforms_wf(
         *[(inputnode, sink, [('provenance', 'provenance')]) for sink in sinks.values()],
         *[(transforms, sink, [(field, 'in_file')]) for field, sink in sinks.items()],
         *[(sink, outputnode, [('out_file', field)]) for field, sink in sinks.items()],
+    ])
+    # fmt: on
+    return workflow
+
+
+def init_ds_freesurfer_wf(
+    *, record: ImageRecord, output_dir: Path, mem_gb: float = 1.5, name: str = 'ds_freesurfer_wf'
+) -> Workflow:
+    """Write labels with FreeSurfer's numbers, the statistics of FreeSurfer's tables, and a mask of the brain.
+
+    Parameters
+    ----------
+    record : ImageRecord
+        The scan.
+    output_dir : Path
+        Root of the derivatives.
+    mem_gb : float
+        Memory that one step may take, GB.
+
+    Inputs
+    ------
+    in_file
+        Checked scan.
+    dseg
+        Labels on the scan's own grid.
+    morph
+        Table of volumes.
+    provenance
+        How they were made.
+
+    Outputs
+    -------
+    aseg, mask, stats
+        Paths of the derivatives.
+
+    Examples
+    --------
+    >>> from bids_brainseg.workflows.examples import example_record
+    >>> wf = init_ds_freesurfer_wf(record=example_record(), output_dir=Path('out'))
+    """
+    workflow = Workflow(name=name)
+    fields = ['in_file', 'dseg', 'morph', 'provenance']
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=['aseg', 'mask', 'stats']), name='outputnode')
+    workflow.__desc__ = (
+        'The mask of the brain is the union of all structures, closed by a ball of 5 mm and filled.\n'
+    )
+    numbers = pe.Node(FreeSurferLabels(), name='numbers')
+    brain_mask = pe.Node(BrainMask(), name='brain_mask', mem_gb=mem_gb)
+    statistics = pe.Node(AsegStats(record=record), name='statistics', mem_gb=mem_gb)
+    common = {'record': record, 'output_dir': str(output_dir)}
+    ds_aseg = pe.Node(
+        DerivativeSink(suffix='dseg', entities={'seg': FREESURFER_SEG}, **common), name='ds_aseg'
+    )
+    ds_mask = pe.Node(DerivativeSink(suffix='mask', **common), name='ds_mask')
+    ds_stats = pe.Node(DerivativeSink(suffix='aseg', **common), name='ds_stats')
+    # fmt: off
+    workflow.connect([
+        (inputnode, numbers, [('dseg', 'dseg')]),
+        (inputnode, brain_mask, [('dseg', 'dseg')]),
+        (inputnode, statistics, [(field, field) for field in fields]),
+        (inputnode, ds_aseg, [('provenance', 'provenance')]),
+        (inputnode, ds_mask, [('provenance', 'provenance')]),
+        (numbers, ds_aseg, [('out_file', 'in_file')]),
+        (brain_mask, ds_mask, [('out_file', 'in_file')]),
+        (statistics, ds_stats, [('out_file', 'in_file')]),  # which describes itself
+        (ds_aseg, outputnode, [('out_file', 'aseg')]),
+        (ds_mask, outputnode, [('out_file', 'mask')]),
+        (ds_stats, outputnode, [('out_file', 'stats')]),
     ])
     # fmt: on
     return workflow

@@ -15,7 +15,7 @@ from ..records import Bundle, ImageRecord, Provenance, ReferenceLabels, Template
 from .agreement import init_agreement_wf
 from .check import init_check_wf
 from .descriptions import measures, program
-from .outputs import init_derivatives_wf, init_ds_probseg_wf, init_figures_wf
+from .outputs import init_derivatives_wf, init_ds_freesurfer_wf, init_ds_probseg_wf, init_figures_wf
 from .preprocessing import init_preprocessing_wf
 from .segmentation import init_segmentation_wf
 from .steps import branch_edges
@@ -115,7 +115,11 @@ def init_scan_wf(
         name='measure',
     )
     derivatives_wf = init_derivatives_wf(bundle=bundle, **where)
-    branches = [derivatives_wf, init_figures_wf(bundle=bundle, mem_gb=heavy_gb or 1.5, **where)]
+    branches = [
+        derivatives_wf,
+        init_ds_freesurfer_wf(mem_gb=heavy_gb or 1.5, **where),
+        init_figures_wf(bundle=bundle, mem_gb=heavy_gb or 1.5, **where),
+    ]
     if save_probseg:
         branches += [init_ds_probseg_wf(bundle=bundle, mem_gb=heavy_gb or 4.0, **where)]
     if labels is not None:

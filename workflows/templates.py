@@ -98,7 +98,7 @@ def init_template_wf(
             record=record,
             output_dir=str(output_dir),
             suffix='dseg',
-            space=dict(template.entities),
+            entities=dict(template.entities),
             spatial_reference=template.path.name,
         ),
         name='ds_dseg',

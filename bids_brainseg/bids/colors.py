@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..data import label_table
 
 
@@ -13,10 +15,12 @@ def color_tables() -> dict[str, str]:
     -------
     dict of str
         File name to text: the tables of BIDS, of FreeSurfer (for Freeview), of 3D Slicer and of ITK-SNAP (its
-        "label descriptions"). The values of the dseg images are in the first column of each.
+        "label descriptions"). The values of the dseg images are in the first column of each; those of the
+        images with FreeSurfer's numbers are in ``seg-aseg_dseg.tsv``.
     """
     return {
         'desc-brainseg_dseg.tsv': _bids(),
+        'seg-aseg_dseg.tsv': _bids_freesurfer(),
         'desc-brainseg_FreeSurferColorLUT.txt': _numbers(alpha=0),  # FreeSurfer: 0 is opaque
         'desc-brainseg_Slicer.ctbl': _numbers(alpha=255),  # 3D Slicer: 255 is
         'desc-brainseg_ITKSNAPLabels.txt': _itksnap(),
@@ -24,9 +28,18 @@ def color_tables() -> dict[str, str]:
 
 
 def _bids() -> str:
-    rows = [('index', 'name', 'color', 'hemisphere', 'freesurfer')]
-    rows += [(x.index, x.name, x.color, x.hemisphere, x.freesurfer) for x in label_table()]
-    return ''.join('\t'.join(str(cell) for cell in row) + '\n' for row in rows)
+    columns = ('index', 'name', 'abbreviation', 'mapping', 'color', 'hemisphere', 'freesurfer')
+    return _table(columns, [tuple(getattr(x, column) for column in columns) for x in label_table()])
+
+
+def _bids_freesurfer() -> str:
+    columns = ('freesurfer', 'name', 'abbreviation', 'mapping', 'color', 'hemisphere')
+    rows = [tuple(getattr(x, column) for column in columns) for x in label_table()]
+    return _table(('index', *columns[1:]), sorted(rows))
+
+
+def _table(columns: Sequence[str], rows: Sequence[tuple]) -> str:
+    return ''.join('\t'.join(str(cell) for cell in row) + '\n' for row in (columns, *rows))
 
 
 def _numbers(*, alpha: int) -> str:

@@ -176,7 +176,10 @@ def write_dataset_files(
     container = container or os.environ.get(CONTAINER_VARIABLE)
     outside = [pattern for modality in modalities().values() for pattern in modality.bidsignore]
     ignored = dict.fromkeys([*output_rules()['bidsignore'], *outside])
-    colors = {'Description': 'Classes of the dseg images', **output_rules()['lut_columns']}
+    columns = output_rules()['lut_columns']
+    colors = {'Description': 'Classes of the dseg images', **columns}
+    numbers = {key: column for key, column in columns.items() if key != 'freesurfer'}
+    numbers = {'Description': "Structures of the dseg images with FreeSurfer's numbers", **numbers}
     return [
         write_json(
             _description(output_dir, bids_dir, dict(links or {}), container),
@@ -185,6 +188,7 @@ def write_dataset_files(
         write_text('\n'.join(ignored) + '\n', output_dir / '.bidsignore'),
         *(write_text(text, output_dir / name) for name, text in color_tables().items()),
         write_json(colors, output_dir / 'desc-brainseg_dseg.json'),
+        write_json(numbers, output_dir / 'seg-aseg_dseg.json'),
     ]
 
 

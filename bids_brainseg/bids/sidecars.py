@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 COLOR_TABLE = 'bids::desc-brainseg_dseg.tsv'
+#: Entity ``seg`` of the label images with FreeSurfer's numbers, and the table that belongs to them.
+FREESURFER_SEG, FREESURFER_TABLE = 'aseg', 'bids::seg-aseg_dseg.tsv'
 
 
 def provenance_keys(provenance: Provenance) -> dict:
@@ -100,6 +102,8 @@ def sidecar(
         content['SpatialReference'] = bids_uri(record)
     if suffix == 'dseg':
         content['Manual'] = False
+    if suffix == 'mask':
+        content['Type'] = 'Brain'
     if suffix == 'probseg':
         content['LabelMap'] = [label.name for label in label_table()]
     if suffix == 'xfm':
@@ -116,6 +120,20 @@ def sidecar(
     if provenance is not None:
         content |= provenance_keys(provenance)
     return content | extra
+
+
+def freesurfer_keys() -> dict:
+    """Return what differs in the sidecar of a label image with FreeSurfer's numbers.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        'Description': output_rules()['descriptions'][FREESURFER_SEG],
+        'Units': 'FreeSurfer number',
+        'ClassMap': {'SHA256': label_table_hash(), 'Table': FREESURFER_TABLE},
+    }
 
 
 def xfm_sidecar(

@@ -39,6 +39,7 @@ class Label(NamedTuple):
     abbreviation: str
     hemisphere: str
     freesurfer: int
+    mapping: int
     color: str
     folded_in: str
 
@@ -73,7 +74,7 @@ def label_table() -> tuple[Label, ...]:
         rows = csv.DictReader(stream, delimiter='\t')
         return tuple(
             Label(int(r['index']), r['name'], r['abbreviation'], r['hemisphere'], int(r['freesurfer']),
-                  r['color'], r['folded_in'])
+                  int(r['mapping']), r['color'], r['folded_in'])
             for r in rows
         )  # fmt: skip
 
@@ -185,6 +186,32 @@ def _numbers(tokens: list[str]) -> tuple[int, ...]:
         first, _, last = token.partition('-')
         numbers += range(int(first), int(last or first) + 1)
     return tuple(numbers)
+
+
+class AsegMeasure(NamedTuple):
+    """One row of ``aseg_measures.tsv``: a global measure of FreeSurfer's ``aseg.stats``.
+
+    `column` is its name in the tables of ``asegstats2table``, empty where these leave it out.
+    """
+
+    measure: str
+    field: str
+    description: str
+    unit: str
+    column: str
+
+
+@cache
+def aseg_measures() -> tuple[AsegMeasure, ...]:
+    """Return the global measures of ``aseg.stats``, in FreeSurfer's order.
+
+    Examples
+    --------
+    >>> aseg_measures()[0].field
+    'BrainSegVol'
+    """
+    with resource('aseg_measures.tsv').open(newline='') as stream:
+        return tuple(AsegMeasure(**row) for row in csv.DictReader(stream, delimiter='\t'))
 
 
 @cache

@@ -22,7 +22,7 @@ from nipype.interfaces.base import (
 )
 
 from ..bids.paths import figure_path, output_path, xfm_path
-from ..bids.sidecars import morph_dictionary, sidecar, xfm_sidecar
+from ..bids.sidecars import FREESURFER_SEG, freesurfer_keys, morph_dictionary, sidecar, xfm_sidecar
 from ..files import copy_file, write_json
 from ..records import ImageRecord, Provenance
 
@@ -71,11 +71,13 @@ class _DerivativeSinkInputSpec(_SinkInputSpec):
         'morph',
         'qc',
         'agreement',
+        'mask',
+        'aseg',
         mandatory=True,
         desc='kind of derivative',
     )
     extension = traits.Str(desc='of the file name; the usual one of the suffix if not given')
-    space = traits.Dict(desc="entities of a space that is not the scan's own, e.g. space and res")
+    entities = traits.Dict(desc='entities that are not the usual ones: of another space, of other numbers')
     spatial_reference = traits.Str(desc='what the space is that of')
 
 
@@ -90,20 +92,20 @@ class DerivativeSink(_Sink):
             Path(self.inputs.output_dir),
             suffix=self.inputs.suffix,
             extension=self._extension(),
-            **self._space(),
+            **self._entities(),
         )
 
-    def _space(self):
-        return self.inputs.space if isdefined(self.inputs.space) else {}
+    def _entities(self):
+        return self.inputs.entities if isdefined(self.inputs.entities) else {}
 
     def _description(self, provenance: Provenance) -> dict:
         if self.inputs.suffix == 'morph':
             return morph_dictionary(self.inputs.record, provenance=provenance)
-        changes = {}
+        changes = freesurfer_keys() if self._entities().get('seg') == FREESURFER_SEG else {}
         if isdefined(self.inputs.spatial_reference):
             changes['SpatialReference'] = self.inputs.spatial_reference
             changes['Description'] = f'Resampled from the network grid onto {self.inputs.spatial_reference}.'
-            if 'res' in self._space():  # which BIDS then requires
+            if 'res' in self._entities():  # which BIDS then requires
                 changes['Resolution'] = f'The grid of {self.inputs.spatial_reference}.'
         return sidecar(self.inputs.record, suffix=self.inputs.suffix, provenance=provenance, **changes)
 

@@ -16,7 +16,9 @@ from ..settings import Settings
 from .folders import check_writable
 
 LOGGER = logging.getLogger('bids_brainseg')
-FILES = ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement', 'ratings', 'rating_agreement')
+FILES = (
+    'volumes', 'volumes_wide', 'aseg_*', 'qc', 'participants', 'agreement', 'ratings', 'rating_agreement'
+)  # fmt: skip
 
 
 def run(settings: Settings) -> int:

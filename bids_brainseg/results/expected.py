@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bids.paths import figure_path, output_path, xfm_path
+from ..bids.sidecars import FREESURFER_SEG
 from ..records import ImageRecord, Template
 
 #: A scan is done once these exist.
@@ -53,10 +54,11 @@ def expected_files(
     save_probseg : bool
         The probabilities are saved.
     """
-    images = ['dseg', *(['probseg'] if save_probseg else []), 'uncertainty']
+    images = ['dseg', *(['probseg'] if save_probseg else []), 'uncertainty', 'mask']
     files = [output_path(record, output_dir, suffix=suffix) for suffix in images]
+    files += [output_path(record, output_dir, suffix='dseg', seg=FREESURFER_SEG)]
     files += [output_path(record, output_dir, suffix='dseg', **template.entities) for template in templates]
-    files += [output_path(record, output_dir, suffix=suffix) for suffix in ('morph', 'qc')]
+    files += [output_path(record, output_dir, suffix=suffix) for suffix in ('morph', 'aseg', 'qc')]
     for name in (reference_name, *(template.label for template in templates)):
         files += [
             xfm_path(record, output_dir, reference=name),

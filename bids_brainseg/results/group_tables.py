@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..bids.aseg_stats import EXCLUDED
 from ..bids.sidecars import meanings, output_rules
+from ..core.aseg import global_measures
 from ..core.group import LIMIT, MINIMUM
 from ..core.quality import LEVELS
-from ..data import resource
+from ..data import aseg_measures, resource
 from ..data.quality import qc_numbers
 from ..files import write_json, write_tsv
 from ..records import ScanResult
@@ -37,6 +39,8 @@ _SCANNER = {
 _SCANNER_COLUMNS = ('scanner', *_SCANNER)
 _KAPPAS = tuple(f'{kind}{end}' for kind in ('kappa', 'kappa_linear') for end in ('', '_low', '_high'))
 _COUNTS = tuple(f'{a}_{b}' for a in LEVELS for b in LEVELS)
+#: First cell of a table of asegstats2table.
+_ASEG_HEAD = 'Measure:volume'
 _UNKNOWN = {'Description': 'Quality number of the scan, as in its qc.json.', 'Units': 'n/a'}
 
 
@@ -66,8 +70,8 @@ def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
     Returns
     -------
     dict of Table
-        ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'``, ``'agreement'``, ``'ratings'`` and
-        ``'rating_agreement'``.
+        ``'volumes'``, ``'volumes_wide'``, ``'qc'``, ``'participants'``, ``'agreement'``, ``'ratings'``,
+        ``'rating_agreement'``, and ``'aseg_T1w'`` and its like for each modality.
     """
     data = {
         'volumes': _long_volumes(group, measures),
@@ -85,12 +89,22 @@ def make_tables(group: Group, measures: Measures) -> dict[str, Table]:
             columns=['rater_a', 'rater_b', 'modality', 'n_scans', 'n_agree', *_KAPPAS, *_COUNTS],
         ),
     }  # fmt: skip
-    return {name: Table(table, _dictionary(name, table, group)) for name, table in data.items()}
+    tables = {name: Table(table, _dictionary(name, table, group)) for name, table in data.items()}
+    return tables | {
+        f'aseg_{modality}': Table(table, _aseg_dictionary(modality, table, group))
+        for modality, table in _aseg_tables(measures).items()
+    }
 
 
 def write_tables(tables: Mapping[str, Table], output_dir: Path) -> list[Path]:
-    """Write ``group_<name>.tsv`` and ``.json``; return the paths of the tables."""
+    """Write ``group_<name>.tsv`` and ``.json``; return the paths of the tables.
+
+    Tables of modalities that are no longer there are removed.
+    """
     written = []
+    for path in Path(output_dir).glob('group_aseg_*.*'):
+        if path.stem.removeprefix('group_') not in tables:
+            path.unlink()
     for name, table in tables.items():
         written.append(write_tsv(table.data.replace('', np.nan), Path(output_dir) / f'group_{name}.tsv'))
         write_json(table.dictionary, Path(output_dir) / f'group_{name}.json')
@@ -195,6 +209,38 @@ def _wide_volumes(group: Group, measures: Measures) -> pd.DataFrame:
         return row
 
     return _frame(group, measures.scans, extra)
+
+
+def _aseg_tables(measures: Measures) -> dict[str, pd.DataFrame]:
+    """Make a table of each modality like those of asegstats2table: structures, then global measures."""
+    volumes = {label.name: measures.volume[:, column] for column, label in enumerate(LABELS)}
+    total = global_measures(volumes, measures.volume[:, NAMES.index('eTIV')])
+    kept = sorted((x for x in LABELS if x.freesurfer not in EXCLUDED), key=lambda x: x.freesurfer)
+    columns = {
+        _ASEG_HEAD: [scan.name.removesuffix(f'_{scan.modality}') for scan in measures.scans],
+        **{label.name: volumes[label.name] for label in kept},
+        **{one.column: total[one.field] for one in aseg_measures() if one.column},
+    }
+    table = pd.DataFrame(columns)
+    of_scans = np.array([scan.modality for scan in measures.scans], object)
+    return {name: table[of_scans == name] for name in dict.fromkeys(of_scans)}
+
+
+def _aseg_dictionary(modality: str, table: pd.DataFrame, group: Group) -> dict:
+    """Describe a table of :func:`_aseg_tables`."""
+    described = {one.column: one for one in aseg_measures() if one.column}
+    columns = {_ASEG_HEAD: {'Description': 'Name of the scan without its modality.', 'Units': 'n/a'}}
+    for name in table.columns[1:]:
+        of = described.get(name)
+        columns[name] = {
+            'Description': of.description if of else f'Volume of {name}.',
+            'Units': of.unit if of else 'mm^3',
+        }
+    return {
+        'Description': _rules()['descriptions']['aseg'].format(modality=modality),
+        **columns,
+        **_origin(group),
+    }
 
 
 def _quality(group: Group, measures: Measures) -> pd.DataFrame:
@@ -346,6 +392,13 @@ def _dictionary(name: str, table: pd.DataFrame, group: Group) -> dict:
         'Description': _rules()['descriptions'][name],
         **columns,
         'Parameters': {'Minimum': MINIMUM, 'Limit': LIMIT},
+        **_origin(group),
+    }
+
+
+def _origin(group: Group) -> dict:
+    """Say what made a table, and what its readers should know."""
+    return {
         'Notes': list(dict.fromkeys(group.notes)),
         'GeneratedBy': [{'Name': 'bids_brainseg', 'Version': __version__}],
     }

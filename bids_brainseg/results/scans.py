@@ -125,7 +125,7 @@ def _list_derivatives(top: Path) -> list[_Derivatives]:
         source = _source_entities(entities)
         if suffix == 'xfm':
             transforms.append((path, source, (entities.get('from', ''), entities.get('to', ''))))
-        elif 'desc' in entities and entities.get('space', _OWN_SPACE) == _OWN_SPACE:
+        elif 'desc' in entities and _is_usual(entities, suffix):
             name = _name(source, entities['desc'])
             by_name.setdefault(name, _Derivatives(source, entities['desc'])).files[suffix] = path
     for path, source, ends in transforms:
@@ -138,6 +138,12 @@ def _list_derivatives(top: Path) -> list[_Derivatives]:
         if scan and figure_extensions.get(entities['desc']) == extension:
             (scan.figures if _is_fetched(path) else scan.unfetched)[entities['desc']] = path
     return [scan for scan in by_name.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
+
+
+def _is_usual(entities: Mapping[str, str], suffix: str) -> bool:
+    """Whether a derivative lies on the grid of the scan, with our numbers."""
+    usual = output_rules()['names'][suffix].get('seg')
+    return entities.get('space', _OWN_SPACE) == _OWN_SPACE and entities.get('seg') == usual
 
 
 def _source_entities(entities: Mapping[str, str]) -> dict[str, str]:

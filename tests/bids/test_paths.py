@@ -17,6 +17,7 @@ from bids_brainseg.bids.paths import figure_path, output_path, scan_label, write
 from bids_brainseg.bids.query import find_images
 from bids_brainseg.bids.sidecars import (
     bids_uri,
+    freesurfer_keys,
     morph_dictionary,
     morph_table,
     qc_document,
@@ -176,7 +177,12 @@ def write_everything(dataset: Path, out: Path):
     write_dataset_files(out, dataset)
     n = len(label_table())
     for scan in find_images(dataset):
-        for suffix, volumes in (('dseg', 1), ('probseg', n), ('uncertainty', 1)):
+        numbers = {'extension': '.nii.gz', 'suffix': 'dseg', 'seg': 'aseg'}
+        write_image(output_path(scan, out, **numbers))
+        described = sidecar(scan, suffix='dseg', provenance=PROVENANCE, **freesurfer_keys())
+        write_json(described, output_path(scan, out, **{**numbers, 'extension': '.json'}))
+        write_text('# Title', output_path(scan, out, suffix='aseg'))
+        for suffix, volumes in (('dseg', 1), ('probseg', n), ('uncertainty', 1), ('mask', 1)):
             write_image(output_path(scan, out, suffix=suffix, extension='.nii.gz'), volumes)
             described = sidecar(scan, suffix=suffix, provenance=PROVENANCE)
             write_json(described, output_path(scan, out, suffix=suffix, extension='.json'))
@@ -242,7 +248,7 @@ def test_dataset_files(dataset, tmp_path, monkeypatch):
     assert set(written) == {
         'dataset_description.json', '.bidsignore', 'desc-brainseg_dseg.tsv', 'desc-brainseg_dseg.json',
         'desc-brainseg_FreeSurferColorLUT.txt', 'desc-brainseg_ITKSNAPLabels.txt',
-        'desc-brainseg_Slicer.ctbl',
+        'desc-brainseg_Slicer.ctbl', 'seg-aseg_dseg.tsv', 'seg-aseg_dseg.json',
     }  # fmt: skip
     description = json.loads(written['dataset_description.json'])
     assert description['DatasetType'] == 'derivative'
@@ -251,9 +257,15 @@ def test_dataset_files(dataset, tmp_path, monkeypatch):
     assert description['DatasetLinks'] == {'raw': dataset.as_uri()}
     assert '**/ct' in written['.bidsignore'].decode().split('\n')
     lines = [line.split('\t') for line in written['desc-brainseg_dseg.tsv'].decode().splitlines()]
-    assert lines[0] == ['index', 'name', 'color', 'hemisphere', 'freesurfer']
+    assert lines[0] == ['index', 'name', 'abbreviation', 'mapping', 'color', 'hemisphere', 'freesurfer']
     assert [line[0] for line in lines[1:]] == [str(i) for i in range(28)]
-    assert lines[1 + 15][1:] == ['Left-Hippocampus', label_table()[15].color, 'L', '17']
+    assert lines[1 + 15][1:] == ['Left-Hippocampus', 'L-Hi', '9', label_table()[15].color, 'L', '17']
+    numbers = [line.split('\t') for line in written['seg-aseg_dseg.tsv'].decode().splitlines()]
+    assert numbers[0] == ['index', 'name', 'abbreviation', 'mapping', 'color', 'hemisphere']
+    assert numbers[1][:4] == ['0', 'Background', 'BG', '0'] and numbers[-1][0] == '60'
+    for name in ('desc-brainseg_dseg', 'seg-aseg_dseg'):
+        columns = written[f'{name}.tsv'].decode().partition('\n')[0].split('\t')
+        assert list(json.loads(written[f'{name}.json']))[1:] == columns
 
 
 def test_a_link_to_the_dataset_around_is_relative(dataset):

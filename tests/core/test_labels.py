@@ -4,7 +4,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_brainseg.core.labels import freesurfer_classes, remap, split_midline, split_nearest, to_classes
+from bids_brainseg.core.labels import (
+    brain_mask,
+    freesurfer_classes,
+    remap,
+    split_midline,
+    split_nearest,
+    to_classes,
+)
 from bids_brainseg.data import freesurfer_rules
 
 
@@ -123,3 +130,35 @@ def test_hypointensities_go_to_the_nearest_white_matter_in_millimeters():
     assert split_nearest(labels, np.diag([2.0, 1, 1, 1]), **split)[4, 4, 0] == 41
     with pytest.raises(ValueError, match='belong to no side'):
         split_nearest(np.full((2, 2, 2), 77), np.eye(4), **split)
+
+
+def sphere(shape, center, radius, sizes=(1, 1, 1)):
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing='ij'), -1) - np.array(center)
+    return np.linalg.norm(grid * sizes, axis=-1) <= radius
+
+
+def test_mask_fills_sulci_and_holes_and_adds_nothing_outside():
+    ball = sphere((50, 50, 50), (25, 25, 25), 20)
+    labels = ball.astype(np.uint8)
+    labels[:, 23:28] = 0  # a fissure of 5 mm through and through
+    labels[sphere(labels.shape, (25, 36, 25), 7)] = 0  # a hole wider than the ball that closes
+    mask = brain_mask(labels, np.eye(4))
+    assert mask[labels > 0].all()
+    assert mask[sphere(labels.shape, (25, 25, 25), 17)].all()
+    assert not mask[~sphere(labels.shape, (25, 25, 25), 20.5)].any()
+
+
+def test_mask_leaves_what_is_wider_than_the_ball_open():
+    labels = np.zeros((60, 40, 40), np.uint8)
+    labels[5:20, 5:35, 5:35] = labels[34:50, 5:35, 5:35] = 1  # 14 mm apart
+    assert not brain_mask(labels, np.eye(4))[20:34].any()
+    assert brain_mask(labels, np.eye(4), closing_mm=8)[20:34, 20, 20].all()
+
+
+def test_mask_knows_the_size_of_voxels_and_the_border():
+    """Slices of 5 mm: a gap of one slice is closed, one of three is not; the image ends within the brain."""
+    labels = np.ones((20, 20, 12), np.uint8)
+    labels[:, :, 3] = labels[:, :, 6:9] = 0
+    mask = brain_mask(labels, np.diag([1.0, 1.0, 5.0, 1.0]))
+    assert mask[10, 10].tolist() == [True] * 6 + [False] * 3 + [True] * 3
+    assert not brain_mask(np.zeros((4, 4, 4), np.uint8), np.eye(4)).any()

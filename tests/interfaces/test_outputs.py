@@ -39,10 +39,21 @@ def common(tmp_path, monkeypatch):
         ),
         (
             DerivativeSink,
-            {'suffix': 'dseg', 'space': {'space': 'X', 'res': '1'}, 'spatial_reference': 'tpl-X_T1w.nii.gz'},
+            {
+                'suffix': 'dseg',
+                'entities': {'space': 'X', 'res': '1'},
+                'spatial_reference': 'tpl-X_T1w.nii.gz',
+            },
             'space-X_seg-brainseg_res-1_desc-ct_dseg.nii.gz',
             'Resolution',
         ),
+        (
+            DerivativeSink,
+            {'suffix': 'dseg', 'entities': {'seg': 'aseg'}},
+            'space-orig_seg-aseg_desc-ct_dseg.nii.gz',
+            'SpatialReference',
+        ),
+        (DerivativeSink, {'suffix': 'mask'}, 'space-orig_label-brain_desc-ct_mask.nii.gz', 'Type'),
         (
             DerivativeSink,
             {'suffix': 'morph', 'extension': '.tsv'},

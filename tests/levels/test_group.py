@@ -12,9 +12,12 @@ from bids_brainseg.cli.run import main
 
 FILES = {
     f'group_{name}{extension}'
-    for name in ('volumes', 'volumes_wide', 'qc', 'participants', 'agreement', 'ratings', 'rating_agreement')
+    for name in (
+        'volumes', 'volumes_wide', 'aseg_T1w', 'aseg_FLAIR', 'qc', 'participants', 'agreement', 'ratings',
+        'rating_agreement',
+    )
     for extension in ('.tsv', '.json')
-} | {'group.html'}
+} | {'group.html'}  # fmt: skip
 
 
 def written(out) -> set[str]:
@@ -58,6 +61,7 @@ def test_a_selection_is_said_to_be_one(out, tmp_path):
     )
     assert main([f'{tmp_path}/gone', f'{out}', 'group', '--modalities', 'FLAIR']) == 0
     assert people_of(out / 'group_volumes.tsv') == {'sub-0003'}
+    assert [path.name for path in out.glob('group_aseg_*.tsv')] == ['group_aseg_FLAIR.tsv']
 
 
 def test_broken_outputs_are_told_and_the_rest_is_done(out, tmp_path, capsys):

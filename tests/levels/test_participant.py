@@ -177,7 +177,7 @@ def test_a_good_scan_has_everything(whole_run, label):
     _, _, folder, _ = whole_run
     datatype, suffix, _ = GOOD[label]
     (scan,) = read_scans(folder / 'out', label)
-    assert set(scan.files) == {'dseg', 'uncertainty', 'morph', 'qc'}
+    assert set(scan.files) == {'dseg', 'uncertainty', 'mask', 'morph', 'aseg', 'qc'}
     assert len(scan.transforms) == 2 and scan.status == 'done'
     assert set(scan.figures) == {'alignment', 'contours', 'viewer', 'uncertainty', 'thumbnail'}
     raw = nib.load(folder / 'in' / f'sub-{label}' / datatype / f'sub-{label}_{suffix}.nii.gz')

@@ -29,6 +29,8 @@ STEPS = {
     'derivatives_wf.ds_morph', 'derivatives_wf.ds_qc',
     'derivatives_wf.ds_transforms_wf.ds_xfm', 'derivatives_wf.ds_transforms_wf.ds_xfm_inverse',
     'derivatives_wf.ds_transforms_wf.ds_xfm_lta',
+    'ds_freesurfer_wf.numbers', 'ds_freesurfer_wf.brain_mask', 'ds_freesurfer_wf.statistics',
+    'ds_freesurfer_wf.ds_aseg', 'ds_freesurfer_wf.ds_mask', 'ds_freesurfer_wf.ds_stats',
     'figures_wf.alignment', 'figures_wf.contours', 'figures_wf.viewer', 'figures_wf.uncertainty',
     'figures_wf.ds_alignment', 'figures_wf.ds_contours', 'figures_wf.ds_viewer', 'figures_wf.ds_uncertainty',
     'figures_wf.thumbnail', 'figures_wf.ds_thumbnail',
