@@ -38,13 +38,8 @@ $(VENV)/.bids_brainseg-lint: setup.cfg | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^ *\(ruff .*\)/\1/p' setup.cfg)"
 	@touch $@
 
-$(DEMO)/bids/dataset_description.json: bids_brainseg/demo.py | $(VENV)/.bids_brainseg-demo
-	$(PY) -m bids_brainseg.demo $(DEMO)/bids
-
-demo: $(VENV)/.bids_brainseg-demo $(DEMO)/bids/dataset_description.json
-	@$(VENV)/bin/bids_brainseg $(DEMO)/bids $(DEMO)/derivatives participant --work-dir $(DEMO)/work \
-	  $(DEMO_OPTIONS); status=$$?; \
-	  echo; echo "Report: file://$(abspath $(DEMO))/derivatives/sub-01.html"; exit $$status
+demo: $(VENV)/.bids_brainseg-demo
+	@$(PY) -m bids_brainseg.demo $(DEMO) $(DEMO_OPTIONS)
 
 MARKS ?= not slurm and not container and not gpu
 # One process for each core; the tests of a file stay together, since many share what one of them made.

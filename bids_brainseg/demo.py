@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build a small BIDS dataset to try the program on: ``python -m bids_brainseg.demo OUT_DIR``.
+"""Build a small BIDS dataset and try the program on it: ``python -m bids_brainseg.demo FOLDER``.
 
 The T1w is the skull-stripped MNI152 average that nilearn ships. The other contrasts do not exist for that
 brain: they are simulated from its gray and white matter maps inside a made-up skull and scalp, each on a grid
@@ -10,6 +10,7 @@ segments.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -170,11 +171,28 @@ def save(image: nib.Nifti1Image, out_dir: Path, datatype: str, suffix: str, desc
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Build the dataset at the place named on the command line."""
-    parser = argparse.ArgumentParser(prog='bids_brainseg.demo', description='Build the demo dataset.')
-    parser.add_argument('out_dir', type=Path, help='folder to write the BIDS dataset into')
-    print(build(parser.parse_args(argv).out_dir))
-    return 0
+    """Build the dataset, segment it, and say where the page is."""
+    parser = argparse.ArgumentParser(
+        prog='python -m bids_brainseg.demo',
+        usage='%(prog)s [-h] [--dataset-only] FOLDER [options of bids_brainseg]',
+        description='Build a BIDS dataset of one simulated subject, segment it, and say where the page is.',
+    )
+    parser.add_argument(
+        'folder', metavar='FOLDER', type=Path, help='folder for bids, derivatives and work; made if absent'
+    )
+    parser.add_argument('--dataset-only', action='store_true', help='do not segment it')
+    words, options = parser.parse_known_args(argv)
+    folder = words.folder.absolute()
+    if not (folder / 'bids' / 'dataset_description.json').exists():
+        build(folder / 'bids')
+    if words.dataset_only:
+        print(folder / 'bids')
+        return 0
+    command = [folder / 'bids', folder / 'derivatives', 'participant', '--work-dir', folder / 'work']
+    run = [sys.executable, '-m', 'bids_brainseg', *map(str, command), *options]
+    code = subprocess.run(run, check=False).returncode
+    print(f'\nReport: file://{folder}/derivatives/sub-01.html')
+    return code
 
 
 if __name__ == '__main__':

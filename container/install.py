@@ -23,7 +23,8 @@ LOADED = """
 import sys
 from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
 print(*{line.split()[-1] for line in open('/proc/self/maps') if '/itk/' in line}, sep='\\n')
-print(*[module.__file__ for name, module in sys.modules.items() if name.startswith('itk.')], sep='\\n')
+files = [vars(module).get('__file__') for name, module in sys.modules.items() if name.startswith('itk.')]
+print(*filter(None, files), sep='\\n')
 """
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -57,6 +58,21 @@ def test_same_scan_every_time(ball):
         for _ in range(2)
     )
     assert one == two
+
+
+def test_the_demo_runs_the_program_on_its_dataset(tmp_path, monkeypatch, capsys):
+    ran, built = [], []
+    monkeypatch.setattr(demo, 'build', built.append)
+    monkeypatch.setattr(
+        demo.subprocess, 'run', lambda words, **_: ran.append(words) or SimpleNamespace(returncode=7)
+    )
+    assert demo.main([str(tmp_path), '--dataset-only']) == 0
+    assert (built, ran) == ([tmp_path / 'bids'], [])
+    assert demo.main([str(tmp_path), '--mc-samples', '2']) == 7
+    (words,) = ran
+    assert words[1:6] == ['-m', 'bids_brainseg', f'{tmp_path}/bids', f'{tmp_path}/derivatives', 'participant']
+    assert words[6:] == ['--work-dir', f'{tmp_path}/work', '--mc-samples', '2']
+    assert capsys.readouterr().out.endswith(f'Report: file://{tmp_path}/derivatives/sub-01.html\n')
 
 
 @pytest.mark.integration

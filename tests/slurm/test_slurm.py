@@ -157,7 +157,7 @@ def test_a_canceled_step_fails_its_scan_alone(canceled):
 def test_every_step_asks_for_what_the_graph_says(canceled):
     *_, found = canceled
     asked = {job['JobName'].partition('.')[0]: job for job in found}
-    expected = {'check': '1500M', 'coregister': '2G', 'segment': '5G', 'ds_qc': '500M'}
+    expected = {'check': '1500M', 'coregister': '2000M', 'segment': '5000M', 'ds_qc': '500M'}
     assert {name: asked[name]['MinMemoryNode'] for name in expected} == expected
     assert {job['CPUs/Task'] for job in found} == {'1'}
     assert {job['TimeLimit'] for job in found} == {'00:10:00'}
