@@ -31,7 +31,7 @@ def room(third_party: str = '', rooms: str = '') -> Room:
 # The key is the first name below the package ('' is bids_brainseg/__init__.py itself). An entry such as
 # `network.bundle` opens that one module (JSON and hashes, no Keras), not the room around it.
 TABLE = {
-    '': room(),
+    '': room(rooms='api'),
     '__main__': room(rooms='cli'),
     'errors': room(),
     'settings': room(rooms='errors data records'),
@@ -48,7 +48,7 @@ TABLE = {
         'numpy scipy keras safetensors filelock', 'core imaging network synthesis records files data errors'
     ),
     'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
-    'bids': room('bids pandas niworkflows templateflow', 'imaging records files data errors'),
+    'bids': room('bids dcm2niix pandas niworkflows templateflow', 'imaging records files data errors'),
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
     'figures': room('numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'),
     'pages': room(
@@ -66,6 +66,7 @@ TABLE = {
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
     'cli': room('yaml', 'settings machine levels.workers core.quality records data errors'),
+    'api': room('nibabel numpy pandas', 'results records errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }
 

@@ -230,11 +230,11 @@ def _code_url() -> str | None:
 
 
 def _link(output_dir: Path, dataset: Path) -> str:
-    """Link by a relative path if the derivatives are inside the dataset and move with it, else absolutely."""
-    inside, outside = output_dir.resolve(), Path(dataset).resolve()
-    if inside.is_relative_to(outside):
-        return Path(os.path.relpath(outside, inside)).as_posix()
-    return outside.as_uri()
+    """Link by a relative path if one of the two is inside the other and moves with it, else absolutely."""
+    here, there = output_dir.resolve(), Path(dataset).resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        return Path(os.path.relpath(there, here)).as_posix()
+    return there.as_uri()
 
 
 def refuse_other_dataset(output_dir: Path) -> None:

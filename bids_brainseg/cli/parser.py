@@ -406,7 +406,7 @@ def _add_training(group: Group) -> None:
         '--modality',
         type=words.modality_name,
         choices=list(modalities()),
-        help='modality of the training scans; without BIDS: of the scans, unless name and values say it',
+        help='modality of the training scans; without BIDS: of the scans (default: from name or values)',
     )
     group.add_argument(
         '--recipe',

@@ -50,5 +50,5 @@ def set_up_logging(verbosity: int) -> None:
 def run_level(settings: Settings) -> int:
     """Load the level that was asked for, which takes longer than ``--help`` may, and run it."""
     warm_up(settings)
-    level = import_module(f'bids_brainseg.levels.{settings.level}')
+    level = import_module(f'bids_brainseg.levels.{"single" if settings.scans else settings.level}')
     return level.run(settings)

@@ -256,6 +256,8 @@ class Modality:
     excluded_words, excluded_values : tuple of str
         Scans are left out whose ``acq``, ``rec`` or ``desc`` begins or ends with such a word, or is such a
         value; lower case.
+    scan_words : tuple of str
+        Words in names of scans that are given without BIDS, beside the suffixes; lower case.
     bidsignore : tuple of str
         Patterns that keep the BIDS validator from folders that are not part of BIDS.
     diffusion : mapping, optional
@@ -301,6 +303,7 @@ class Modality:
     contrast: Mapping
     acquisition: Mapping
     diffusion: Mapping | None = None
+    scan_words: tuple[str, ...] = ()
     excluded_words: tuple[str, ...] = ()
     excluded_values: tuple[str, ...] = ()
     bidsignore: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .checks import check_hounsfield
 from .headers import Image, header_facts, image_on_grid
-from .reading import load_grid, load_image, load_mask, volume_count
+from .reading import image_shape, load_grid, load_image, load_mask, volume_count
 from .writing import compress, save_like
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     'compress',
     'header_facts',
     'image_on_grid',
+    'image_shape',
     'load_grid',
     'load_image',
     'load_mask',

@@ -87,6 +87,30 @@ def load_grid(path: str | os.PathLike) -> Image:
     return Image(np.broadcast_to(np.float32(0), shape), np.asarray(affine, np.float64), header, path)
 
 
+def image_shape(path: str | os.PathLike) -> tuple[int, ...]:
+    """Read the shape of an image from its header.
+
+    Parameters
+    ----------
+    path : path-like
+        NIfTI or MGH.
+
+    Returns
+    -------
+    tuple of int
+        Of all dimensions that the header has.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, or has no header that can be read.
+    """
+    path = Path(path)
+    with _open(path) as stream:
+        header, _ = _read_header(stream, path)
+    return tuple(int(n) for n in header.get_data_shape())
+
+
 def volume_count(path: str | os.PathLike) -> int:
     """Read from its header how many volumes an image has.
 
@@ -105,10 +129,7 @@ def volume_count(path: str | os.PathLike) -> int:
     InputError
         If the file is missing or empty, or has no header that can be read.
     """
-    path = Path(path)
-    with _open(path) as stream:
-        header, _ = _read_header(stream, path)
-    return math.prod(max(1, int(n)) for n in header.get_data_shape()[3:])
+    return math.prod(max(1, n) for n in image_shape(path)[3:])
 
 
 def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) -> NDArray[np.bool_]:
