@@ -14,7 +14,6 @@ from ..data import modalities
 from ..errors import BidsError
 from ..imaging import image_shape
 
-USAGE = 2
 #: A stack of fewer slices is a localizer.
 MIN_SLICES = 6
 #: What dcm2niix adds to the name of a series that it resampled: gantry tilt, unequal slices.
@@ -90,15 +89,15 @@ def convert(source: Path, out_dir: Path) -> list[Series]:
             f'no DICOM image found in {source}, and it is no BIDS dataset (it has no '
             f'dataset_description.json){": " + said[-1] if said else ""}; name an image, a folder of DICOM '
             'files, or BIDS_DIR OUTPUT_DIR LEVEL',
-            USAGE,
+            2,
         )
     described = {image: _metadata(image) for image in images}
-    people = {tuple(str(about.get(key)) for key in _PERSON) for about in described.values() if about}
-    if len(people) > 1:
-        raise BidsError(f'{source} holds scans of {len(people)} people; give one folder for each', USAGE)
+    persons = {tuple(str(about.get(key)) for key in _PERSON) for about in described.values() if about}
+    if len(persons) > 1:
+        raise BidsError(f'{source} holds scans of {len(persons)} people; give one folder for each', 2)
     chosen = [image for image in images if _is_whole(image) and not _is_superseded(image, images)]
     if not chosen:
-        raise BidsError(f'{source} holds localizers alone; give the folder of a whole scan', USAGE)
+        raise BidsError(f'{source} holds localizers alone; give the folder of a whole scan', 2)
     series = [
         Series(image, {key: value for key, value in described[image].items() if not PRIVATE.search(key)})
         for image in chosen

@@ -34,7 +34,6 @@ ORIGIN = 'SourceFile'
 BIDS_NAME = re.compile(r'sub-[A-Za-z0-9+]+(_[A-Za-z]+-[A-Za-z0-9+]+)*_[A-Za-z0-9]+')
 NIFTI = ('.nii.gz', '.nii')
 EXTENSIONS = (*NIFTI, '.mgz', '.mgh', '.hdr', '.img', '.json')
-USAGE = 2
 
 
 class Scan(NamedTuple):
@@ -103,7 +102,7 @@ def make_dataset(
             raise BidsError(
                 f'the modality of {", ".join(unknown)} is not known from name, sidecar or values; '
                 f'add --modality, one of {", ".join(modalities())}',
-                USAGE,
+                2,
             )
         _write_description(dataset)
         return [(scan.origin, record_from_path(_add(scan, dataset), scan.modality)) for scan in scans]
@@ -191,7 +190,7 @@ def _of_series(series: Sequence[Series], origin: Path, modality: str | None) -> 
         raise BidsError(
             f'{origin} holds no series that can be segmented{f" as {modality}" if modality else ""}; found: '
             f'{listed}. Give the folder of one series with --modality, one of {", ".join(modalities())}',
-            USAGE,
+            2,
         )
     names = list(chosen.values())
     return [
