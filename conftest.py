@@ -5,11 +5,21 @@ from __future__ import annotations
 
 import pytest
 
+#: An example that is a whole run.
+WHOLE_RUN = 'bids_brainseg.api.segment'
+
+
+def pytest_collection_modifyitems(items):
+    """Leave the example out where whole runs are left out."""
+    for item in items:
+        if item.name == WHOLE_RUN:
+            item.add_marker('integration')
+
 
 @pytest.fixture(autouse=True)
 def names_of_examples(request, doctest_namespace):
     """Give the example of ``segment`` a head and a small model."""
-    if request.node.name == 'bids_brainseg.api.segment':
+    if request.node.name == WHOLE_RUN:
         import nibabel as nib
         from tiny import make_tiny_bundle
 
