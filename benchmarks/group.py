@@ -55,7 +55,7 @@ def main() -> None:
     words = parser.parse_args()
     out = words.out_dir.resolve() / f'people-{words.people}'
     shutil.rmtree(out, ignore_errors=True)
-    simulate(out, words.people)
+    simulate(out, words.people, pictures=True)
     scans = len(list(out.rglob('*_qc.json')))
     wall, used, memory = run_group(out)
     print(f'{words.people} participants, {scans} scans, {len(os.sched_getaffinity(0))} cores')
@@ -70,7 +70,7 @@ def main() -> None:
     empty.write_text('<!DOCTYPE html><title>empty</title>')
     idle, _ = browse(chromium, empty)
     seconds, page = browse(chromium, out / 'group.html')
-    drawn = len(re.findall('<path class="point ', page))
+    drawn = sum(map(int, re.findall(r'data-points="(\d+)"', page)))
     print(f'chromium: {seconds - idle:.1f} s, {drawn} points drawn at first')
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from bids_brainseg.data import label_table
 from bids_brainseg.results.scans import TOTALS
@@ -26,12 +27,29 @@ SCANNERS = (
     ('Philips', 'Ingenia', 3),
 )
 UNITS = {'alignment': 'squared local correlation, [0, 1]', 'cv_mean': '%', 'brain_mm3': 'mm^3'}
+RULES = {
+    'alignment': {
+        'review_below': 0.45,
+        'fail_below': 0.33,
+        'label': 'agreement with the reference',
+        'unit': '',
+    },
+    'cv_mean': {'review_above': 2, 'label': 'mean CV', 'unit': '%'},
+    'brain_mm3': {'review_below': 800000, 'review_above': 1700000, 'label': 'brain volume', 'unit': 'mm3'},
+}
 HEAD = 'index\tname\themisphere\tvolume_mm3\tvolume_soft_mm3\tmc_mean_mm3\tmc_std_mm3\tcv_mc\tflag\n'
 LABELS = label_table()[1:]
 
 
 def simulate(
-    out: Path, people: int, *, everything: int = 10, sessions: int = 20, seed: int = 0, pages: bool = True
+    out: Path,
+    people: int,
+    *,
+    everything: int = 10,
+    sessions: int = 20,
+    seed: int = 0,
+    pages: bool = True,
+    pictures: bool = False,
 ) -> None:
     """Write the outputs of so many people below `out`, with participants.tsv.
 
@@ -43,6 +61,8 @@ def simulate(
         All have a T1w, every third a FLAIR, every `everything`-th all four modalities, every `sessions`-th
         two sessions. Ventricles grow and hippocampi shrink with age; men have larger heads. The scan of every
         50th was badly aligned: its volumes are of half size on one side.
+    pages, pictures : bool
+        Write empty pages of the participants, and small pictures of the scans.
     """
     rng = np.random.default_rng(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -65,10 +85,24 @@ def simulate(
                 scanner = dict(zip(('Manufacturer', 'ManufacturersModelName', 'MagneticFieldStrength'),
                                    SCANNERS[site], strict=True))  # fmt: skip
                 cv = rng.gamma(4, 0.4)
-                write_scan(out, subject, session, modality, volumes, etiv, cv=cv, Scanner=scanner)
+                table_path = write_scan(
+                    out, subject, session, modality, volumes, etiv, cv=cv, Scanner=scanner
+                )
+                if pictures:
+                    stem = table_path.name.partition('_seg-')[0]
+                    write_picture(out / f'sub-{subject}/figures/{stem}_desc-thumbnail_{modality}.jpg', rng)
         if pages:
             (out / f'sub-{subject}.html').write_text(f'<!DOCTYPE html><title>sub-{subject}</title>')
     (out / 'participants.tsv').write_text('\n'.join(table) + '\n')
+
+
+def write_picture(path: Path, rng: np.random.Generator) -> None:
+    """Draw three ovals of gray noise, of the size of a thumbnail."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, columns = np.mgrid[:168, :424]
+    inside = ((rows - 84) / 78) ** 2 + ((columns % 141 - 70) / 60) ** 2 < 1
+    noise = rng.integers(60, 200, (42, 106)).repeat(4, axis=0).repeat(4, axis=1)
+    Image.fromarray(np.where(inside, noise, 14).astype(np.uint8)).save(path, quality=80)
 
 
 def describe(out: Path) -> None:
@@ -118,7 +152,7 @@ def write_scan(
         'verdict': verdict, 'reasons': [f'mean CV is {cv:.2f} %, above 2 %'] if verdict == 'review' else [],
         'warnings': [], 'modality': modality,
         'numbers': {'alignment': 0.6 + 0.1 * np.sin(etiv), 'cv_mean': cv, 'brain_mm3': sums[0]},
-        'Units': UNITS, 'header': {'voxel_size_mm': [1.0, 1.0, 1.0]},
+        'Rules': RULES, 'Units': UNITS, 'header': {'voxel_size_mm': [1.0, 1.0, 1.0]},
         'Model': {'Name': modality.lower(), 'SHA256': 'a' * 64}, 'MonteCarloSamples': 15,
         'LabelResampling': 'posterior', 'Versions': {'bids_brainseg': '0.1.0'}, **qc,
     }  # fmt: skip

@@ -52,7 +52,7 @@ TABLE = {
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
     'figures': room('numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'),
     'pages': room(
-        'numpy jinja2 plotly itables',
+        'numpy jinja2',
         'core imaging figures bids results records files data errors',
     ),
     'interfaces': room(

@@ -121,6 +121,7 @@ def _scan_view(
     threshold = (qc.get('Thresholds') or {}).get('cv_percent')
     return {
         'title': scan.title,
+        'name': scan.name,
         'source': ' '.join(str(source) for source in qc.get('Sources') or [scan.source or scan.name]),
         'modality': scan.modality,
         **_verdict(scan, failure, output_dir),

@@ -164,15 +164,19 @@ def _reason(kind: str, value: float, score: float, median: float) -> str:
 
     >>> _reason('asymmetry', -20.04, -4.26, -0.01)
     'left-right asymmetry −20.0 %, 4.3 robust SD below the median of 0.0 %'
+    >>> _reason('volume', 3421.7, -4.26, 5204)
+    'volume 3.42 ml, 4.3 robust SD below the median of 5.20 ml'
     """
     name, digits, unit = {
-        'volume': ('volume', 0, 'mm³'),
-        'residual': ('residual after regression on eTIV', 0, 'mm³'),
+        'volume': ('volume', 2, 'ml'),
+        'residual': ('residual after regression on eTIV', 2, 'ml'),
         'asymmetry': ('left-right asymmetry', 1, '%'),
     }[kind]
+    scale = 1000 if unit == 'ml' else 1
     # Adding 0 turns a negative zero into a plain one.
     value, median = (
-        f'{round(x, digits) + 0:,.{digits}f} {unit}'.replace('-', '\N{MINUS SIGN}') for x in (value, median)
+        f'{round(x / scale, digits) + 0:.{digits}f} {unit}'.replace('-', '\N{MINUS SIGN}')
+        for x in (value, median)
     )
     side = 'above' if score > 0 else 'below'
     return f'{name} {value}, {abs(score):.1f} robust SD {side} the median of {median}'

@@ -47,11 +47,11 @@ def test_one_outlier_is_named_with_the_number_of_scans_behind_it():
     # twelve values 1000..1010 and 5000: median 1005.5, MAD 3
     assert found.z['volume'][11, stem] == pytest.approx((5000 - 1005.5) / (3 * MAD_TO_SD))
     assert found.reasons['volume'][11, stem] == (
-        f'volume 5,000 mm³, {3994.5 / 3 / MAD_TO_SD:.1f} robust SD above the median of 1,006 mm³ '
+        f'volume 5.00 ml, {3994.5 / 3 / MAD_TO_SD:.1f} robust SD above the median of 1.01 ml '
         '(12 T1w scans)'
     )
     assert set(zip(*np.nonzero(found.reasons['volume'] != ''), strict=True)) == {(11, stem)}
-    assert found.outlier[11, stem].startswith('volume 5,000 mm³')
+    assert found.outlier[11, stem].startswith('volume 5.00 ml')
     assert (found.count == 12).all()
 
 

@@ -10,7 +10,7 @@ from simulated import LABELS, TOTALS, describe, simulate, write_scan
 
 from bids_brainseg.bids.sidecars import meanings
 from bids_brainseg.data.quality import qc_numbers
-from bids_brainseg.pages.group import levels_of
+from bids_brainseg.pages.group_data import levels_of
 from bids_brainseg.results.group import collect_group
 from bids_brainseg.results.group_measures import measure_group
 from bids_brainseg.results.group_tables import make_tables, write_tables
