@@ -302,10 +302,8 @@ def test_a_click_on_a_point_opens_the_participant(page, tmp_path):
       const at = chart.getDatasetMeta(0).data.at(-1).getProps(['x', 'y']);
       const box = chart.canvas.getBoundingClientRect();
       const where = { clientX: box.left + at.x, clientY: box.top + at.y, bubbles: true };
-      for (const kind of ['mousemove', 'mousedown', 'mouseup', 'click']) {
-        chart.canvas.dispatchEvent(new MouseEvent(kind, where));
-      }
-    }, 2000));</script></body>"""
+      chart.canvas.dispatchEvent(new MouseEvent('click', where));
+    }, 500));</script></body>"""
     clicked = page.with_name('clicked.html')
     clicked.write_text(page.read_text().replace('</body>', click))
     dom, complaints = browse(clicked.as_uri(), tmp_path)

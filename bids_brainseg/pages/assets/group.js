@@ -122,14 +122,16 @@ function axis(title, more) {
   return {
     type: 'linear', title: { display: Boolean(title), text: title, ...text }, grid: { color: css('--line') },
     border: { color: css('--line') }, ...more,
-    ticks: { color: css('--ink'), font: { size: 12 }, maxTicksLimit: 7, callback: (value) => number(value), ...more?.ticks },
+    ticks: { color: css('--ink'), font: { size: 12 }, maxTicksLimit: 7, includeBounds: false, callback: (value) => number(value), ...more?.ticks },
   };
 }
 
 // An axis of names instead of numbers.
 const names = (labels, more) => axis('', {
   min: -0.6, max: labels.length - 0.4, grid: { display: false },
-  afterBuildTicks: (scale) => { scale.ticks = labels.map((_, value) => ({ value })); },
+  afterBuildTicks: (scale) => {
+    scale.ticks = labels.map((_, value) => ({ value })).filter(({ value }) => value >= scale.min && value <= scale.max);
+  },
   ticks: { callback: (value) => labels[value] ?? '', autoSkip: false, maxRotation: 40 }, ...more,
 });
 
