@@ -297,13 +297,13 @@ def test_the_sheet_is_filtered_and_grows(page, tmp_path):
 @needs_chromium
 def test_a_click_on_a_point_opens_the_participant(page, tmp_path):
     click = """
-    <script>addEventListener('load', () => setTimeout(() => {
+    <script>addEventListener('load', () => setInterval(() => {
       const chart = Chart.getChart(document.querySelector('#distribution canvas'));
       const at = chart.getDatasetMeta(0).data.at(-1).getProps(['x', 'y']);
       const box = chart.canvas.getBoundingClientRect();
       const where = { clientX: box.left + at.x, clientY: box.top + at.y, bubbles: true };
-      chart.canvas.dispatchEvent(new MouseEvent('click', where));
-    }, 500));</script></body>"""
+      chart.canvas.dispatchEvent(new MouseEvent('click', where));  // the chart answers with its next frame
+    }, 300));</script></body>"""
     clicked = page.with_name('clicked.html')
     clicked.write_text(page.read_text().replace('</body>', click))
     dom, complaints = browse(clicked.as_uri(), tmp_path)
