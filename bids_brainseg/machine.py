@@ -11,6 +11,11 @@ from pathlib import Path
 MEMORY_LIMITS = (Path('/sys/fs/cgroup/memory.max'), Path('/sys/fs/cgroup/memory/memory.limit_in_bytes'))
 
 
+def container_image() -> str | None:
+    """Return the name of the container image that this runs in, which says so in a variable."""
+    return os.environ.get('BIDS_BRAINSEG_CONTAINER') or None
+
+
 def available_processors() -> int:
     """Return how many processors this process may use."""
     try:

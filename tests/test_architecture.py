@@ -48,7 +48,9 @@ TABLE = {
         'numpy scipy keras safetensors filelock', 'core imaging network synthesis records files data errors'
     ),
     'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
-    'bids': room('bids dcm2niix pandas niworkflows templateflow', 'imaging records files data errors'),
+    'bids': room(
+        'bids dcm2niix pandas niworkflows templateflow', 'imaging machine records files data errors'
+    ),
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
     'figures': room('numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'),
     'pages': room(

@@ -13,14 +13,13 @@ from .. import __version__
 from ..data import modalities
 from ..errors import BidsError
 from ..files import write_json, write_text
+from ..machine import container_image
 from ..records import ImageRecord
 from .colors import color_tables
 from .sidecars import output_rules
 
 NAME = 'bids_brainseg'
 BIDS_VERSION = '1.10.0'
-# Environment variable in which a container image gives its name, for the description of the derivatives.
-CONTAINER_VARIABLE = 'BIDS_BRAINSEG_CONTAINER'
 
 
 def scan_label(record: ImageRecord) -> str:
@@ -160,7 +159,7 @@ def write_dataset_files(
     links : mapping of str to Path, optional
         Further source datasets by name.
     container : str, optional
-        Name of the container image; the environment variable ``BIDS_BRAINSEG_CONTAINER`` if None.
+        Name of the container image; that of :func:`bids_brainseg.machine.container_image` if None.
 
     Returns
     -------
@@ -173,7 +172,7 @@ def write_dataset_files(
     """
     output_dir, bids_dir = Path(output_dir), Path(bids_dir)
     refuse_other_dataset(output_dir)
-    container = container or os.environ.get(CONTAINER_VARIABLE)
+    container = container or container_image()
     outside = [pattern for modality in modalities().values() for pattern in modality.bidsignore]
     ignored = dict.fromkeys([*output_rules()['bidsignore'], *outside])
     columns = output_rules()['lut_columns']

@@ -21,6 +21,7 @@ from ..machine import available_memory_gb, available_processors
 from ..records import TrainingRequest
 from ..settings import SCANS_DATASET, Settings
 from .config_file import config_contents, config_words, read_config
+from .descriptor import describe, level_among
 from .parser import (
     EVERYWHERE,
     LEVELS,
@@ -56,6 +57,9 @@ def parse(argv: list[str] | None = None) -> Settings:
     argv = spell_flags(sys.argv[1:] if argv is None else argv)
     if {'-h', '--help'} & {*argv}:
         print(show_help(argv), end='')
+        raise SystemExit(0)
+    if '--bids-exec-spec' in argv:
+        print(json.dumps(describe(level_among(argv)), indent=2))
         raise SystemExit(0)
     parser = get_parser(positionals=False)
     words, rest = parser.parse_known_args(argv)

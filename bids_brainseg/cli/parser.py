@@ -23,10 +23,15 @@ RUNNING = ('participant', 'train', 'evaluate', SCANS)
 TRAINING = ('train', STUDY)
 EVERYWHERE = (*LEVELS, SCANS)
 PROG = 'bids_brainseg'
-EXIT_CODES = (
-    'Exit codes: 0 everything was done; 1 something failed (it is listed, and the rest was done); '
-    '2 wrong usage; 16 not a BIDS dataset; 17 unknown level; 18 the filters select nothing.'
-)
+EXIT_CODES = {
+    0: 'everything was done',
+    1: 'something failed (it is listed, and the rest was done)',
+    2: 'wrong usage',
+    16: 'not a BIDS dataset',
+    17: 'unknown level',
+    18: 'the filters select nothing',
+}
+EPILOG = f'Exit codes: {"; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())}.'
 #: Level -> what it does, in one line.
 TASKS = {
     'participant': 'segment the scans of each participant; a page with the results for each',
@@ -126,11 +131,18 @@ def get_parser(level: str | None = None, *, positionals: bool = True) -> Parser:
         if level
         else f'Segment the {", ".join(titles)} and {last} brain scans of a BIDS dataset into 27 '
         'structures on the grid of each scan, with volumes, uncertainty and a report for each participant.',
-        epilog=EXIT_CODES,
+        epilog=EPILOG,
         allow_abbrev=False,
     )
     if positionals:
         _add_positionals(parser, level)
+    parser.add_argument(
+        '--bids-exec-spec',
+        action='store_true',
+        default=argparse.SUPPRESS,
+        help='print a description of the command for other programs (Boutiques) and exit; of the level '
+        'participant, or the one that is named',
+    )
     parser.add_argument(
         '--version', action=_Version, nargs=0, dest=argparse.SUPPRESS, help='print the version and exit'
     )
@@ -174,7 +186,7 @@ def overview() -> str:
         '  --nprocs N, --mem SIZE          processors and memory to use\n'
         '  --dry-run                       list what would run and be written\n'
         '  -v, --version                   show the log; print the version\n\n'
-        f'{EXIT_CODES}\n'
+        f'{EPILOG}\n'
     )
 
 
@@ -302,6 +314,7 @@ def _add_resources(group: Group) -> None:
     )
     group.add_argument(
         '--omp-nthreads',
+        '--ants-nthreads',
         type=words.positive,
         metavar='N',
         help='threads of one step, e.g. registration or network (default: all processors, at most 8)',
