@@ -22,7 +22,8 @@ from bids_brainseg.cli.parser import LEVELS
 EXAMPLES = Path(__file__).parents[1] / 'examples'
 VALUES = {
     'bids_dir': '/in', 'output_dir': '/out', 'analysis_level': 'participant',
-    'participant_label': ['01', '02'], 'modalities': ['T1w', 'ct'], 'work_dir': '/w', 'nprocs': 2, 'mem': '6G', 'ct_window': [0, 80],
+    'participant_label': ['01', '02'], 'modalities': ['T1w', 'ct'], 'work_dir': '/w', 'nprocs': 2,
+    'mem': '6G', 'ct_window': [0, 80],
     'device': 'cpu', 'mc_samples': 0, 'cv_threshold': '2.5', 'skip_bids_validation': True, 'verbosity': True,
 }  # fmt: skip
 SAME = (

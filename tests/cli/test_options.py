@@ -316,7 +316,7 @@ def test_the_help_of_a_level_lists_what_it_takes(level):
     taken = {flag_of(action) for action in get_parser()._actions if here & {*getattr(action, 'levels', ())}}
     assert taken <= listed
     assert {flag_of(action) for action in get_parser()._actions if action.option_strings} & listed == {
-        *taken, '--help', '--version'
+        *taken, '--help', '--version', '--bids-exec-spec'
     }
 
 
