@@ -7,9 +7,11 @@ leaves behind is written through it.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import filecmp
+import io
 import json
 import math
 import os
@@ -24,6 +26,8 @@ from typing import Protocol
 
 #: A temporary file of another machine that nobody has touched for this long was left by a killed process.
 _STALE_SECONDS = 24 * 3600
+#: Letters that :func:`write_whole` adds to a name at most, while it writes.
+TEMPORARY_LETTERS = 48
 _BEING_WRITTEN: set[Path] = set()  # by the threads of this process
 
 
@@ -143,10 +147,64 @@ def copy_file(source: str | os.PathLike, path: str | os.PathLike) -> Path:
     return path
 
 
+#: What stands in the place of a file whose content was not fetched, and how to fetch it.
+_POINTERS = {b'/annex/objects/': 'datalad get', b'version https://git-lfs': 'git lfs pull --include'}
+_POINTER_BYTES = 32_768  # git-annex takes no larger file for a pointer
+
+
+def unfetched(path: str | os.PathLike) -> str | None:
+    """Say how to fetch a file of which git-annex or Git LFS left only a link or a pointer.
+
+    Parameters
+    ----------
+    path : path-like
+        A file, which need not exist.
+
+    Returns
+    -------
+    str or None
+        None if the content is there, or there is no such file at all.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / 'dwi.bval'
+    >>> _ = path.write_text('version https://git-lfs.github.com/spec/v1')
+    >>> unfetched(path)
+    'its content is not on this disk; fetch it: git lfs pull --include dwi.bval'
+    """
+    path = Path(path)
+    try:
+        if path.is_symlink() and not path.exists():
+            return f'its link is broken; fetch its content: datalad get {path.name}'
+        if not path.is_file() or path.stat().st_size > _POINTER_BYTES:
+            return None
+        with path.open('rb') as stream:
+            start = stream.read(max(map(len, _POINTERS)))
+    except OSError:  # whoever opens it says what is wrong
+        return None
+    command = next((how for mark, how in _POINTERS.items() if start.startswith(mark)), None)
+    return command and f'its content is not on this disk; fetch it: {command} {path.name}'
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file that somebody wrote: UTF-8 or, if it begins with the mark of it, UTF-16.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, is neither, or is not on this disk (see :func:`unfetched`).
+    """
+    if reason := unfetched(path):
+        raise ValueError(reason)
+    content = Path(path).read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode('utf-16' if utf16 else 'utf-8-sig')
+
+
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     """Read a tab-separated table as text, one mapping per row; a missing cell is None."""
-    with Path(path).open(newline='', encoding='utf-8-sig') as stream:
-        return list(csv.DictReader(stream, delimiter='\t'))
+    return list(csv.DictReader(io.StringIO(read_text(path), newline=''), delimiter='\t'))
 
 
 def plain(value: object) -> object:

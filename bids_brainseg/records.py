@@ -80,6 +80,33 @@ def relative_path(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class UnusedImage:
+    """An image that no scan is made of.
+
+    Attributes
+    ----------
+    path : Path
+        Below the root of the dataset.
+    reason : str
+        The same words for all images of a kind.
+    """
+
+    path: Path
+    reason: str
+
+    @property
+    def subject(self) -> str:
+        """Label of the participant whose folder it lies in."""
+        return self.path.parts[0].removeprefix('sub-')
+
+    @property
+    def session(self) -> str | None:
+        """Label of the session whose folder it lies in."""
+        folder = self.path.parts[1]
+        return folder.removeprefix('ses-') if folder.startswith('ses-') and len(self.path.parts) > 2 else None
+
+
+@dataclass(frozen=True)
 class Bundle:
     """What a model bundle says of itself.
 

@@ -67,7 +67,7 @@ TABLE = {
         'settings machine workflows bids results pages network.bundle core records files data errors',
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
-    'cli': room('yaml', 'settings machine levels.workers core.quality records data errors'),
+    'cli': room('yaml', 'settings machine levels.workers core.quality records files data errors'),
     'api': room('nibabel numpy pandas', 'results records errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from ..data import label_table
 from ..errors import InputError
+from ..files import read_text
 from ..records import ClassTable
 from .names import split_name
 
@@ -153,9 +155,9 @@ def _lookup_tables(labels: Path, root: Path) -> list[Path]:
 
 def _rows(path: Path) -> list[list[str]]:
     try:
-        with Path(path).open(newline='', encoding='utf-8-sig') as stream:
-            return [row for row in csv.reader(stream, delimiter='\t') if row]
-    except (OSError, UnicodeDecodeError) as error:
+        stream = io.StringIO(read_text(path), newline='')
+        return [row for row in csv.reader(stream, delimiter='\t') if row]
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f'class table cannot be read: {path} ({error}); check the path') from error
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..data import modalities
 from ..errors import InputError
+from ..files import read_text
 from ..imaging import volume_count
 from ..records import ImageRecord
 from .inheritance import Sidecars
+from .words import has_word
 
 ONLY_B0 = 'only b = 0: there is no diffusion-weighted volume'
 # Entities that, beside the suffix, may say what a diffusion image is.
@@ -32,7 +34,12 @@ class Choice(NamedTuple):
 
 
 def choose_volumes(
-    count: int | None, b_values: list[float] | None, rule: Mapping, *, is_trace: bool
+    count: int | None,
+    b_values: Sequence[float] | None,
+    rule: Mapping,
+    *,
+    is_trace: bool,
+    named: Sequence[float] = (),
 ) -> Choice:
     """Choose the volumes of one diffusion image.
 
@@ -46,12 +53,15 @@ def choose_volumes(
         ``b_range`` (both ends included) and ``b0_below``, s/mm2.
     is_trace : bool
         Whether its name says that it is a trace image made by the scanner.
+    named : sequence of float
+        The b-values, s/mm2, in its name, which count where there is no bval file.
 
     Returns
     -------
     Choice
         Volumes are counted from 0.
     """
+    low, high = rule['b_range']
     if b_values is None:
         if count is not None and count > 1:
             return Choice(
@@ -59,15 +69,22 @@ def choose_volumes(
                 'add the .bval file',
                 broken=True,
             )
+        if named and not any(low <= b <= high for b in named):
+            present = ', '.join(f'{b:g}' for b in named)
+            return Choice(skip=f'by its name it has b = {present}, not {low:g} to {high:g} s/mm2')
+        b_value = named[0] if len(named) == 1 else None
         if is_trace:
-            return Choice()
-        return Choice(warnings=('no bval: assumed to be a single diffusion-weighted image',))
+            return Choice(b_value=b_value)
+        return Choice(b_value=b_value, warnings=('no bval: assumed to be a single diffusion-weighted image',))
     if count is not None and count != len(b_values):
         return Choice(
             skip=f'bval does not fit: {len(b_values)} b-values for {count} volumes; correct the .bval file',
             broken=True,
         )
-    low, high = rule['b_range']
+    warnings = ()
+    if max(b_values) < rule['b0_below'] and any(low <= 1000 * b <= high for b in b_values):
+        b_values = [1000 * b for b in b_values]
+        warnings = (f'b-values up to {max(b_values) / 1000:g} are read as ms/um2, 1000 s/mm2 each',)
     chosen = tuple(i for i, b in enumerate(b_values) if low <= b <= high)
     if not chosen:
         if all(b < rule['b0_below'] for b in b_values):
@@ -75,7 +92,7 @@ def choose_volumes(
         present = ', '.join(f'{b:g}' for b in sorted(set(b_values)))
         return Choice(skip=f'no volume with b from {low:g} to {high:g} s/mm2: found b = {present}')
     b_value = sum(b_values[i] for i in chosen) / len(chosen)
-    return Choice(volumes=None if len(b_values) == 1 else chosen, b_value=b_value)
+    return Choice(None if len(b_values) == 1 else chosen, b_value, warnings)
 
 
 def read_bval(path: Path) -> list[float]:
@@ -95,53 +112,10 @@ def read_bval(path: Path) -> list[float]:
     ValueError
         If there are none, or they are not finite numbers from 0.
     """
-    values = [float(word) for word in path.read_text(encoding='utf-8').replace(',', ' ').split()]
+    values = [float(word) for word in read_text(path).replace(',', ' ').split()]
     if not values or not all(math.isfinite(value) and value >= 0 for value in values):
         raise ValueError('expected b-values, finite and not negative')
     return values
-
-
-#: Words of fewer letters are parts of others too often: CTA of CTAxial, ADC of headc, CTP of ctplain.
-LONG_WORD = 5
-
-
-def has_word(values: Sequence[str], words: Sequence[str]) -> bool:
-    """Check whether a label holds one of the words, in any case.
-
-    Parameters
-    ----------
-    values : sequence of str
-        Labels, letters and digits.
-    words : sequence of str
-        Lower case. A short one must stand by itself, between digits or where the case changes; one of five
-        letters or more may also begin or end a label.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> has_word(['b1000ADC'], ['adc']), has_word(['headc'], ['adc']), has_word(['CTAxial'], ['cta'])
-    (True, False, False)
-    """
-    return any(_holds(value, word) for value in values for word in words)
-
-
-def _holds(label: str, word: str) -> bool:
-    plain = label.casefold()
-    if len(word) >= LONG_WORD and (plain.startswith(word) or plain.endswith(word)):
-        return True
-    starts = (match.start() for match in re.finditer(f'(?={re.escape(word)})', plain))
-    return any(_is_boundary(label, i) and _is_boundary(label, i + len(word)) for i in starts)
-
-
-def _is_boundary(label: str, position: int) -> bool:
-    """Tell whether a word can end before a character and another begin with it."""
-    if position in (0, len(label)):
-        return True
-    before, after = label[position - 1], label[position]
-    return before.isdigit() or after.isdigit() or (before.islower() and after.isupper())
 
 
 def _is_trace(record: ImageRecord, rule: Mapping) -> bool:
@@ -151,6 +125,26 @@ def _is_trace(record: ImageRecord, rule: Mapping) -> bool:
 
 def _marks(record: ImageRecord) -> list[str]:
     return [record.entities[key] for key in MARKS if key in record.entities]
+
+
+def named_b_values(labels: Iterable[str]) -> list[float]:
+    """Read the b-values, from 100 s/mm2, that labels of a name give.
+
+    Parameters
+    ----------
+    labels : iterable of str
+
+    Returns
+    -------
+    list of float
+
+    Examples
+    --------
+    >>> named_b_values(['ep2db2000', 'b0b1000', 'mb3'])
+    [2000.0, 1000.0]
+    """
+    found = (re.findall(r'b(?:val|value)?([1-9]\d{2,4})(?!\d)', label.casefold()) for label in labels)
+    return [float(number) for numbers in found for number in numbers]
 
 
 def with_volumes(record: ImageRecord, rule: Mapping, sidecars: Sidecars) -> ImageRecord:
@@ -188,7 +182,8 @@ def with_volumes(record: ImageRecord, rule: Mapping, sidecars: Sidecars) -> Imag
     if b_values is None and has_word(_marks(record), rule['b0_words']):
         choice = Choice(skip=ONLY_B0)
     else:
-        choice = choose_volumes(count, b_values, rule, is_trace=trace)
+        named = named_b_values(_marks(record))
+        choice = choose_volumes(count, b_values, rule, is_trace=trace, named=named)
     return replace(record, **{**choice._asdict(), 'warnings': record.warnings + choice.warnings})
 
 

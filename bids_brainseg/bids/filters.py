@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..data import modalities
 from ..errors import BidsError
+from ..files import read_text
 from .names import LONG_NAMES, strip_prefix
 
 USAGE = 2
@@ -21,6 +22,9 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
 
     A value is a label, a list of labels, ``null`` (the entity must be absent) or ``"*"`` (any label, but
     present). Entities go by their pybids name (``acquisition``) or by the key in the file name (``acq``).
+
+    A file for a job of one session, as BABS writes it, gives that session in every entry, also in those for
+    other programs, but has none for modalities that only this program knows. They get the session as well.
 
     Parameters
     ----------
@@ -50,7 +54,41 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
         name = canonical.get(str(modality).casefold())
         if name is not None:  # a file shared with another pipeline may hold bold, fmap, ...
             filters_of[name] = {_key(entity, modality): value for entity, value in conditions.items()}
+    if session := session_of_job(filters):
+        for name in modalities():
+            filters_of.setdefault(name, {'ses': session})
     return filters_of
+
+
+def session_of_job(source: Path | str | Mapping | None) -> str | None:
+    """Return the session that a filter file was written for.
+
+    Parameters
+    ----------
+    source : path, mapping or None
+        As in :func:`load_filters`.
+
+    Returns
+    -------
+    str or None
+        Its label, if several entries name it, one for another program among them, and none names another.
+
+    Examples
+    --------
+    >>> session_of_job({'t1w': {'session': '1'}, 't2w': {'session': '1'}, 'fmap': {}})
+    '1'
+    >>> session_of_job({'T1w': {'session': '1'}})
+    """
+    filters = _read(source)
+    named = {
+        name: conditions.get('session', conditions.get('ses'))
+        for name, conditions in filters.items()
+        if isinstance(conditions, Mapping) and {'session', 'ses'} & conditions.keys()
+    }
+    others = named.keys() & set(unknown_filters(filters))
+    label = next(iter(named.values()), None)
+    same = all(other == label for other in named.values()) and isinstance(label, str) and label != '*'
+    return label if same and others and len(named) > 1 else None
 
 
 def unknown_filters(source: Path | str | Mapping | None) -> list[str]:
@@ -99,7 +137,7 @@ def _read(source: Path | str | Mapping | None) -> Mapping:
     if isinstance(source, Mapping):
         return source
     try:
-        content = json.loads(Path(source).read_text(encoding='utf-8'))
+        content = json.loads(read_text(source))
     except (OSError, ValueError) as error:
         raise BidsError(f'BIDS filter file cannot be read: {source}: {error}', USAGE) from error
     if not isinstance(content, dict):

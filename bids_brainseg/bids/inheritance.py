@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..files import read_text
 from ..records import relative_path
 from .names import split_name
 
@@ -65,7 +66,7 @@ class Sidecars:
         warnings = []
         for path in self.applicable(image, '.json'):
             try:
-                content = json.loads(path.read_text(encoding='utf-8'))
+                content = json.loads(read_text(path))
             except (OSError, ValueError) as error:
                 warnings.append(f'sidecar cannot be read: {path.name}: {error}')
                 continue

@@ -12,14 +12,24 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data import datatypes, resource
 from ..errors import BidsError
-from ..files import write_whole
+from ..files import read_text, unfetched, write_whole
 from .names import EXTENSIONS
+
+if TYPE_CHECKING:
+    from bids.layout import BIDSLayout
 
 LOGGER = logging.getLogger('bids_brainseg')
 DATABASE = 'layout_index.sqlite'
+#: Folders of kinds of data that are never segmented; what lies there is not listed.
+_OTHER_DATATYPES = (
+    'func', 'fmap', 'perf', 'pet', 'meg', 'eeg', 'ieeg', 'beh', 'micr', 'motion', 'mrs', 'nirs', 'phenotype',
+)  # fmt: skip
+#: What the name of an image ends with, in any spelling and in formats that are not read.
+_IMAGE = re.compile(r'\.(?:nii|nii\.\w+|img|img\.gz|mgz|mgh|nrrd|nhdr|mha|mhd|mnc|dcm)$', re.IGNORECASE)
 
 
 def check_dataset(bids_dir: Path) -> dict:
@@ -42,14 +52,14 @@ def check_dataset(bids_dir: Path) -> dict:
     target = Path(bids_dir) / 'dataset_description.json'
     if not Path(bids_dir).is_dir():
         raise BidsError(f'not a BIDS dataset: {bids_dir} is not a folder; give the root of the dataset', 16)
-    if not target.is_file():
+    if not target.is_file() and not unfetched(target):
         raise BidsError(
             f'not a BIDS dataset: {bids_dir} has no dataset_description.json; give the root of the dataset, '
             'or add the file',
             16,
         )
     try:
-        description = json.loads(target.read_text(encoding='utf-8-sig'))
+        description = json.loads(read_text(target))
     except (OSError, ValueError) as error:
         message = f'not a BIDS dataset: {target} cannot be read: {error}; correct the file'
         raise BidsError(message, 16) from error
@@ -58,83 +68,131 @@ def check_dataset(bids_dir: Path) -> dict:
     return description
 
 
-def find_niftis(
-    bids_dir: Path, *, subjects: Sequence[str] = (), database_dir: Path | None = None
-) -> list[Path]:
-    """List the NIfTI images in the folders of all modalities (``sub-*/[ses-*/]anat`` ...), sorted.
+def list_images(bids_dir: Path, subjects: Sequence[str] = ()) -> list[Path]:
+    """List all files of participants that look like images, also those that nothing can be made of.
 
     Parameters
     ----------
     bids_dir : Path
         Root of the dataset.
     subjects : sequence of str
-        Labels; none means all. Without a database folder only their folders are searched.
-    database_dir : Path, optional
-        Folder for an index of the whole dataset that later runs read. It is built again when a folder of the
-        subjects, or the root, is newer than the index. Many jobs may share it: the index is written to a
-        temporary file and moved into place.
+        Labels; none means all.
 
     Returns
     -------
     list of Path
+        Below the root, sorted. Folders of other kinds of data (``func`` ...) are not searched; a folder that
+        cannot be read is told in the log.
+    """
+    bids_dir, ignored = Path(os.path.abspath(bids_dir)), _ignored(subjects)
+    images, folders = [], ['']
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(f'{bids_dir}{folder}'))
+        except OSError as error:
+            LOGGER.warning('%s cannot be read and is left out: %s', folder.lstrip('/'), error.strerror)
+            continue
+        for entry in entries:
+            path = f'{folder}/{entry.name}'
+            if any(pattern.search(path) for pattern in ignored):
+                continue
+            if entry.is_dir():
+                folders.append(path)
+            elif _IMAGE.search(entry.name):
+                images.append(Path(path.lstrip('/')))
+    return sorted(images)
+
+
+def find_niftis(
+    bids_dir: Path,
+    *,
+    listed: Sequence[Path],
+    subjects: Sequence[str] = (),
+    database_dir: Path | None = None,
+) -> list[Path]:
+    """Ask pybids for the NIfTI images in the folders of all modalities (``sub-*/[ses-*/]anat`` ...).
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    listed : sequence of Path
+        What :func:`list_images` found.
+    subjects : sequence of str
+        Labels; none means all.
+    database_dir : Path, optional
+        Folder for an index of the whole dataset that later runs over all participants read. It is made anew
+        unless it holds exactly the images that are there. Where participants are named it plays no part,
+        since their folders are read sooner. Many jobs may share it: the index is written to a temporary file
+        and moved into place.
+
+    Returns
+    -------
+    list of Path
+        Absolute, sorted.
     """
     bids_dir = Path(os.path.abspath(bids_dir))
-    if database_dir is None:
-        layout = _index(bids_dir, subjects=subjects)
-    else:
-        layout = _reusable(bids_dir, subjects, Path(database_dir))
+    if database_dir is None or subjects:
+        return _images_of(_index(bids_dir, subjects=subjects))
+    here = [
+        bids_dir / path
+        for path in listed
+        if path.parent.name in datatypes() and path.name.endswith(tuple(EXTENSIONS))
+    ]
+    return _from_database(bids_dir, here, Path(database_dir))
+
+
+def _images_of(layout: BIDSLayout) -> list[Path]:
     names = layout.get(return_type='filename', extension=list(EXTENSIONS), datatype=list(datatypes()))
-    paths = sorted(Path(name) for name in names)
-    wanted = {f'sub-{subject}' for subject in subjects}
-    return [path for path in paths if not wanted or path.name.split('_')[0] in wanted]
+    return sorted(Path(name) for name in names)
 
 
-def _index(bids_dir: Path, *, subjects: Sequence[str] = (), database: Path | None = None):
+def _index(bids_dir: Path, *, subjects: Sequence[str] = (), database: Path | None = None) -> BIDSLayout:
     from bids.layout import BIDSLayout, BIDSLayoutIndexer  # slow to import, and --help does not need it
 
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=_ignored(subjects))
+    folders = '|'.join(map(re.escape, datatypes()))
+    others = [
+        re.compile(rf'^/sub-[^/]+/(?!ses-|(?:{folders})(?:/|$))'),
+        re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{folders})(?:/|$))'),
+        re.compile(rf'/(?:{folders})/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
+    ]
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[*_ignored(subjects), *others])
     config = str(resource('pybids.json'))
     return BIDSLayout(bids_dir, validate=False, config=config, indexer=indexer, database_path=database)
 
 
 def _ignored(subjects: Sequence[str]) -> list[re.Pattern]:
     """Return patterns of paths without scans; paths begin with a slash at the root of the dataset."""
-    folders = '|'.join(map(re.escape, datatypes()))
     labels = '|'.join(re.escape(subject) for subject in subjects) or '[^/]+'
     return [
         re.compile(rf'^/(?!sub-(?:{labels})(?:/|$))'),
-        re.compile(rf'^/sub-[^/]+/(?!ses-|(?:{folders})(?:/|$))'),
-        re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{folders})(?:/|$))'),
-        re.compile(rf'/(?:{folders})/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
-        re.compile(rf'/(?:{folders})/[^/]+/'),
+        re.compile(rf'^/sub-[^/]+/(?:ses-[^/]+/)?(?:{"|".join(_OTHER_DATATYPES)})(?:/|$)'),
+        re.compile(r'^/sub-[^/]+/(?:ses-[^/]+/[^/]+/[^/]+/|(?!ses-)[^/]+/[^/]+/)'),
     ]
 
 
-def _reusable(bids_dir: Path, subjects: Sequence[str], database_dir: Path):
+def _from_database(bids_dir: Path, here: Sequence[Path], database_dir: Path) -> list[Path]:
     from bids.layout import BIDSLayout
 
     # One folder for each dataset and each set of rules: indices of other programs stay untouched.
-    identity = f'{bids_dir}\n{resource("pybids.json").read_text()}\n{_ignored(())}'
+    identity = f'{bids_dir}\n{resource("pybids.json").read_text()}\n{_ignored(())}\n{datatypes()}{EXTENSIONS}'
     folder = database_dir / f'bids_brainseg-{hashlib.sha256(identity.encode()).hexdigest()[:12]}'
     target = folder / DATABASE
-    if not target.is_file() or _is_stale(target, bids_dir, subjects):
+    if target.is_file():
         try:
-            with write_whole(target) as temporary, tempfile.TemporaryDirectory(dir=folder) as scratch:
-                _index(bids_dir, database=Path(scratch))
-                shutil.move(Path(scratch) / DATABASE, temporary)
-        except OSError as error:
-            LOGGER.warning(
-                'The BIDS database folder cannot be written, the dataset is indexed again: %s', error
-            )
-            return _index(bids_dir, subjects=subjects)
-    return BIDSLayout(bids_dir, validate=False, database_path=folder)
-
-
-def _is_stale(target: Path, bids_dir: Path, subjects: Sequence[str]) -> bool:
-    indexed = target.stat().st_mtime_ns
-    chosen = [bids_dir / f'sub-{subject}' for subject in subjects] or list(bids_dir.glob('sub-*'))
-    folders = [bids_dir, *chosen]
-    for top in chosen:
-        for pattern in ('ses-*', *datatypes(), *(f'ses-*/{folder}' for folder in datatypes())):
-            folders += top.glob(pattern)
-    return any(folder.stat().st_mtime_ns > indexed for folder in folders if folder.is_dir())
+            indexed = _images_of(BIDSLayout(bids_dir, validate=False, database_path=folder))
+        except Exception as error:  # SQLAlchemy has no end of kinds for a damaged file
+            LOGGER.warning('The index of the dataset cannot be read and is made anew: %s', error)
+        else:
+            if indexed == sorted(here):
+                return indexed
+            LOGGER.info('The index of the dataset is out of date and is made anew: %s', target)
+    try:
+        with write_whole(target) as temporary, tempfile.TemporaryDirectory(dir=folder) as scratch:
+            images = _images_of(_index(bids_dir, database=Path(scratch)))
+            shutil.move(Path(scratch) / DATABASE, temporary)
+            return images
+    except OSError as error:
+        LOGGER.warning('The BIDS database folder cannot be written, the dataset is indexed again: %s', error)
+        return _images_of(_index(bids_dir))

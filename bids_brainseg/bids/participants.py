@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import read_rows
+from ..files import read_rows, read_text, unfetched
 from .names import strip_prefix
 
 MISSING = ('', 'n/a')
@@ -92,7 +92,7 @@ def _first_table(
 ) -> list[dict[str, str]]:
     for folder in folders:
         path = Path(folder) / name
-        if not path.is_file():
+        if not path.is_file() and not unfetched(path):
             continue
         try:
             rows = read_rows(path)
@@ -115,7 +115,7 @@ def _first_table(
 
 def _dictionary(path: Path) -> dict[str, dict]:
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
+        content = json.loads(read_text(path))
         return {str(name): value for name, value in content.items() if isinstance(value, dict)}
     except (OSError, ValueError, AttributeError):
         return {}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, metadata
@@ -12,7 +13,7 @@ from pathlib import Path
 from .. import __version__
 from ..data import modalities
 from ..errors import BidsError
-from ..files import write_json, write_text
+from ..files import read_text, unfetched, write_json, write_text
 from ..machine import container_image
 from ..records import ImageRecord
 from .colors import color_tables
@@ -20,6 +21,9 @@ from .sidecars import output_rules
 
 NAME = 'bids_brainseg'
 BIDS_VERSION = '1.10.0'
+LOGGER = logging.getLogger('bids_brainseg')
+#: Every output folder of this program holds it.
+COLOR_TABLE_FILE = 'desc-brainseg_dseg.tsv'
 
 
 def scan_label(record: ImageRecord) -> str:
@@ -192,8 +196,10 @@ def write_dataset_files(
 
 
 def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], container: str | None) -> dict:
-    described = bids_dir / 'dataset_description.json'  # label maps to train on need not be a dataset
-    raw = json.loads(described.read_text(encoding='utf-8-sig')) if described.is_file() else {}
+    try:
+        raw = dict(json.loads(read_text(bids_dir / 'dataset_description.json')))
+    except (OSError, ValueError, TypeError):  # label maps to train on need not be a dataset
+        raw = {}
     made_by = {'Name': NAME, 'Version': __version__}
     if url := _code_url():
         made_by['CodeURL'] = url
@@ -207,7 +213,7 @@ def _description(output_dir: Path, bids_dir: Path, links: dict[str, Path], conta
         'Name': f'{NAME}: segmentation of {raw.get("Name") or bids_dir.resolve().name}',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
-        'GeneratedBy': [made_by],
+        'GeneratedBy': [made_by, *_earlier_makers(output_dir)],
         'HowToAcknowledge': 'Please cite what logs/CITATION.md names.',
         'SourceDatasets': [source],
         'DatasetLinks': {
@@ -236,6 +242,38 @@ def _link(output_dir: Path, dataset: Path) -> str:
     return there.as_uri()
 
 
+def _makers(output_dir: Path) -> list[dict]:
+    """Return who made the derivatives by their description, the last one first; none if it cannot be read."""
+    try:
+        makers = json.loads(read_text(output_dir / 'dataset_description.json'))['GeneratedBy']
+        return [dict(maker) for maker in makers]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _earlier_makers(output_dir: Path) -> list[dict]:
+    """Return the entries of other versions of this program, which stay in the description."""
+    return [
+        maker for maker in _makers(output_dir)
+        if maker.get('Name') == NAME and maker.get('Version') not in (None, __version__)
+    ]  # fmt: skip
+
+
+def other_version(output_dir: Path) -> str | None:
+    """Return the version of this program that wrote to a folder last; None if it is this one, or nobody did.
+
+    Parameters
+    ----------
+    output_dir : Path
+
+    Returns
+    -------
+    str or None
+    """
+    last = next(iter(_makers(Path(output_dir))), {}).get('Version')
+    return str(last) if last not in (None, __version__) else None
+
+
 def refuse_other_dataset(output_dir: Path) -> None:
     """Refuse a folder that holds a dataset of another program.
 
@@ -249,13 +287,14 @@ def refuse_other_dataset(output_dir: Path) -> None:
         With exit code 2.
     """
     existing = output_dir / 'dataset_description.json'
-    if not existing.is_file():
+    reason = unfetched(existing)
+    if not existing.is_file() and not reason:
         return
-    try:
-        makers = json.loads(existing.read_text(encoding='utf-8')).get('GeneratedBy') or [{}]
-        maker = str(makers[0].get('Name', 'unknown'))
-    except (OSError, ValueError, AttributeError, LookupError, TypeError):
-        maker = 'unknown'
+    makers = _makers(output_dir)
+    maker = str(makers[0].get('Name', 'unknown')) if makers else 'unknown'
+    if maker == 'unknown' and os.path.lexists(output_dir / COLOR_TABLE_FILE):
+        LOGGER.warning('%s cannot be read and is written anew (%s)', existing, reason or 'it is damaged')
+        return
     if maker != NAME:
         raise BidsError(
             f'the output folder holds another dataset: {existing} was made by {maker}; '

@@ -4,27 +4,46 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from ..data import Modality
 from ..data import modalities as modality_rules
 from ..errors import BidsError
-from ..records import ImageRecord
-from .diffusion import has_word, prefer_traces, with_volumes
-from .filters import load_filters, matches, unknown_filters
+from ..files import unfetched
+from ..records import ImageRecord, UnusedImage
+from .diffusion import prefer_traces, with_volumes
+from .filters import load_filters, matches, session_of_job, unknown_filters
 from .inheritance import Sidecars
-from .layout import check_dataset, find_niftis
+from .layout import check_dataset, find_niftis, list_images
 from .names import record_from_path, sort_key, split_name, strip_prefix
+from .unused import IgnoreFile, modality_of, reason_unused
 
 LOGGER = logging.getLogger('bids_brainseg')
-# Entities that, beside the suffix, may say what an image is.
-DESCRIPTIVE = ('acq', 'rec', 'desc')
 
 
-def find_images(
+class Selection(NamedTuple):
+    """What the dataset holds for a run.
+
+    Attributes
+    ----------
+    records : list of ImageRecord
+        The scans, by subject, session, modality and name. A record with ``skip`` cannot be used.
+    unused : list of UnusedImage
+        The other images of the participants, with the reason.
+    left_out : dict of int
+        Option -> number of scans that it leaves out.
+    """
+
+    records: list[ImageRecord]
+    unused: list[UnusedImage]
+    left_out: dict[str, int]
+
+
+def select_images(
     bids_dir: Path,
     *,
     modalities: Sequence[str] | None = None,
@@ -32,8 +51,8 @@ def find_images(
     session_label: Sequence[str] = (),
     bids_filters: Mapping | Path | str | None = None,
     database_dir: Path | None = None,
-) -> list[ImageRecord]:
-    """Find the scans to segment.
+) -> Selection:
+    """Find the scans to segment, and account for all other images.
 
     Parameters
     ----------
@@ -50,15 +69,14 @@ def find_images(
 
     Returns
     -------
-    list of ImageRecord
-        By subject, session, modality and name. A record with ``skip`` cannot be used.
+    Selection
 
     Raises
     ------
     BidsError
         Exit code 16: not a BIDS dataset. 18: nothing is selected. 2: the filters cannot be used.
     """
-    bids_dir = Path(bids_dir)
+    bids_dir = Path(os.path.abspath(bids_dir))
     check_dataset(bids_dir)
     wanted = tuple(modalities or modality_rules())
     participants = [strip_prefix(label, 'sub') for label in participant_label or ()]
@@ -68,67 +86,76 @@ def find_images(
         LOGGER.warning('BIDS filters for %s are not used; there are filters for %s',
                        ', '.join(ignored), ', '.join(modality_rules()))  # fmt: skip
 
-    candidates = _candidates(find_niftis(bids_dir, subjects=participants, database_dir=database_dir))
-    selected = [
-        record
-        for record in candidates
-        if record.modality in wanted
-        and (not sessions or record.session in sessions)
-        and matches(_properties(record), filters.get(record.modality, {}))
-    ]
+    if session := session_of_job(bids_filters):
+        LOGGER.info('Every BIDS filter is for session %s, which counts for all modalities', session)
+    candidates, unused = _survey(bids_dir, participants, database_dir)
+    selected, left_out = [], Counter()
+    for record in candidates:
+        if record.modality not in wanted:
+            left_out['--modalities'] += 1
+        elif sessions and record.session not in sessions:
+            left_out['--session-label'] += 1
+        elif not matches(_properties(record), filters.get(record.modality, {})):
+            left_out[f'--bids-filter-file ({record.modality})'] += 1
+        else:
+            selected.append(record)
     if not selected:
         # The scans of other participants, whose folders were not searched, help to find a typing error.
-        present = (
-            _candidates(find_niftis(bids_dir, database_dir=database_dir)) if participants else candidates
-        )
-        raise BidsError(_explain_empty(present, wanted, participants, sessions, filters), 18)
+        present = _survey(bids_dir, (), database_dir)[0] if participants else candidates
+        message = _explain_empty(present, wanted, participants, sessions, filters)
+        not_used = '; '.join(summarize_unused(unused))
+        raise BidsError(message + (f'. Not used: {not_used}' if not_used else ''), 18)
     for label in participants:
         if label not in {record.subject for record in selected}:
             LOGGER.warning('Nothing is selected for participant %s', label)
-    return _described(selected)
+    return Selection(_described(selected), unused, dict(left_out))
 
 
-def _candidates(paths: Sequence[Path]) -> list[ImageRecord]:
-    """Keep the images of a modality, by their names alone."""
-    records = []
-    for path in paths:
-        entities, suffix, _ = split_name(path.name)
-        modality = _modality(path.parent.name, suffix)
-        if modality is None or not entities.get('sub'):
-            continue
-        folders = (_folder_label(path, 'sub-'), _folder_label(path, 'ses-'))
-        if folders != (entities['sub'], entities.get('ses')):
-            LOGGER.warning('Ignored: its name contradicts its folder: %s', path)
-            continue
-        if _is_excluded(entities, modality_rules()[modality]):
-            LOGGER.info('Ignored: by its name it is no plain %s: %s', modality, path.name)
-            continue
-        records.append(record_from_path(path, modality))
-    return records
+def find_images(bids_dir: Path, **selection: object) -> list[ImageRecord]:
+    """Find the scans alone; the arguments are those of :func:`select_images`."""
+    return select_images(bids_dir, **selection).records
 
 
-def _modality(datatype: str, suffix: str) -> str | None:
-    for modality, rule in modality_rules().items():
-        if datatype in rule.datatypes and suffix in rule.suffixes:
-            return modality
-    return None
+def summarize_unused(unused: Sequence[UnusedImage]) -> list[str]:
+    """Count the images that are not used by their reasons, most frequent first.
+
+    Parameters
+    ----------
+    unused : sequence of UnusedImage
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> image = UnusedImage(Path('sub-01/anat/sub-01_T2w.nii.gz'), 'there is no model for T2w')
+    >>> summarize_unused([image, image])
+    ['2 images, there is no model for T2w: sub-01/anat/sub-01_T2w.nii.gz ...']
+    """
+    lines = []
+    for reason, count in Counter(image.reason for image in unused).most_common():
+        first = next(image.path.as_posix() for image in unused if image.reason == reason)
+        number = '1 image' if count == 1 else f'{count} images'
+        lines.append(f'{number}, {reason}: {first}{" ..." * (count > 1)}')
+    return lines
 
 
-def _is_excluded(entities: Mapping[str, str], rule: Modality) -> bool:
-    labels = [entities[key] for key in DESCRIPTIVE if key in entities]
-    # a word that runs together with the suffix in one case: DWIADC
-    joined = {pair for word in rule.excluded_words for x in rule.suffixes
-              for pair in (x.casefold() + word, word + x.casefold())}  # fmt: skip
-    return (
-        entities.get('part', 'mag') != 'mag'
-        or has_word(labels, rule.excluded_words)
-        or any(label.casefold() in joined.union(rule.excluded_values) for label in labels)
-    )
-
-
-def _folder_label(path: Path, prefix: str) -> str | None:
-    names = [parent.name for parent in path.parents[1:3] if parent.name.startswith(prefix)]
-    return names[0].removeprefix(prefix) if names else None
+def _survey(
+    bids_dir: Path, participants: Sequence[str], database_dir: Path | None
+) -> tuple[list[ImageRecord], list[UnusedImage]]:
+    """Make a record of each image that is a scan by its name, and give the reason of the others."""
+    listed = list_images(bids_dir, participants)
+    scans = find_niftis(bids_dir, listed=listed, subjects=participants, database_dir=database_dir)
+    ignored = IgnoreFile.read(bids_dir)
+    records, unused = [], []
+    for path in sorted({*listed, *(scan.relative_to(bids_dir) for scan in scans)}):
+        if reason := reason_unused(path, ignored):
+            unused.append(UnusedImage(path, reason))
+        else:
+            modality = modality_of(path.parent.name, split_name(path.name)[1])
+            records.append(record_from_path(bids_dir / path, modality))
+    return records, unused
 
 
 def _properties(record: ImageRecord) -> dict[str, str]:
@@ -148,7 +175,9 @@ def _described(records: Sequence[ImageRecord]) -> list[ImageRecord]:
     for record in records:
         metadata, warnings = sidecars.metadata(record.path)
         record = replace(record, metadata=metadata, warnings=warnings)
-        if (rule := rules[record.modality].diffusion) is not None:
+        if reason := unfetched(record.path):
+            record = replace(record, skip=reason, broken=True)
+        elif (rule := rules[record.modality].diffusion) is not None:
             record = with_volumes(record, rule, sidecars)
         described.append(record)
     described = prefer_traces(described)

@@ -33,7 +33,8 @@ DEFAULT_RESOLUTION = '1'
 def template_home() -> Path:
     """Return TemplateFlow's folder on this machine, which may not exist."""
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(os.environ.get(HOME_VARIABLE) or Path(cache) / 'templateflow').absolute()
+    home = os.environ.get(HOME_VARIABLE) or Path(cache) / 'templateflow'
+    return Path(os.path.expanduser(home)).absolute()
 
 
 def may_fetch() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from ..files import read_text
 from ..settings import Settings
 from .parser import EVERYWHERE, STUDY, Parser, flag_of
 from .words import Gigabytes, spell_number
@@ -30,7 +31,7 @@ def read_config(parser: Parser, path: Path) -> dict[str, object]:
         With code 2 if the file cannot be read, or holds what is no setting.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding='utf-8'))
+        content = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         parser.error(f'--config-file {path} cannot be read as TOML: {error}')
     names = {item.name for item in fields(Settings)}

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..core.quality import check_rules
 from ..data import augmentation_names, modalities, training_defaults
 from ..data.quality import qc_numbers
+from ..files import read_text
 from ..machine import available_memory_gb, available_processors
 from ..records import TrainingRequest
 from ..settings import SCANS_DATASET, Settings
@@ -35,6 +36,7 @@ from .parser import (
     spell_flags,
 )
 from .words import LABEL_TABLES, NamedPath, spell_number
+from .words import file as read_file
 from .words import path as read_path
 
 UNKNOWN_LEVEL = 17
@@ -74,6 +76,9 @@ def parse(argv: list[str] | None = None) -> Settings:
         vars(words).update(places | config_contents(content, typed))
     if scans and 'work_dir' not in typed:  # nobody asked for intermediate results
         words.work_dir = None
+    elif words.work_dir == read_path('work') and words.work_dir.is_relative_to(words.bids_dir):
+        if 'work_dir' not in typed:  # the command was given within the dataset, which is only read
+            words.work_dir = words.output_dir / 'work'
     return _settings(parser, words, scans)
 
 
@@ -182,15 +187,15 @@ def _scans(rest: Sequence[str]) -> tuple[Path, ...]:
         rest = rest[:-1]
     level = difflib.get_close_matches(rest[-1], LEVELS, n=1, cutoff=0.7) if rest else []
     found = all(_is_image(word) or _is_plain_folder(word) for word in rest[:-1])
-    return tuple(Path(word).absolute() for word in rest[:-1]) if len(rest) > 1 and found and not level else ()
+    return tuple(read_file(word) for word in rest[:-1]) if len(rest) > 1 and found and not level else ()
 
 
 def _is_image(word: str) -> bool:
-    return word.endswith(IMAGES) or Path(word).is_file()
+    return word.endswith(IMAGES) or read_file(word).is_file()
 
 
 def _is_plain_folder(word: str) -> bool:
-    return Path(word).is_dir() and not (Path(word) / 'dataset_description.json').exists()
+    return read_file(word).is_dir() and not (read_file(word) / 'dataset_description.json').exists()
 
 
 def _given(parser: Parser, argv: Sequence[str]) -> dict[argparse.Action, str]:
@@ -249,9 +254,11 @@ def _check_folders(
                 f'OUTPUT_DIR is the folder of --derivatives {name} ({folder}), which is only read; '
                 'choose another folder'
             )
-    if words.work_dir.is_relative_to(words.bids_dir):
+    inside = words.work_dir.is_relative_to(words.bids_dir)
+    if inside and not words.work_dir.is_relative_to(words.bids_dir / 'derivatives'):
         parser.error(
-            f'--work-dir is inside BIDS_DIR ({words.work_dir}), which is only read; choose another folder'
+            f'--work-dir is inside BIDS_DIR ({words.work_dir}), which is only read; choose a folder below '
+            f'{words.bids_dir / "derivatives"}, or one elsewhere'
         )
 
 
@@ -298,7 +305,7 @@ def _content(parser: Parser, flag: str, source: Path | Mapping | None) -> object
     if isinstance(source, Mapping):
         return source
     try:
-        return json.loads(source.read_text())
+        return json.loads(read_text(source))
     except (OSError, ValueError) as error:
         parser.error(f'{flag} {source} cannot be read as JSON: {error}')
 
@@ -309,8 +316,8 @@ def _plugin(parser: Parser, path: Path | Mapping | None) -> tuple[str, dict]:
     import yaml  # a fifth of what --help takes, for this option alone
 
     try:
-        content = path if isinstance(path, Mapping) else yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        content = path if isinstance(path, Mapping) else yaml.safe_load(read_text(path))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         parser.error(f'--use-plugin {path} cannot be read as YAML: {error}')
     if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
         parser.error(f'--use-plugin {path} must name a nipype plugin, e.g. "plugin: SLURM"')

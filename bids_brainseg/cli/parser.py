@@ -301,7 +301,8 @@ def _add_resources(group: Group) -> None:
         type=words.path,
         default='work',
         metavar='DIR',
-        help='folder for intermediate results; the next run reuses them (default: ./work)',
+        help='folder for intermediate results; the next run reuses them (default: ./work; within the dataset '
+        'OUTPUT_DIR/work)',
     )
     group.add_argument(
         '--nprocs',

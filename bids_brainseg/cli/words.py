@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,11 +45,16 @@ class NamedPath(NamedTuple):
 
 
 def path(text: str) -> Path:
-    return Path(text).resolve()
+    return _home(text).resolve()
 
 
 def file(text: str) -> Path:
-    return Path(text).absolute()  # not resolved: it may be a pipe of the shell, <(command)
+    return _home(text).absolute()  # not resolved: it may be a pipe of the shell, <(command)
+
+
+def _home(text: str) -> Path:
+    """Read ``~`` also where the shell leaves it alone: ``--work-dir=~/work``, ``T1w=~/model``."""
+    return Path(os.path.expanduser(text))
 
 
 def named_path(text: str) -> NamedPath:
@@ -64,7 +70,7 @@ def named_path(text: str) -> NamedPath:
 
 def recipe(text: str) -> Path:
     packaged = resource('recipes') / f'{text}.json'
-    return packaged if packaged.is_file() and not Path(text).exists() else Path(text).resolve()
+    return packaged if packaged.is_file() and not Path(text).exists() else path(text)
 
 
 def table(text: str) -> str | Path:

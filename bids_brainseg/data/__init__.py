@@ -254,8 +254,9 @@ class Modality:
     suffixes : tuple of str
         BIDS suffixes.
     excluded_words, excluded_values : tuple of str
-        Scans are left out whose ``acq``, ``rec`` or ``desc`` begins or ends with such a word, or is such a
-        value; lower case.
+        Scans are left out whose ``acq``, ``rec`` or ``desc`` holds such a word (see
+        :func:`bids_brainseg.bids.words.has_word`), or is such a value, alone or beside words that are usual
+        in labels; lower case.
     scan_words : tuple of str
         Words in names of scans that are given without BIDS, beside the suffixes; lower case.
     bidsignore : tuple of str

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..core import geometry
 from ..core.resampling import resample
 from ..errors import GeometryError, InputError
+from ..files import unfetched
 from .checks import check_values
 from .headers import Image, check_orientation
 
@@ -159,8 +160,8 @@ def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) ->
 
 def _check_file(path: Path) -> None:
     """Refuse a path without readable content."""
-    if path.is_symlink() and not path.exists():
-        raise InputError(f'Image not found, its link is broken: {path}. Fetch its content (datalad get).')
+    if reason := unfetched(path):
+        raise InputError(f'Image cannot be read, {reason}: {path}')
     if not path.is_file():
         raise InputError(f'Image not found: {path}. Check the path.')
     if path.stat().st_size == 0:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..bids.query import Selection
 from ..records import Bundle, ImageRecord, Outcome, Template
 from ..results.expected import expected_files
 from ..settings import Settings
+from .outcome import account_for_others
 
 
 def format_dry_run(
@@ -16,8 +18,9 @@ def format_dry_run(
     bundles: Mapping[str, Bundle],
     templates: Mapping[str, Sequence[Template]],
     outcomes: Iterable[Outcome],
+    selection: Selection,
 ) -> str:
-    """List which scans would run, with which model and which outputs, and which would not, and why."""
+    """List which scans would run, with which model and which outputs, and which images would not, and why."""
     lines, pages = [], []
     for record in records:
         bundle = bundles[record.modality]
@@ -37,5 +40,7 @@ def format_dry_run(
     for outcome in outcomes:
         lines.append(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
         pages.append(f'sub-{outcome.record.subject}.html')
+    lines += [f'{image.path.as_posix()}: not used: {image.reason}' for image in selection.unused]
+    lines += [line.strip() for line in account_for_others(selection)]
     lines += [f'page: {name}' for name in dict.fromkeys(pages)]
     return '\n'.join(lines)

@@ -19,7 +19,7 @@ from ..pages.evaluation import write_evaluation_page
 from ..records import Bundle, ImageRecord, Outcome
 from ..results.evaluation import summarize_evaluation
 from ..results.evaluation_tables import collect_evaluation, write_evaluation, write_study_table
-from ..results.scans import read_scans
+from ..results.scans import match_results
 from ..settings import Settings
 from .folders import prepare_output
 from .outcome import format_summary, previous_outcomes
@@ -41,7 +41,7 @@ def run(settings: Settings) -> int:
         If no dataset of labels is named, no scan has labels, or too few are left for a study.
     """
     began = time.monotonic()
-    records = select_scans(settings)
+    records = select_scans(settings).records
     root = labels_folder(settings)
     settings = resolve_device(settings)
     runnable, outcomes, bundles = select_runnable(settings, records)
@@ -237,6 +237,8 @@ def write_results(
         summary,
         figures=figures,
         failures=[outcome.as_failure() for outcome in outcomes if outcome.status != 'done'],
-        methods=methods_of(read_scans(settings.output_dir))[0],
+        methods=methods_of(
+            scan.qc for _, scan in match_results(records, settings.output_dir) if scan
+        )[0],
     )
     print(f'evaluation: {page}')

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..bids.paths import write_dataset_files
+from .. import __version__
+from ..bids.paths import other_version, write_dataset_files
 from ..errors import BrainsegError
 from ..files import write_text
 from ..records import Bundle
 from ..settings import Settings
+
+LOGGER = logging.getLogger('bids_brainseg')
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -51,6 +55,11 @@ def prepare_output(settings: Settings, links: Mapping[str, Path] | None = None) 
         Further datasets that the outputs come from: name -> folder.
     """
     check_writable(settings.output_dir, 'output folder')
+    if version := other_version(settings.output_dir):
+        LOGGER.warning(
+            '%s holds results of version %s, and this is %s; their volumes may not be comparable: segment '
+            'all scans again, or choose another folder', settings.output_dir, version, __version__,
+        )  # fmt: skip
     write_dataset_files(settings.output_dir, settings.bids_dir, links=dict(links or {}))
 
 

@@ -46,7 +46,7 @@ def run(settings: Settings) -> int:
     if selection := describe_selection(settings):
         group.notes.insert(0, f'Only a part of the outputs was selected: {selection}.')
     for note in group.notes:
-        LOGGER.info('%s', note)
+        LOGGER.log(logging.WARNING if note in group.covariates.notes else logging.INFO, '%s', note)
     if settings.dry_run:
         for scan in group.scans:
             print(f'{scan.name}: {scan.status}' + (f': {scan.reason}' if scan.reason else ''))

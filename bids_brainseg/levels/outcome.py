@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..records import ImageRecord, Outcome
+from ..bids.query import Selection, summarize_unused
+from ..records import ImageRecord, Outcome, UnusedImage
 from ..results import outcomes as outcome_files
 from ..results.expected import result_files
 from ..results.outcomes import reason_of
@@ -65,7 +68,7 @@ def previous_outcomes(
                 Outcome(record, 'skipped', 'not compared yet' if compared else 'not processed yet')
             )
         elif scan.status == 'done':
-            missing = [path for path in result_files(record, output_dir) if not path.exists()]
+            missing = [p for p in result_files(record, output_dir) if not os.path.lexists(p)]
             reason = f'was not written: {missing[0].name}' if missing else ''
             outcomes.append(Outcome(record, 'failed' if missing else 'done', reason))
         elif scan.broken:
@@ -80,20 +83,46 @@ def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def write_outcomes(outcomes: Iterable[Outcome], settings: Settings) -> None:
-    """Write what became of the scans beside the log of each subject and session, for the group level."""
-    logs: dict[Path, dict] = {}
+def write_outcomes(
+    outcomes: Iterable[Outcome], settings: Settings, unused: Iterable[UnusedImage] = ()
+) -> None:
+    """Write what became of the scans beside the log of each subject and session, for pages and group level.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+        Of the scans.
+    settings : Settings
+        Of the run.
+    unused : iterable of UnusedImage
+        The other images.
+    """
+    logs: dict[Path, dict] = defaultdict(dict)
+    others: dict[Path, list] = defaultdict(list)
+    for image in unused:
+        others[settings.log_dir(image.subject, image.session)].append(image)
     for outcome in outcomes:
         record, crash = outcome.record, outcome.crashfile
-        scans = logs.setdefault(settings.log_dir(record.subject, record.session), {})
+        scans = logs[settings.log_dir(record.subject, record.session)]
         inside = crash is not None and crash.is_relative_to(settings.output_dir)
         scans[record.relative_path.as_posix()] = {
             'status': outcome.status,
             'reason': outcome.reason,
             'crashfile': crash.relative_to(settings.output_dir) if inside else crash,
         }
-    for folder, scans in logs.items():
-        outcome_files.write_outcomes(folder, run=settings.run_uuid, version=__version__, scans=scans)
+    for folder in dict.fromkeys([*logs, *others]):
+        outcome_files.write_outcomes(
+            folder, run=settings.run_uuid, version=__version__, scans=logs[folder], unused=others[folder]
+        )
+
+
+def account_for_others(selection: Selection) -> list[str]:
+    """Return a line for each reason why images were seen and not used, and one for what options leave out."""
+    lines = [f'  unused  {line}' for line in summarize_unused(selection.unused)]
+    if selection.left_out:
+        parts = ', '.join(f'{count} by {option}' for option, count in selection.left_out.items())
+        lines.append(f'  left out {parts}')
+    return lines
 
 
 #: Options that the command for one scan sets itself, or that would keep it from running the scan.
@@ -121,8 +150,29 @@ def reproduce(record: ImageRecord, settings: Settings) -> str:
     return shlex.join(['bids_brainseg', *(str(word) for word in words), '-v'])
 
 
-def format_summary(outcomes: Iterable[Outcome], output_dir: Path, seconds: float) -> str:
-    """Return a few lines on how the run ended."""
+def format_summary(
+    outcomes: Iterable[Outcome],
+    output_dir: Path,
+    seconds: float,
+    *,
+    others: Sequence[str] = (),
+    unread: Sequence[str] = (),
+) -> str:
+    """Return a few lines on how the run ended.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+        Of the scans.
+    output_dir : Path
+        Root of the derivatives.
+    seconds : float
+        That the run took.
+    others : sequence of str
+        What became of the other images, of :func:`account_for_others`.
+    unread : sequence of str
+        What could not be read of the outputs of the participants.
+    """
     outcomes = list(outcomes)
     count = {
         status: sum(outcome.status == status for outcome in outcomes)
@@ -136,6 +186,8 @@ def format_summary(outcomes: Iterable[Outcome], output_dir: Path, seconds: float
         if outcome.status != 'done':
             lines.append(f'  {outcome.status:7} {outcome.record.relative_path}: {outcome.reason}')
             lines += [f'          details: {outcome.crashfile}'] if outcome.crashfile else []
+    lines += [f'  unread  {line}' for line in unread]
+    lines += others
     for subject in dict.fromkeys(outcome.record.subject for outcome in outcomes):
         page = output_dir / f'sub-{subject}.html'
         lines += [f'  report  {page}'] if page.exists() else []

@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..bids.query import Selection
 from ..errors import BrainsegError
 from ..files import write_text
 from ..pages.participant import alignments, write_participant_page
-from ..records import ImageRecord, Outcome
-from ..results.scans import read_scans
+from ..records import ImageRecord, Outcome, ScanResult
+from ..results.logs import keep_methods, read_methods
+from ..results.outcomes import read_unused
+from ..results.scans import missing_figures, read_scans, subjects_of
 from ..settings import Settings
 from ..workflows.base import init_brainseg_wf
 from .bundles import choose_templates
 from .dry_run import format_dry_run
 from .folders import copy_model_cards, prepare_output
-from .outcome import format_summary, previous_outcomes, reproduce, write_outcomes
+from .outcome import account_for_others, format_summary, previous_outcomes, reproduce, write_outcomes
 from .scans import (
     methods_of,
     planned_methods,
@@ -48,30 +51,22 @@ def run(settings: Settings) -> int:
     BidsError
         If the dataset cannot be used, see :func:`bids_brainseg.levels.scans.select_scans`.
     """
-    records = select_scans(settings)
+    selection = select_scans(settings)
     if settings.dry_run:
-        return dry_run(settings, records)
+        return dry_run(settings, selection)
     if settings.boilerplate_only:
-        return write_boilerplate(settings, records)
+        return write_boilerplate(settings, selection.records)
     if settings.reports_only:
-        usable = [record for record in records if record.skip is None]
-        previous = previous_outcomes(usable, settings.output_dir)
-        if all(outcome.status == 'skipped' for outcome in previous):
-            raise BrainsegError(
-                f'--reports-only: {settings.output_dir} holds no results of the {len(usable)} scans that are '
-                'selected; name the OUTPUT_DIR of an earlier run, or leave --reports-only out to segment them'
-            )
-        prepare_output(settings)
-        outcomes = [*map(unusable, (record for record in records if record.skip is not None)), *previous]
-        return write_reports(settings, failures_by_subject(records, outcomes, settings))
+        return report_again(settings, selection)
     prepare_output(settings)
-    return segment(settings, records)
+    return segment(settings, selection)
 
 
-def dry_run(settings: Settings, records: Sequence[ImageRecord]) -> int:
+def dry_run(settings: Settings, selection: Selection) -> int:
     """List what would run and what it would write."""
-    runnable, outcomes, bundles = select_runnable(settings, records)
-    print(format_dry_run(settings, runnable, bundles, choose_templates(settings, bundles), outcomes))
+    runnable, outcomes, bundles = select_runnable(settings, selection.records)
+    templates = choose_templates(settings, bundles)
+    print(format_dry_run(settings, runnable, bundles, templates, outcomes, selection))
     return 0
 
 
@@ -92,27 +87,73 @@ def write_boilerplate(settings: Settings, records: Sequence[ImageRecord]) -> int
     return 0
 
 
-def segment(settings: Settings, records: Sequence[ImageRecord]) -> int:
+def report_again(settings: Settings, selection: Selection) -> int:
+    """Write the pages of what earlier runs left, and the summary."""
+    began = time.monotonic()
+    usable = [record for record in selection.records if record.skip is None]
+    previous = previous_outcomes(usable, settings.output_dir)
+    if all(outcome.status == 'skipped' for outcome in previous):
+        raise BrainsegError(
+            f'--reports-only: {settings.output_dir} holds no results of the {len(usable)} scans that are '
+            'selected; name the OUTPUT_DIR of an earlier run, or leave --reports-only out to segment them'
+        )
+    prepare_output(settings)
+    outcomes = [unusable(record) for record in selection.records if record.skip is not None]
+    return report(settings, selection, [*outcomes, *previous], began)
+
+
+def segment(settings: Settings, selection: Selection) -> int:
     """Segment the scans, then write the pages and the summary."""
     began = time.monotonic()
     pool = ThreadPoolExecutor(1)
     validated = pool.submit(validate_dataset, settings)  # takes as long as building the graph does
     pool.shutdown(wait=False)
     settings = resolve_device(settings)
-    runnable, outcomes, bundles = select_runnable(settings, records)
+    runnable, outcomes, bundles = select_runnable(settings, selection.records)
     templates = choose_templates(settings, bundles)
     copy_model_cards(bundles.values() if runnable else (), settings.output_dir)
     finished, complaint = run_graph(settings, runnable, bundles, templates=templates)
     validated.result()
     outcomes += finished
-    write_outcomes(outcomes, settings)
-    code = write_reports(settings, failures_by_subject(records, outcomes, settings))
-    print(format_summary(outcomes, settings.output_dir, time.monotonic() - began))
+    write_outcomes(outcomes, settings, selection.unused)
+    code = report(settings, selection, outcomes, began)
     failed = any(outcome.status == 'failed' for outcome in outcomes)
     if complaint and not failed:  # older derivatives may hide what was not done this time
         print(f'bids_brainseg: error: the run ended early: {complaint}', file=sys.stderr)
         code = 1
     return 1 if failed or not any(outcome.status == 'done' for outcome in outcomes) else code
+
+
+def report(settings: Settings, selection: Selection, outcomes: Sequence[Outcome], began: float) -> int:
+    """Write the pages of the participants and the methods, print the summary.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the run.
+    selection : Selection
+        What the dataset holds.
+    outcomes : sequence of Outcome
+        Of the scans.
+    began : float
+        When, by the monotonic clock.
+
+    Returns
+    -------
+    int
+        0, or 1 if a page was not written.
+    """
+    subjects = dict.fromkeys(record.subject for record in selection.records)
+    # only their own outputs: reading those of others would cost every job of an array what all of them wrote
+    results = {subject: read_scans(settings.output_dir, subject) for subject in subjects}
+    every = [scan for scans in results.values() for scan in scans]
+    code = write_reports(settings, results, failures_by_subject(selection.records, outcomes, settings))
+    collect_methods(results, settings)
+    unread = [f'{scan.name}: {scan.reason}' for scan in every if scan.broken]
+    unread += [line for scan in every for line in missing_figures(scan)]
+    others, seconds = account_for_others(selection), time.monotonic() - began
+    print(format_summary(outcomes, settings.output_dir, seconds, others=others, unread=unread))
+    return code
 
 
 def failures_by_subject(
@@ -129,14 +170,20 @@ def failures_by_subject(
     return subjects
 
 
-def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]]) -> int:
+def write_reports(
+    settings: Settings,
+    results: Mapping[str, Sequence[ScanResult]],
+    failures: Mapping[str, Sequence[Mapping]],
+) -> int:
     """Write the page of each subject; one that fails does not stop the others.
 
     Parameters
     ----------
     settings : Settings
         Of the run.
-    subjects : mapping
+    results : mapping
+        Subject -> what its outputs hold.
+    failures : mapping
         Subject -> its scans that were not segmented, of :func:`failures_by_subject`.
 
     Returns
@@ -145,22 +192,42 @@ def write_reports(settings: Settings, subjects: Mapping[str, Sequence[Mapping]])
         0, or 1 if a page was not written.
     """
     code, output_dir = 0, settings.output_dir
-    results = read_scans(output_dir)
-    peers = alignments(results)
-    for subject, failures in subjects.items():
+    peers = alignments(scan for scans in results.values() for scan in scans)
+    for subject, scans in results.items():
         try:
-            scans = [scan for scan in results if scan.subject == subject]
-            methods, _ = methods_of(scans)
+            methods, _ = methods_of(scan.qc for scan in scans)
             write_participant_page(
-                output_dir, subject, scans, failures=failures, methods=methods, peers=peers
+                output_dir,
+                subject,
+                scans,
+                failures=failures[subject],
+                methods=methods,
+                peers=peers,
+                unused=read_unused(output_dir, subject),
             )
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)
             reason = f'{type(error).__name__}: {error}'
             print(f'the report of sub-{subject} was not written: {reason}', file=sys.stderr)
             code = 1
-    write_citations(methods_of(results), output_dir)
     return code
+
+
+def collect_methods(results: Mapping[str, Sequence[ScanResult]], settings: Settings) -> None:
+    """Write the methods text of all results in the output folder, and its references.
+
+    Parameters
+    ----------
+    results : mapping
+        Subject -> its results. What those of other subjects say is kept in ``logs/methods``, one file for
+        each text, and removed by a run over all subjects that finds it no longer.
+    settings : Settings
+        Of the run.
+    """
+    complete = not settings.participant_label and results.keys() >= subjects_of(settings.output_dir)
+    qcs = [scan.qc for scans in results.values() for scan in scans]
+    keep_methods(qcs, settings.output_dir, complete=complete)
+    write_citations(methods_of(read_methods(settings.output_dir)), settings.output_dir)
 
 
 def write_citations(texts: tuple[str, str], output_dir: Path) -> Path:

@@ -12,6 +12,7 @@ import yaml
 
 from ..data import modalities, training_defaults
 from ..errors import BidsError
+from ..files import read_text
 from ..records import TrainingStage, from_mapping
 
 #: Keys of the parts of a recipe.
@@ -179,7 +180,7 @@ def read_recipe(path: Path) -> Recipe:
         With exit code 2; says what is wrong, and what is possible.
     """
     try:
-        text = path.read_text(encoding='utf-8')
+        text = read_text(path)
         content = yaml.safe_load(text) if path.suffix in ('.yaml', '.yml') else json.loads(text)
     except OSError as error:
         packaged = ', '.join(sorted(p.stem for p in path.parents[0].glob('*.json'))) or 'none'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,12 +11,12 @@ from pathlib import Path
 
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
-from ..bids.query import find_images
+from ..bids.query import Selection, select_images
 from ..bids.validation import log_findings, validation_findings
-from ..files import write_json, write_text
+from ..files import TEMPORARY_LETTERS, write_json, write_text
 from ..pages.methods import bibliography, methods_text
-from ..records import Bundle, ImageRecord, Outcome, ScanResult
-from ..results.expected import result_files
+from ..records import Bundle, ImageRecord, Outcome
+from ..results.expected import expected_files, result_files
 from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.base import init_brainseg_wf, scan_wf_name, subject_wf_name
@@ -28,15 +29,15 @@ from .outcome import assess_outcome
 GPU_DEVICES = ('/dev/nvidia0', '/dev/kfd', '/dev/dxg')
 
 
-def select_scans(settings: Settings) -> list[ImageRecord]:
-    """Find the scans that the user selected.
+def select_scans(settings: Settings) -> Selection:
+    """Find the scans that the user selected, and account for the other images.
 
     Raises
     ------
     BidsError
         Exit code 16: not a BIDS dataset. 18: nothing is selected. 2: the filters make no sense.
     """
-    return find_images(
+    return select_images(
         settings.bids_dir,
         modalities=settings.modalities,
         participant_label=settings.participant_label,
@@ -64,10 +65,42 @@ def select_runnable(
     usable = [record for record in records if record.skip is None]
     bundles, missing = choose_bundles(settings, dict.fromkeys(record.modality for record in usable))
     outcomes = [unusable(record) for record in records if record.skip is not None]
-    outcomes += [
-        Outcome(record, 'failed', missing[record.modality]) for record in usable if record.modality in missing
+    runnable, limit = [], longest_name(settings.output_dir)
+    for record in usable:
+        if record.modality in missing:
+            outcomes.append(Outcome(record, 'failed', missing[record.modality]))
+        elif reason := too_long(record, settings, bundles[record.modality], limit):
+            outcomes.append(Outcome(record, 'failed', reason))
+        else:
+            runnable.append(record)
+    return runnable, outcomes, bundles
+
+
+def too_long(record: ImageRecord, settings: Settings, bundle: Bundle, limit: int) -> str | None:
+    """Say that an output would have a longer name than the file system takes; None if all fit."""
+    names = [
+        path.name
+        for path in expected_files(
+            record, settings.output_dir, reference_name=bundle.reference_name, save_probseg=True
+        )
     ]
-    return [record for record in usable if record.modality in bundles], outcomes, bundles
+    longest = max(names, key=len)
+    letters = len(os.fsencode(longest)) + TEMPORARY_LETTERS
+    if letters <= limit:
+        return None
+    return (
+        f'its labels are too long: {longest} would have {letters} letters while it is written, and the file '
+        f'system takes {limit}; rename the scan with labels that are {letters - limit} letters shorter'
+    )
+
+
+def longest_name(folder: Path) -> int:
+    """Return how many letters the name of a file may have in a folder, which need not exist yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    try:
+        return os.pathconf(existing, 'PC_NAME_MAX')
+    except (OSError, ValueError):  # not every file system says
+        return 255
 
 
 def unusable(record: ImageRecord) -> Outcome:
@@ -158,9 +191,9 @@ def write_settings(settings: Settings, records: Iterable[ImageRecord]) -> None:
         write_text(settings.to_toml(), folder / 'settings.toml')
 
 
-def methods_of(results: Iterable[ScanResult]) -> tuple[str, str]:
-    """Describe how scans were processed: text, and BibTeX."""
-    qcs = [scan.qc for scan in results if scan.qc]
+def methods_of(qcs: Iterable[Mapping]) -> tuple[str, str]:
+    """Describe how scans were processed, from their QC documents: text, and BibTeX."""
+    qcs = list(qcs)
     return methods_text(qcs), bibliography(qcs)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from bids_brainseg.core.geometry import grid_with_spacing
 from bids_brainseg.data import label_table_hash, modalities, resource
 from bids_brainseg.errors import ModelError
-from bids_brainseg.files import write_text
+from bids_brainseg.files import read_text, unfetched, write_text
 from bids_brainseg.records import MASK, REFERENCE, WEIGHTS, Bundle
 
 FORMAT = 1
@@ -69,7 +69,7 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
     """
     path = Path(path).resolve()
     try:
-        content = json.loads((path / 'model.json').read_text())
+        content = json.loads(read_text(path / 'model.json'))
     except (OSError, ValueError) as error:
         raise ModelError(f'not a model bundle: {path} ({error}); name a folder with model.json') from error
     if content.get('format') != FORMAT:
@@ -86,6 +86,8 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
     if missing:
         raise ModelError(f'model bundle is incomplete: {path / "model.json"} lacks {", ".join(missing)}')
     for name in (WEIGHTS, REFERENCE, MASK):
+        if reason := unfetched(path / name):
+            raise ModelError(f'model bundle is incomplete: {path / name}: {reason}')
         if not (path / name).is_file():
             raise ModelError(f'model bundle is incomplete: {path} lacks {name}; get the bundle anew')
         if file_sha256(path / name) != content['sha256'].get(name):

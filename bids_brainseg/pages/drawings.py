@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,12 @@ class Drawing(NamedTuple):
 
     svg: str
     link: str
+
+
+def read_viewer(path: Path) -> dict | None:
+    """Read what the viewer shows of a scan; None if another version wrote it in another form."""
+    content = json.loads(path.read_text(encoding='utf-8'))
+    return content if isinstance(content, dict) and 'spacing_mm' in content else None
 
 
 def read_drawing(path: Path, page_folder: Path) -> Drawing:

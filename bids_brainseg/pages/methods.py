@@ -84,7 +84,9 @@ def model_key(qc: Mapping) -> tuple[str, str]:
 def _paragraphs(qcs: Iterable[Mapping]) -> list[str]:
     """Arrange the sentences of scans: the first of each, those that all share, and the others by modality."""
     texts = dict.fromkeys(
-        (qc['modality'], tuple(qc['Methods'].splitlines())) for qc in qcs if qc.get('Methods')
+        (str(qc.get('modality')), tuple(CITATION.sub(_known, qc['Methods']).splitlines()))
+        for qc in qcs
+        if qc.get('Methods')
     )
     first = dict.fromkeys(lines[0] for _, lines in texts)
     steps = dict.fromkeys((modality, lines[1:]) for modality, lines in texts)
@@ -93,6 +95,11 @@ def _paragraphs(qcs: Iterable[Mapping]) -> list[str]:
     groups = [(everyone, shared)]
     groups += [(modality, [line for line in lines if line not in shared]) for modality, lines in steps]
     return [*first, *(f'{modality}: {" ".join(lines)}' for modality, lines in groups if lines)]
+
+
+def _known(match: re.Match) -> str:
+    """Keep a citation; of one that only another version knows, keep the words."""
+    return match[0] if (match['key'] or match['name']) in references() else match[0].replace('@', '')
 
 
 def _cited(paragraphs: Iterable[str]) -> list[str]:

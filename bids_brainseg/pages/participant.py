@@ -6,7 +6,6 @@ The page is one file: styles, scripts and figures are in it, and nothing is fetc
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from pathlib import Path
 from ..figures.viewer import tables
 from ..figures.volumes_chart import volumes_chart
 from ..files import write_text
-from ..records import ScanResult
+from ..records import ScanResult, UnusedImage
 from ..results.logs import read_cards, read_validation
-from ..results.scans import scan_order, without_derivatives
-from .drawings import read_drawing
+from ..results.scans import missing_figures, scan_order, without_derivatives
+from .drawings import read_drawing, read_viewer
 from .model_cards import software, used_cards
 from .remarks import remarks
 from .render import render
@@ -35,6 +34,7 @@ def write_participant_page(
     failures: Sequence[Mapping] = (),
     methods: str = '',
     peers: Mapping[str, Sequence[float]] | None = None,
+    unused: Sequence[UnusedImage] = (),
 ) -> Path:
     """Write the page of one participant.
 
@@ -54,6 +54,8 @@ def write_participant_page(
         Text of the methods section.
     peers : mapping, optional
         Modality to the alignments of all scans (:func:`alignments`).
+    unused : sequence of UnusedImage, optional
+        Images of the participant that no scan is made of.
 
     Returns
     -------
@@ -75,6 +77,7 @@ def write_participant_page(
         'participant.html',
         title=f'sub-{label}',
         scans=views,
+        unused=unused,
         validation=read_validation(output_dir),
         methods=methods,
         cards=used_cards(qcs, read_cards(output_dir)),
@@ -128,12 +131,12 @@ def _scan_view(
         'numbers': qc.get('numbers') or {},
         'rank': rank(scan, peers or {}),
         'figures': {kind: read_drawing(path, output_dir) for kind, path in _figures(scan).items()},
-        'viewer': json.loads(viewer.read_text(encoding='utf-8')) if fits else None,
+        'viewer': read_viewer(viewer) if fits else None,
         'viewer_left_out': viewer is not None and not fits,
         'chart': volumes_chart(scan.rows, cv_threshold=threshold),
         'volumes': volumes_table(scan.rows, cv_threshold=threshold) if scan.rows else None,
         'header': header_facts(qc),
-        'warnings': list(dict.fromkeys([*(qc.get('warnings') or ()), *remarks(qc)])),
+        'warnings': list(dict.fromkeys([*(qc.get('warnings') or ()), *remarks(qc), *missing_figures(scan)])),
         'quality': quality_numbers(qc),
         'run': run_facts(qc),
         'durations': durations(qc),

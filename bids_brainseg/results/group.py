@@ -11,12 +11,13 @@ from ..bids.inheritance import Sidecars
 from ..bids.names import sort_key, strip_prefix
 from ..bids.participants import Covariates, read_covariates
 from ..bids.paths import refuse_other_dataset
+from ..bids.query import summarize_unused
 from ..bids.sidecars import scanner
 from ..errors import BidsError
 from ..records import ScanResult
-from .outcomes import read_outcomes
+from .outcomes import read_outcomes, read_unused
 from .ratings import Ratings, read_ratings
-from .scans import read_scans
+from .scans import read_scans, subjects_of
 
 _UNFINISHED = 'run {} began and left no result: it was stopped or still runs'
 
@@ -80,7 +81,7 @@ def collect_group(
     notes = []
     if source is None:
         notes.append('The dataset was not found: missing participants and covariates may be incomplete.')
-    in_outputs, in_bids = _subjects(output_dir), _subjects(source) if source else set()
+    in_outputs, in_bids = subjects_of(output_dir), subjects_of(source) if source else set()
     folders = [source, output_dir] if source else [output_dir]
     covariates = read_covariates(folders, selected or in_outputs)
     in_table = set(covariates.participants)
@@ -127,15 +128,13 @@ def _mixtures(scans: Sequence[ScanResult]) -> list[str]:
     ]
 
 
-def _subjects(folder: Path) -> set[str]:
-    return {path.name.removeprefix('sub-') for path in folder.glob('sub-*') if path.is_dir()}
-
-
 def _absence(subject: str, output_dir: Path, in_bids: set, in_table: set) -> str:
     """Say why there is no result of a participant."""
     _, unfinished = read_outcomes(output_dir, subject)
     if unfinished:
         return _UNFINISHED.format(unfinished)
+    if unused := summarize_unused(read_unused(output_dir, subject)):
+        return f'no image of it can be segmented: {"; ".join(unused)}'
     if (output_dir / f'sub-{subject}').is_dir():
         return 'the folder in the outputs holds no result of a scan'
     if subject in in_bids:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs leave of a dataset below ``logs``: cards of the models and the findings of the BIDS validator."""
+"""What runs leave of a dataset below ``logs``: cards of the models, methods, findings of the validator."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from ..data import modalities
+from ..files import read_text, write_json
 
 
 def read_cards(output_dir: Path) -> dict[tuple[str, str], dict]:
@@ -23,16 +28,51 @@ def read_cards(output_dir: Path) -> dict[tuple[str, str], dict]:
     cards = {}
     for path in sorted((Path(output_dir) / 'logs' / 'models').glob('*.json')):
         try:
-            card = json.loads(path.read_text(encoding='utf-8'))
+            card = json.loads(read_text(path))
             cards[str(card['name']), str(card['sha256']['weights.safetensors'])] = card
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return cards
 
 
+def keep_methods(qcs: Iterable[Mapping], output_dir: Path, *, complete: bool) -> None:
+    """Keep the methods texts of results, each once, however many results have it.
+
+    Parameters
+    ----------
+    qcs : iterable of mapping
+        QC documents.
+    output_dir : Path
+        Root of the derivatives.
+    complete : bool
+        Remove the texts of other results.
+    """
+    folder, kept = Path(output_dir) / 'logs' / 'methods', set()
+    for modality, text in dict.fromkeys((qc.get('modality'), qc.get('Methods')) for qc in qcs):
+        if modality in modalities() and text:
+            name = f'{modality}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json'
+            kept.add(write_json({'modality': modality, 'Methods': text}, folder / name))
+    for path in folder.glob('*.json') if complete and kept else ():
+        if path not in kept:
+            path.unlink(missing_ok=True)
+
+
+def read_methods(output_dir: Path) -> list[dict]:
+    """Read what :func:`keep_methods` kept, by modality; a file that cannot be read is left out."""
+    found = []
+    for path in sorted((Path(output_dir) / 'logs' / 'methods').glob('*.json')):
+        try:
+            content = json.loads(read_text(path))
+            found.append({key: str(content[key]) for key in ('modality', 'Methods')})
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    order = list(modalities())
+    return sorted((c for c in found if c['modality'] in order), key=lambda c: order.index(c['modality']))
+
+
 def read_validation(output_dir: Path) -> dict | None:
     """Read the findings of the BIDS validator in the last run that called it; None without any."""
     try:
-        return json.loads((Path(output_dir) / 'logs' / 'bids_validation.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+        return dict(json.loads(read_text(Path(output_dir) / 'logs' / 'bids_validation.json')))
+    except (OSError, ValueError, TypeError):
         return None

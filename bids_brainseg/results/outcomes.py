@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..bids.names import strip_prefix
-from ..files import write_json
-from ..records import RunOutcome
+from ..files import read_text, unfetched, write_json
+from ..records import RunOutcome, UnusedImage
 
 _FILE_NAME = 'outcomes.json'
 _STATUSES = ('done', 'failed', 'skipped')
@@ -23,7 +23,14 @@ _LAST_ERROR = re.compile(
 _NODE = re.compile(r'^Node: \w+\.sub_\w+?_wf\.(?P<key>\w+)_wf\.')
 
 
-def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, Mapping]) -> Path:
+def write_outcomes(
+    folder: Path,
+    *,
+    run: str,
+    version: str,
+    scans: Mapping[str, Mapping],
+    unused: Iterable[UnusedImage] = (),
+) -> Path:
     """Write the outcomes of a run.
 
     Parameters
@@ -34,8 +41,41 @@ def write_outcomes(folder: Path, *, run: str, version: str, scans: Mapping[str, 
         Its identifier, and the version of this program.
     scans : mapping
         Path of a scan below the root of its dataset -> ``status``, ``reason`` and ``crashfile``.
+    unused : iterable of UnusedImage
+        The other images of the subject and session.
     """
-    return write_json({'Run': run, 'Version': version, 'Scans': scans}, Path(folder) / _FILE_NAME)
+    reasons = {image.path.as_posix(): image.reason for image in unused}
+    content = {'Run': run, 'Version': version, 'Scans': scans, 'Unused': reasons}
+    return write_json(content, Path(folder) / _FILE_NAME)
+
+
+def read_unused(output_dir: Path, subject: str) -> list[UnusedImage]:
+    """Read which images of a subject were seen by the last run and not used.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivatives.
+    subject : str
+        Label, with or without ``sub-``.
+
+    Returns
+    -------
+    list of UnusedImage
+        By path; of each session those of the last run that looked at it.
+    """
+    top = Path(output_dir) / f'sub-{strip_prefix(subject, "sub")}'
+    unused: dict[Path, UnusedImage] = {}
+    for log in (top / 'log', *top.glob('ses-*/log')):
+        for path in sorted(log.glob(f'*/{_FILE_NAME}'), key=lambda path: path.parent.name, reverse=True):
+            try:
+                reasons = json.loads(read_text(path))['Unused']
+                found = [UnusedImage(Path(image), str(reason)) for image, reason in reasons.items()]
+            except (OSError, ValueError, LookupError, TypeError, AttributeError):  # damaged, or older
+                continue
+            unused |= {image.path: image for image in found}
+            break
+    return [unused[path] for path in sorted(unused)]
 
 
 def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome], str | None]:
@@ -65,7 +105,7 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome]
         of_run = _from_file(folder)
         if of_run is None:
             of_run = _from_crashes(folder, output_dir)
-            unfinished = None if of_run else folder.name
+            unfinished = None if of_run or unfetched(folder / _FILE_NAME) else folder.name
         else:
             unfinished = None
         outcomes.update(of_run)
@@ -74,7 +114,7 @@ def read_outcomes(output_dir: Path, subject: str) -> tuple[dict[str, RunOutcome]
 
 def _from_file(folder: Path) -> dict[str, RunOutcome] | None:
     try:
-        scans = json.loads((folder / _FILE_NAME).read_text(encoding='utf-8'))['Scans']
+        scans = json.loads(read_text(folder / _FILE_NAME))['Scans']
         return {
             str(scan): RunOutcome(
                 entry['status'],
@@ -93,7 +133,8 @@ def _from_crashes(folder: Path, output_dir: Path) -> dict[str, RunOutcome]:
     """Read what the crash files say; the first one of a scan is the cause of the others."""
     outcomes: dict[str, RunOutcome] = {}
     subject = next(part for part in reversed(folder.parts) if part.startswith('sub-'))
-    for path in sorted(folder.glob('crash-*.txt'), key=lambda path: path.stat().st_mtime):
+    crashes = [path for path in folder.glob('crash-*.txt') if path.is_file()]  # fetched, if it is a link
+    for path in sorted(crashes, key=lambda path: path.stat().st_mtime):
         text = path.read_text(encoding='utf-8', errors='replace')
         if match := _NODE.match(text):
             name = f'{subject}_{_unkey(match["key"])}'

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .. import __version__
 from ..bids.names import record_from_path, sort_key, split_name, strip_prefix
 from ..bids.paths import scan_label
 from ..bids.sidecars import output_rules
 from ..data import datatypes, label_table, modalities
-from ..files import read_rows
+from ..files import read_rows, read_text, unfetched
 from ..records import ImageRecord, RunOutcome, ScanResult
 from .outcomes import read_outcomes
 
@@ -30,8 +31,8 @@ MEASURES = ('volume_mm3', 'volume_soft_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc
 _OWN_SPACE = 'orig'
 #: How sidecars name the dataset of the scans.
 _RAW = 'bids:raw:'
-#: What stands in the place of a file whose content was not fetched (git-annex, Git LFS).
-_POINTERS = ('/annex/objects/', 'version https://git-lfs')
+#: What a whole figure ends with, by its extension.
+_ENDS = {'.svg': b'</svg>', '.json': b'}', '.jpg': b'\xff\xd9'}
 #: What an entry of the quality document must be, where it is there.
 _QC_ENTRIES = {
     'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict, 'Meaning': dict,
@@ -58,12 +59,14 @@ def read_scans(output_dir: Path, subject: str | None = None) -> list[ScanResult]
         By subject, session, modality and name.
     """
     output_dir = Path(output_dir)
-    if subject is None:
-        labels = [path.name.removeprefix('sub-') for path in output_dir.glob('sub-*') if path.is_dir()]
-    else:
-        labels = [strip_prefix(subject, 'sub')]
+    labels = subjects_of(output_dir) if subject is None else {strip_prefix(subject, 'sub')}
     scans = [scan for label in labels for scan in _scans_of(output_dir, label)]
     return sorted(scans, key=scan_order)
+
+
+def subjects_of(folder: Path) -> set[str]:
+    """Return the labels of the subjects that have a folder in a dataset."""
+    return {path.name.removeprefix('sub-') for path in folder.glob('sub-*') if path.is_dir()}
 
 
 def _result_name(record: ImageRecord) -> str:
@@ -135,8 +138,9 @@ def _list_derivatives(top: Path) -> list[_Derivatives]:
     for path in sorted(top.glob('figures/*_desc-*')):
         entities, label, extension = split_name(path.name)
         scan = by_name.get(_name(_source_entities(entities), label))
-        if scan and figure_extensions.get(entities['desc']) == extension:
-            (scan.figures if _is_fetched(path) else scan.unfetched)[entities['desc']] = path
+        kind = entities.get('desc')
+        if scan and figure_extensions.get(kind) == extension:
+            (scan.figures if _is_whole(path) else scan.unfetched)[kind] = path
     return [scan for scan in by_name.values() if {'dseg', 'morph', 'qc'} & set(scan.files)]
 
 
@@ -169,6 +173,9 @@ def _read(derivatives: _Derivatives) -> ScanResult:
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         reason = _explain(files.get(kind), error)
     qc = content.get('qc', {})
+    version = qc.get('Versions', {}).get('bids_brainseg', __version__)
+    if reason and version != __version__:
+        reason += f'; version {version} wrote it and this is {__version__}: segment the scan again'
     agreement, averages = content.get('agreement', ((), {}))
     modality = str(qc.get('modality'))
     return ScanResult(
@@ -196,16 +203,13 @@ def _explain(path: Path | None, error: Exception) -> str:
     """Say in one sentence why a file cannot be read."""
     if isinstance(error, OSError) and error.filename:
         path = Path(error.filename)
-        if path.is_symlink() and not path.exists():
-            return f'{path.name} is a link to a file that is not on this disk; fetch its content first'
-        return f'{path.name} cannot be read: {error.strerror}'
+        return f'{path.name} cannot be read: {unfetched(path) or error.strerror}'
     text = str(error)
-    return text if path is None or path.name in text else f'{path.name} cannot be read: {text}'
+    return text if path is None or text.startswith(path.name) else f'{path.name} cannot be read: {text}'
 
 
 def _read_json(path: Path) -> dict:
-    text = path.read_text(encoding='utf-8')
-    _check_fetched(path, text)
+    text = read_text(path)
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -213,19 +217,32 @@ def _read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _is_fetched(path: Path) -> bool:
-    """Whether a file has content, and not a pointer in its place."""
+def _is_whole(path: Path) -> bool:
+    """Tell whether a figure is on this disk up to its end."""
     try:
         with path.open('rb') as stream:
-            start = stream.read(max(map(len, _POINTERS))).decode('utf-8', 'replace')
+            stream.seek(max(0, path.stat().st_size - 16))
+            return stream.read().rstrip().endswith(_ENDS[path.suffix])
     except OSError:  # also a link to nothing
         return False
-    return start != '' and not start.startswith(_POINTERS)
 
 
-def _check_fetched(path: Path, text: str) -> None:
-    if text.startswith(_POINTERS):
-        raise ValueError(f'{path.name} stands for a file that is not on this disk; fetch its content first')
+def missing_figures(scan: ScanResult) -> list[str]:
+    """Name the figures of a scan that cannot be shown, and say what to do.
+
+    Parameters
+    ----------
+    scan : ScanResult
+
+    Returns
+    -------
+    list of str
+        Sentences without a full stop.
+    """
+    return [
+        f'figure {path.name} is not shown: {unfetched(path) or "it is cut short or cannot be read"}'
+        for path in scan.unfetched.values()
+    ]
 
 
 def _read_qc(path: Path) -> dict:
@@ -261,17 +278,18 @@ def _read_agreement(path: Path) -> tuple[list[dict], dict[str, float]]:
 
 def _read_table(path: Path, names: list[str], numeric: Iterable[str], text: Iterable[str]) -> list[dict]:
     """Read the wanted rows of a table of structures in their order; numbers become float."""
-    with path.open('rb') as stream:
-        _check_fetched(path, stream.read(32).decode('utf-8', 'replace'))
-    rows_by_name = {str(row.get('name')): row for row in read_rows(path)}
+    found = read_rows(path)
+    rows_by_name = {str(row.get('name')): row for row in found}
     if missing := [name for name in names if name not in rows_by_name]:
         raise ValueError(
             f'{path.name} lacks {len(missing)} of {len(names)} rows, {missing[0]} first: it was cut short, '
             'or made with other structures'
         )
+    # an older version knew fewer columns; volumes have always been there
+    absent = {*numeric, *text} - {*found[0], 'volume_mm3'}
     rows = []
     for name in names:
-        row = rows_by_name[name]
+        row = dict.fromkeys(absent, 'n/a') | rows_by_name[name]
         if any(row.get(column) is None for column in (*numeric, *text)):
             raise ValueError(f'{path.name} lacks cells in the row of {name}: it was cut short')
         try:

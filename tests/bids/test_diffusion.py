@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from bids_brainseg.bids.diffusion import choose_volumes, has_word, read_bval
+from bids_brainseg.bids.diffusion import choose_volumes, read_bval
 from bids_brainseg.bids.query import find_images
 
 RULE = {'b_range': [700, 1300], 'b0_below': 50}
@@ -77,19 +77,51 @@ def test_read_bval_refuses(tmp_path, text):
         read_bval(path)
 
 
-def test_has_word():
-    assert has_word(['b1000ADC'], ['adc'])
-    assert has_word(['TRACEW'], ['trace', 'tracew'])
-    assert not has_word(['headcoil', ''], ['adc'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_read_bval_with_a_byte_order_mark(tmp_path, encoding):
+    path = tmp_path / 'x.bval'
+    path.write_bytes('0 1000'.encode(encoding))
+    assert read_bval(path) == [0, 1000]
 
 
 @pytest.mark.parametrize(
-    ('label', 'word'),
-    [('ctplain', 'ctp'), ('CTAxial', 'cta'), ('headc', 'adc'), ('CTA2', 'cta'), ('b1000ADC', 'adc'),
-     ('preCTA', 'cta'), ('CTangio', 'angio'), ('adc', 'adc'), ('scalpine', 'ctp')],
-)  # fmt: skip
-def test_a_short_word_stands_by_itself(label, word):
-    assert has_word([label], [word]) == (label in ('CTA2', 'b1000ADC', 'preCTA', 'CTangio', 'adc'))
+    ('b_values', 'volumes', 'b_value', 'skip'),
+    [
+        ([0, 1, 1, 2], (1, 2), 1000, None),
+        ([0, 0.7, 1.3], (1, 2), 1000, None),
+        ([0.005, 0.995], (1,), 995, None),
+        ([0, 0, 5], None, None, 'only b = 0: there is no diffusion-weighted volume'),  # 5 s/mm2
+        ([0, 1, 1000], (2,), 1000, None),
+    ],
+)
+def test_b_values_in_milliseconds_per_square_micrometer(b_values, volumes, b_value, skip):
+    choice = choose_volumes(len(b_values), b_values, RULE, is_trace=False)
+    assert (choice.volumes, choice.skip) == (volumes, skip)
+    assert choice.b_value == (b_value and pytest.approx(b_value))
+    converted = b_value is not None and max(b_values) < 50
+    assert [note.partition(' are read')[0] for note in choice.warnings] == (
+        [f'b-values up to {max(b_values):g}'] if converted else []
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'b_value', 'skip'),
+    [
+        ('acq-b1000_dwi', 1000, None),
+        ('acq-b2000_dwi', None, 'by its name it has b = 2000, not 700 to 1300 s/mm2'),
+        ('acq-b2000_rec-trace_dwi', None, 'by its name it has b = 2000, not 700 to 1300 s/mm2'),
+        ('acq-DWIb500b1000_dwi', None, None),
+        ('acq-mb3_dwi', None, None),
+    ],
+)
+def test_without_a_bval_the_name_says_the_b_value(make_bids, name, b_value, skip):
+    record = only(find_images(make_bids({f'sub-1/dwi/sub-1_{name}.nii.gz': (4, 4, 4)})))
+    assert (record.b_value, record.skip, record.broken) == (b_value, skip, False)
+
+
+def test_a_bval_file_says_more_than_the_name(make_bids):
+    root = make_bids({'sub-1/dwi/sub-1_acq-b2000_dwi.nii.gz': SERIES, 'sub-1/dwi/sub-1_dwi.bval': BVAL})
+    assert only(find_images(root)).volumes == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

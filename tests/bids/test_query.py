@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import logging
+import os
 from copy import deepcopy
 
 import pytest
 
-from bids_brainseg.bids.query import find_images
+from bids_brainseg.bids import layout
+from bids_brainseg.bids.query import find_images, select_images
 from bids_brainseg.errors import BidsError
 
 
@@ -113,6 +116,45 @@ def test_filters_of_other_programs_are_named_and_not_used(mixed, caplog):
     assert 'filters for bold are not used' in caplog.text
 
 
+BABS = {
+    'fmap': {'datatype': 'fmap'},
+    'sbref': {'datatype': 'func', 'session': '2', 'suffix': 'sbref'},
+    'flair': {'datatype': 'anat', 'session': '2', 'suffix': 'FLAIR'},
+    't2w': {'datatype': 'anat', 'session': '2', 'suffix': 'T2w'},
+    't1w': {'datatype': 'anat', 'session': '2', 'suffix': 'T1w'},
+    'roi': {'datatype': 'anat', 'session': '2', 'suffix': 'roi'},
+}
+
+
+@pytest.mark.parametrize(
+    ('filters', 'taken'),
+    [
+        (BABS, ['T1w', 'dwi', 'ct']),
+        (BABS | {'dwi': {'datatype': 'dwi', 'session': '2', 'suffix': 'dwi'}}, ['T1w', 'dwi', 'ct']),
+        (BABS | {'ct': {'session': '1'}}, ['T1w', 'dwi', 'dwi', 'ct']),  # not for one session
+        ({'T1w': {'session': '2'}, 'FLAIR': {'session': '2'}}, ['T1w', 'dwi', 'dwi', 'ct', 'ct']),
+        ({'t1w': {'session': '*'}, 't2w': {'session': '*'}}, ['T1w', 'T1w', 'dwi', 'dwi', 'ct', 'ct']),
+    ],
+)
+def test_the_filter_file_of_a_job_for_one_session_holds_for_all_modalities(make_bids, filters, taken):
+    root = make_bids(
+        {
+            f'sub-1/ses-{session}/{folder}/sub-1_ses-{session}_{suffix}.nii.gz': (4, 4, 4)
+            for session in (1, 2)
+            for folder, suffix in (('anat', 'T1w'), ('dwi', 'dwi'), ('ct', 'ct'))
+        }
+    )
+    records = find_images(root, bids_filters=filters)
+    assert sorted(record.modality for record in records) == sorted(taken)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_filter_file_with_a_byte_order_mark(mixed, tmp_path, encoding):
+    path = tmp_path / 'filters.json'
+    path.write_bytes(json.dumps({'T1w': {'session': '2'}}).encode(encoding))
+    assert names(find_images(mixed, modalities=['T1w'], bids_filters=path)) == EVERYTHING[7:8]
+
+
 @pytest.mark.parametrize('filters', [{'T1w': {'sesion': '1'}}, {'T1w': 'x'}])
 def test_invalid_filters_are_refused(mixed, filters):
     with pytest.raises(BidsError) as raised:
@@ -191,35 +233,44 @@ def test_scans_whose_outputs_would_have_one_name(make_bids):
     ]
 
 
-def test_a_name_that_contradicts_its_folder_is_ignored(make_bids, caplog):
-    root = make_bids(
-        dict.fromkeys(
-            ['sub-1/anat/sub-1_T1w.nii', 'sub-1/anat/sub-2_T1w.nii', 'sub-1/ses-1/anat/sub-1_T1w.nii']
-        )
-    )
-    with caplog.at_level(logging.WARNING):
-        assert len(find_images(root)) == 1
-    assert caplog.text.count('its name contradicts its folder') == 2
-
-
-def test_an_index_is_reused_until_a_folder_changes(make_bids, tmp_path, monkeypatch):
-    from bids_brainseg.bids import layout
-
+def test_the_index_holds_what_is_there_whatever_the_times_say(make_bids, tmp_path, monkeypatch):
     made = []
     index = layout._index
     monkeypatch.setattr(layout, '_index', lambda *args, **kw: made.append(1) or index(*args, **kw))
     root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None, 'sub-2/anat/sub-2_T1w.nii.gz': None})
-    database = tmp_path / 'database'
+    database, anat = tmp_path / 'database', root / 'sub-2' / 'anat'
 
-    assert len(find_images(root, database_dir=database)) == 2
-    assert names(find_images(root, database_dir=database, participant_label=['2'])) == ['sub-2_T1w.nii.gz']
-    assert made == [1]
-    (root / 'sub-2' / 'anat' / 'sub-2_FLAIR.nii.gz').touch()
-    assert len(find_images(root, database_dir=database)) == 3
-    (root / 'sub-2' / 'anat' / 'sub-2_T1w.nii.gz').unlink()
-    assert len(find_images(root, database_dir=database)) == 2
-    assert made == [1, 1, 1]
+    def found_as_of_long_ago() -> list[str]:
+        for folder in (root, anat.parent, anat, *anat.iterdir()):
+            os.utime(folder, (1e9, 1e9))
+        return names(find_images(root, database_dir=database))
+
+    t1w = ['sub-1_T1w.nii.gz', 'sub-2_T1w.nii.gz']
+    assert (found_as_of_long_ago(), found_as_of_long_ago(), len(made)) == (t1w, t1w, 1)
+    (anat / 'sub-2_FLAIR.nii.gz').touch()  # added
+    assert found_as_of_long_ago() == [*t1w, 'sub-2_FLAIR.nii.gz']
+    (anat / 'sub-2_FLAIR.nii.gz').rename(anat / 'sub-2_FLAIR.nii')  # replaced
+    assert found_as_of_long_ago() == [*t1w, 'sub-2_FLAIR.nii']
+    (anat / 'sub-2_T1w.nii.gz').unlink()  # deleted
+    assert found_as_of_long_ago() == [t1w[0], 'sub-2_FLAIR.nii']
+    assert (found_as_of_long_ago(), len(made)) == ([t1w[0], 'sub-2_FLAIR.nii'], 4)
     assert [path.name for path in database.rglob('*') if path.is_file()] == ['layout_index.sqlite']
+
+
+def test_a_job_for_some_participants_reads_their_folders_and_no_index(make_bids, tmp_path):
+    root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None, 'sub-2/anat/sub-2_T1w.nii.gz': None})
+    database = tmp_path / 'database'
+    assert names(find_images(root, database_dir=database, participant_label=['2'])) == ['sub-2_T1w.nii.gz']
+    assert not database.exists()
+
+
+def test_a_damaged_index_is_made_anew(make_bids, tmp_path, caplog):
+    root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None})
+    assert len(find_images(root, database_dir=tmp_path)) == 1
+    (index,) = tmp_path.rglob('*.sqlite')
+    index.write_bytes(index.read_bytes()[:5000])
+    assert len(find_images(root, database_dir=tmp_path)) == 1
+    assert 'is made anew' in caplog.text and index.stat().st_size > 5000
 
 
 def test_without_a_writable_index_the_dataset_is_indexed_in_memory(make_bids, tmp_path, caplog):
@@ -247,6 +298,7 @@ def test_metadata_by_inheritance(make_bids):
             'sub-1/sub-1_T1w.json': {'Manufacturer': 'subject'},
             'sub-1/ses-2/sub-1_ses-2_T1w.json': {'B': 2},
             'sub-1/ses-1/anat/sub-1_ses-1_T1w.json': '{broken',
+            'sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w.json': '\ufeff{"C": 3}',
             'sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz': None,
             'sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w.nii.gz': None,
         }
@@ -254,7 +306,7 @@ def test_metadata_by_inheritance(make_bids):
     first, second = find_images(root)
     assert first.metadata == {'Manufacturer': 'subject', 'MagneticFieldStrength': 3, 'A': 0}
     assert 'sidecar cannot be read: sub-1_ses-1_T1w.json' in first.warnings[0]
-    assert second.metadata == {'Manufacturer': 'subject', 'MagneticFieldStrength': 3, 'A': 1, 'B': 2}
+    assert second.metadata == {'Manufacturer': 'subject', 'MagneticFieldStrength': 3, 'A': 1, 'B': 2, 'C': 3}
 
 
 def test_bids_examples_layout_of_niworkflows(tmp_path):
@@ -276,3 +328,76 @@ def test_bids_examples_layout_of_niworkflows(tmp_path):
         for rest in ('T1w', 'FLAIR', 'dir-AP_dwi', 'dir-PA_dwi')
     ]
     assert records[0].metadata == {'EchoTime': 1}
+
+
+def test_every_other_image_has_its_reason(make_bids):
+    """One image of each kind that is seen and not taken, beside one scan."""
+    reasons = {
+        'anat/sub-1_T2w.nii.gz': 'there is no model for T2w',
+        'anat/sub-1_UNIT1.nii.gz': 'there is no model for UNIT1',
+        'anat/sub-1_inv-1_part-mag_MP2RAGE.nii.gz': 'there is no model for MP2RAGE',
+        'anat/sub-1_mod-T1w_defacemask.nii.gz': 'there is no model for defacemask',
+        'anat/sub-1_t1w.nii.gz': 'its suffix is t1w; rename it to T1w',
+        'anat/sub-1_run-2_T1w.NII.GZ': 'its extension is .NII.GZ; rename it to .nii.gz',
+        'anat/sub-1_T1w.mgz': '.mgz is not read; convert it to .nii.gz',
+        'anat/sub-1_part-phase_T1w.nii.gz': 'part-phase: only magnitude images are segmented',
+        'anat/sub-2_T1w.nii.gz': 'its name contradicts its folder',
+        'anat/T1w.nii.gz': 'its name does not begin with sub-LABEL_',
+        'dwi/sub-1_T1w.nii.gz': 'T1w does not belong in dwi/; move it to anat/',
+        'dwi/sub-1_ADC.nii.gz': 'there is no model for ADC',
+        'dwi/sub-1_acq-FAmap_dwi.nii.gz': 'acq-FAmap: by its name it is no plain diffusion-weighted scan',
+        'ct/sub-1_acq-headcta_ct.nii.gz': 'acq-headcta: by its name it is no plain CT scan',
+        'Anat/sub-1_FLAIR.nii.gz': 'it lies in Anat/; scans are looked for in anat, dwi, ct',
+        'sub-1_FLAIR.nii.gz': 'it lies in no folder of its own; scans are looked for in anat, dwi, ct',
+    }
+    beside = ['anat/sub-1_T1w.nii.gz', 'func/sub-1_task-rest_bold.nii.gz', 'anat/sub-1_T1w.json']
+    root = make_bids({f'sub-1/{path}': '{}' for path in (*reasons, *beside)})
+    selection = select_images(root)
+    assert names(selection.records) == ['sub-1_T1w.nii.gz']
+    found = {str(image.path.relative_to('sub-1')): image.reason for image in selection.unused}
+    assert found == reasons
+    assert {(image.subject, image.session) for image in selection.unused} == {('1', None)}
+
+
+def test_what_the_options_leave_out_is_counted(mixed):
+    selection = select_images(
+        mixed, modalities=['T1w', 'ct'], session_label=['2'], bids_filters={'ct': {'run': '*'}}
+    )
+    assert names(selection.records) == ['sub-02_ses-2_T1w.nii.gz']
+    assert selection.left_out == {'--modalities': 2, '--session-label': 6, '--bids-filter-file (ct)': 1}
+
+
+def test_an_empty_selection_says_what_was_seen(make_bids):
+    root = make_bids({'sub-1/anat/sub-1_T2w.nii.gz': None, 'sub-1/anat/sub-1_t1w.nii.gz': None})
+    with pytest.raises(BidsError, match='found no scan') as raised:
+        find_images(root)
+    assert (
+        'Not used: 1 image, there is no model for T2w: sub-1/anat/sub-1_T2w.nii.gz; 1 image, its suffix is'
+        in str(raised.value)
+    )
+
+
+def test_a_folder_that_cannot_be_read_leaves_out_its_own_scans_only(make_bids, monkeypatch, caplog):
+    root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': None, 'sub-2/anat/sub-2_T1w.nii.gz': None})
+
+    def scandir(folder, scandir=os.scandir):
+        if str(folder).endswith('sub-1/anat'):
+            raise PermissionError(13, 'Permission denied')
+        return scandir(folder)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    assert names(find_images(root)) == ['sub-2_T1w.nii.gz']
+    assert 'sub-1/anat cannot be read and is left out: Permission denied' in caplog.text
+
+
+@pytest.mark.parametrize(
+    'content', ['/annex/objects/MD5E-s1--0', 'version https://git-lfs.github.com/spec/v1']
+)
+def test_a_scan_that_was_not_fetched_says_how_to_fetch_it(make_bids, content):
+    root = make_bids({'sub-1/anat/sub-1_T1w.nii.gz': content, 'sub-1/anat/sub-1_FLAIR.nii.gz': None})
+    (root / 'sub-1' / 'anat' / 'sub-1_FLAIR.nii.gz').unlink()
+    (root / 'sub-1' / 'anat' / 'sub-1_FLAIR.nii.gz').symlink_to('../../.git/annex/objects/x')
+    t1w, flair = find_images(root)
+    assert t1w.broken and flair.broken
+    assert t1w.skip.endswith(('datalad get sub-1_T1w.nii.gz', 'git lfs pull --include sub-1_T1w.nii.gz'))
+    assert flair.skip == 'its link is broken; fetch its content: datalad get sub-1_FLAIR.nii.gz'

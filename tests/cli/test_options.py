@@ -136,6 +136,37 @@ def test_a_file_may_be_a_pipe_of_the_shell():
     assert settings.qc_thresholds['all']['alignment'] == {'review_below': 0.5}
 
 
+def test_the_command_works_within_the_dataset(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = parse('. ./derivatives/x participant'.split())
+    assert (settings.bids_dir, settings.output_dir) == (tmp_path, tmp_path / 'derivatives' / 'x')
+    assert settings.work_dir == tmp_path / 'derivatives' / 'x' / 'work'
+    assert parse('. ./derivatives/x participant -w ./derivatives/w'.split()).work_dir.name == 'w'
+    assert refused(capsys, *'. ./derivatives/x participant -w work'.split())[0] == 2
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', f'{tmp_path}')
+    (tmp_path / 'm').mkdir()
+    (tmp_path / 'f.json').write_text('{}')
+    settings = parse(
+        '~/in ~/out evaluate --work-dir=~/w --bids-database-dir ~/index --model T1w=~/m FLAIR=~/m '
+        '--derivatives labels=~/m --bids-filter-file=~/f.json --qc-thresholds ~/f.json'.split()
+    )
+    assert (settings.bids_dir, settings.output_dir) == (tmp_path / 'in', tmp_path / 'out')
+    assert (settings.work_dir, settings.bids_database_dir) == (tmp_path / 'w', tmp_path / 'index')
+    assert settings.models == (('T1w', tmp_path / 'm'), ('FLAIR', tmp_path / 'm'))
+    assert settings.derivatives == {'labels': tmp_path / 'm'}
+
+
+def test_a_tilde_in_the_options_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', f'{tmp_path}')
+    (tmp_path / 'm').mkdir()
+    words = '~/in ~/out train --modality T1w --label-maps ~/m --init=~/m'
+    training = parse(words.split()).training
+    assert (training.label_maps, training.init) == ((tmp_path / 'm',), tmp_path / 'm')
+
+
 def test_derivatives_folder_inside_the_dataset_is_fine(tmp_path):
     assert parse([f'{tmp_path}', f'{tmp_path}/derivatives/brainseg', 'participant', '-w', '/elsewhere'])
 

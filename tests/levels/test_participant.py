@@ -50,8 +50,8 @@ def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsy
         written.append(subject)
 
     monkeypatch.setattr(participant, 'write_participant_page', write)
-    settings = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work')
-    assert participant.write_reports(settings, {'01': [], '02': []}) == 1
+    settings, nothing = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work'), {'01': [], '02': []}
+    assert participant.write_reports(settings, nothing, nothing) == 1
     assert written == ['02']
     assert "the report of sub-01 was not written: KeyError: 'verdict'" in capsys.readouterr().err
 

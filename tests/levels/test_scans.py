@@ -64,3 +64,15 @@ def test_old_results_are_removed_only_on_request_and_only_of_the_selected(settin
     assert (settings.log_dir('01', None) / 'settings.toml').read_text() == settings.to_toml()
     scans.prepare_work(replace(settings, clean_workdir=True), [record])
     assert not (top / 'sub_01_wf').exists() and (top / 'sub_02_wf').exists()
+
+
+@pytest.mark.parametrize(('letters', 'fits'), [(100, True), (170, False)])
+def test_labels_that_no_file_system_takes_are_refused(settings, tiny_bundle, letters, fits):
+    settings = replace(settings, models=(('T1w', tiny_bundle),))
+    label = 'x' * letters
+    record = record_from_path(Path(f'/d/sub-{label}/anat/sub-{label}_T1w.nii.gz'), 'T1w')
+    runnable, outcomes, _ = scans.select_runnable(settings, [record])
+    assert bool(runnable) == fits and bool(outcomes) != fits
+    for outcome in outcomes:
+        assert outcome.status == 'failed' and outcome.reason.startswith('its labels are too long: sub-xxx')
+        assert 'the file system takes 255; rename the scan' in outcome.reason

@@ -275,6 +275,6 @@ def test_what_surrounds_the_scans_is_shown(tmp_path, make_scan):
     findings = {'errors': 1, 'warnings': 2, 'codes': {'EMPTY_FILE': 1}, 'validator': 'validator 2'}
     (tmp_path / 'logs' / 'bids_validation.json').write_text(json.dumps(findings))
     page = Page(write_page(tmp_path))
-    assert 'Of the 2 T1w scans in this folder so far, 1 is lower' in page.sections['scan-1']
+    assert 'Of the 2 T1w scans of this run, 1 is lower' in page.sections['scan-1']
     assert 'adults <only>' in page.sections['methods']
     assert '1 error, 2 warnings' in page.sections['overview'] and 'EMPTY_FILE' in page.sections['overview']

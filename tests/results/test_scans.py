@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from simulated import LABELS, write_scan
 
+from bids_brainseg import __version__
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.paths import figure_path, output_path, xfm_path
 from bids_brainseg.records import RunOutcome
 from bids_brainseg.results.outcomes import write_outcomes
-from bids_brainseg.results.scans import match_results, read_scans
+from bids_brainseg.results.scans import match_results, missing_figures, read_scans
 
 VOLUMES = [1000.0 + label.index for label in LABELS]
 T1W = 'sub-01/anat/sub-01_T1w.nii.gz'
@@ -50,8 +51,8 @@ def test_a_scan_has_its_files_figures_and_transforms(tmp_path):
     back = touch(xfm_path(record, tmp_path, reference='Adult', inverse=True))
     touch(xfm_path(record, tmp_path, reference='Adult', extension='.lta'))
     alignment, viewer = (touch(figure_path(record, tmp_path, kind=kind)) for kind in ('alignment', 'viewer'))
-    for figure in (alignment, viewer):
-        figure.write_text('content')
+    alignment.write_text('<svg></svg>\n')
+    viewer.write_text('{}')
     touch(viewer.with_suffix('.svg'))
     plain, scan = read_scans(tmp_path, 'sub-01')
     assert (plain.name, scan.name) == ('sub-01_ses-1_T1w', 'sub-01_ses-1_acq-2D_T1w')
@@ -98,13 +99,16 @@ def unfetched(path):
 UNREADABLE = {
     'a link to nothing': (
         lambda table: unfetched(table),
-        'morph.tsv is a link to a file that is not on this disk',
+        'morph.tsv cannot be read: its link is broken; fetch its content: datalad get',
     ),
-    'a qc that links to nothing': (lambda table: unfetched(qc_of(table)), 'qc.json is a link to a file'),
-    'a pointer': (lambda table: table.write_text('/annex/objects/MD5E-s1--0'), 'morph.tsv stands for a file'),
+    'a qc that links to nothing': (
+        lambda table: unfetched(qc_of(table)),
+        'qc.json cannot be read: its link is broken',
+    ),
+    'a pointer': (lambda table: table.write_text('/annex/objects/MD5E-s1--0'), 'it: datalad get sub-01_seg'),
     'a pointer of LFS': (
         lambda table: qc_of(table).write_text('version https://git-lfs.github.com/spec/v1\n'),
-        'qc.json stands for a file',
+        'fetch it: git lfs pull --include sub-01_desc-T1w_qc',
     ),
     'nesting without end': (lambda table: qc_of(table).write_text('[' * 100_000), 'qc.json cannot be read'),
     'text for a list': (lambda table: change(table, reasons='none'), 'reasons is not of type list'),
@@ -131,14 +135,41 @@ def test_a_file_that_cannot_be_read_breaks_its_own_scan_only(tmp_path, how):
     assert (whole.status, whole.usable) == ('done', True)
 
 
-def test_an_image_that_was_not_fetched_is_no_reason_to_miss_the_volumes(tmp_path):
+def test_images_and_figures_that_were_not_fetched_are_no_reason_to_miss_the_volumes(tmp_path):
     record = record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w')
     add(tmp_path)
     unfetched(touch(output_path(record, tmp_path, suffix='dseg', extension='.nii.gz')))
     unfetched(touch(figure_path(record, tmp_path, kind='contours')))
     touch(figure_path(record, tmp_path, kind='alignment')).write_text('/annex/objects/MD5E-s1--0')
+    touch(figure_path(record, tmp_path, kind='uncertainty')).write_text('<svg><path d="M 1')
     (scan,) = read_scans(tmp_path)
     assert scan.status == 'done' and 'dseg' in scan.files and scan.figures == {}
+    fetch = 'fetch its content: datalad get sub-01_desc-contours_T1w.svg'
+    assert [line.removeprefix('figure sub-01_desc-') for line in missing_figures(scan)] == [
+        'alignment_T1w.svg is not shown: its content is not on this disk; fetch it: datalad get '
+        'sub-01_desc-alignment_T1w.svg',
+        f'contours_T1w.svg is not shown: its link is broken; {fetch}',
+        'uncertainty_T1w.svg is not shown: it is cut short or cannot be read',
+    ]
+
+
+def test_a_table_of_an_older_version_with_fewer_columns_is_read(tmp_path):
+    table = add(tmp_path)
+    rows = [line.split('\t') for line in table.read_text().splitlines()]
+    table.write_text(''.join('\t'.join(row[:4]) + '\n' for row in rows))  # up to volume_mm3
+    change(table, Versions={'bids_brainseg': '0.0.1'})
+    (scan,) = read_scans(tmp_path)
+    assert (scan.status, scan.rows[0]['volume_mm3'], scan.rows[0]['flag']) == ('done', 1001.0, 'n/a')
+    assert math.isnan(scan.rows[0]['mc_mean_mm3'])
+
+
+def test_what_an_older_version_wrote_otherwise_is_named(tmp_path):
+    table = add(tmp_path)
+    change(table, Versions={'bids_brainseg': '0.0.1'})
+    table.write_text('index\tname\tvolume\n')
+    (scan,) = read_scans(tmp_path)
+    assert 'morph.tsv lacks 30 of 30 rows' in scan.reason
+    assert scan.reason.endswith(f'; version 0.0.1 wrote it and this is {__version__}: segment the scan again')
 
 
 def test_a_damaged_table_of_agreement_leaves_the_volumes(tmp_path):
