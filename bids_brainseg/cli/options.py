@@ -41,7 +41,8 @@ from .words import path as read_path
 
 UNKNOWN_LEVEL = 17
 #: Nipype's plugins that wait for what they run, and those that do not.
-PLUGINS = ('SLURM', 'SGE', 'PBS', 'LSF', 'OAR', 'Condor', 'MultiProc', 'LegacyMultiProc', 'Linear')
+LOCAL_PLUGINS = ('MultiProc', 'LegacyMultiProc', 'Linear')
+PLUGINS = ('SLURM', 'SGE', 'PBS', 'LSF', 'OAR', 'Condor', *LOCAL_PLUGINS)
 #: How messages call levels.
 NAMES_OF_LEVELS = {SCANS: 'commands without BIDS'}
 IMAGES = ('.nii', '.nii.gz', '.img', '.hdr', '.mgz', '.mgh')
@@ -94,6 +95,11 @@ def _settings(parser: Parser, words: argparse.Namespace, scans: tuple[Path, ...]
     else:
         _check_folders(parser, words, derivatives)
     plugin, plugin_args = _plugin(parser, values.pop('use_plugin'))
+    if words.resource_monitor and plugin not in LOCAL_PLUGINS:
+        parser.error(
+            f'--resource-monitor measures steps that run here; those of {plugin} are jobs, which the scheduler '
+            'measures, e.g. sacct --format=JobName,Elapsed,MaxRSS,TotalCPU; leave it out'
+        )
     nprocs = words.nprocs or available_processors()
     filters = _filters(parser, values.pop('bids_filter_file'))
     for name in ('notrack', 'config_file'):

@@ -86,7 +86,7 @@ def usages(work_dir: Path, began: datetime) -> list[Usage]:
     for path in work_dir.rglob('result_*.pklz'):
         if path.stat().st_mtime < began.timestamp():
             continue
-        runtime = loadpkl(path).runtime
+        runtime = getattr(loadpkl(path), 'runtime', None)  # a step that crashed may have left something else
         for one in runtime if isinstance(runtime, list) else [runtime]:
             if profile := getattr(one, 'prof_dict', None):
                 found.append(_usage(path.relative_to(work_dir).parts, one, profile))

@@ -42,7 +42,7 @@ def test_defaults(tmp_path, monkeypatch):
 
 def test_every_word_arrives(tmp_path):
     (tmp_path / 'filters.json').write_text('{"T1w": {"acquisition": null, "run": "*"}}')
-    (tmp_path / 'plugin.yml').write_text('plugin: SLURM\nplugin_args: {max_jobs: 2}\n')
+    (tmp_path / 'plugin.yml').write_text('plugin: LegacyMultiProc\nplugin_args: {max_jobs: 2}\n')
     (tmp_path / 'model').mkdir()
     settings = parse(
         f'{tmp_path}/in {tmp_path}/out participant --participant-label sub-01 02 01 --session-label ses-1 '
@@ -60,7 +60,7 @@ def test_every_word_arrives(tmp_path):
     assert settings.bids_filters == {'T1w': {'acquisition': None, 'run': '*'}}
     assert settings.bids_database_dir == tmp_path / 'db'
     assert (settings.nprocs, settings.omp_nthreads, settings.mem_gb, settings.low_mem) == (8, 3, 16.0, True)
-    assert (settings.plugin, settings.plugin_args) == ('SLURM', {'max_jobs': 2})
+    assert (settings.plugin, settings.plugin_args) == ('LegacyMultiProc', {'max_jobs': 2})
     assert settings.models == (('ct', tmp_path / 'model'), ('', tmp_path / 'model'))
     assert (settings.mc_samples, settings.random_seed, settings.cv_threshold) == (0, 5, 2.5)
     assert settings.ct_window == (-20.0, 100.0)
@@ -106,6 +106,7 @@ def test_outputs_may_lie_among_the_derivatives(tmp_path):
             'SLURMGraph submits the jobs and does not wait',
         ),
         (['in', 'out', 'participant', '--use-plugin', 'case.yml'], "unknown plugin 'Slurm'; known: SLURM, "),
+        (['in', 'out', 'train', '--use-plugin', 'slurm.yml', '--resource-monitor'], 'those of SLURM are jobs'),
         (['in', 'out'], 'required: LEVEL'),
     ],
 )
@@ -114,6 +115,7 @@ def test_usage_errors(capsys, tmp_path, monkeypatch, words, phrase):
     (tmp_path / 'list.json').write_text(json.dumps([1]))
     (tmp_path / 'graph.yml').write_text('plugin: SLURMGraph')
     (tmp_path / 'case.yml').write_text('plugin: Slurm')
+    (tmp_path / 'slurm.yml').write_text('plugin: SLURM')
     code, message = refused(capsys, *words)
     assert code == 2
     assert phrase in message
@@ -185,7 +187,7 @@ def test_the_command_for_one_scan_gives_the_same_settings(tmp_path, monkeypatch)
     Path('model').mkdir()
     Path('filters.json').write_text('{"T1w": {"acquisition": null}}')
     Path('rules.json').write_text('{"all": {"alignment": {"review_below": 0.5}}}')
-    Path('plugin.yml').write_text('plugin: SLURM')
+    Path('plugin.yml').write_text('plugin: Linear')
     first = parse(
         'in out participant --participant-label 01 02 --session-label 1 --modalities T1w ct -w work/a '
         '--bids-filter-file filters.json --skip-bids-validation --bids-database-dir db '
@@ -376,7 +378,7 @@ def test_the_settings_of_a_run_are_read_back(tmp_path, monkeypatch):
     Path('model').mkdir()
     Path('filters.json').write_text('{"T1w": {"acquisition": null, "run": ["1", null]}}')
     Path('rules.json').write_text('{"ct": {"fov_truncation": null}}')
-    Path('plugin.yml').write_text('plugin: SLURM\nplugin_args: {sbatch_args: "--mem=6G -t 1"}\n')
+    Path('plugin.yml').write_text('plugin: Linear\nplugin_args: {sbatch_args: "--mem=6G -t 1"}\n')
     first = parse(
         'in out participant --participant-label 01 02 --session-label 1 --modalities T1w ct -w work/a '
         '--bids-filter-file filters.json --skip-bids-validation --bids-database-dir db --nprocs 3 '

@@ -13,7 +13,7 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins import SLURMPlugin
 
 from bids_brainseg.levels import execution
-from bids_brainseg.levels.execution import configure, run_workflow
+from bids_brainseg.levels.execution import configure, run_workflow, write_graph
 from bids_brainseg.settings import Settings
 from bids_brainseg.workflows.base import configure_nodes
 
@@ -128,3 +128,13 @@ def test_scans_are_finished_one_after_the_other(tmp_path, monkeypatch):
     scans = [name.split('.')[0] for name in order]
     assert scans[::2] == scans[1::2]
     assert sorted(scans[::2]) == ['scan0', 'scan1', 'scan2', 'scan3']
+
+
+def test_the_graph_is_text_where_nothing_draws(tmp_path, monkeypatch):
+    workflow = pe.Workflow('run', base_dir=str(tmp_path))
+    workflow.add_nodes([node('one', GOOD)])
+    monkeypatch.setenv('PATH', str(tmp_path))
+    said = write_graph(workflow)
+    path = tmp_path / 'run' / 'graph.dot'
+    assert said.startswith(f'{path} (not drawn: the program dot of Graphviz is not installed')
+    assert path.read_text().startswith('digraph')

@@ -68,6 +68,31 @@ def test_the_page_shows_how_to_repeat_a_failure_but_not_a_choice(tmp_path):
     assert failures['02'] == []
 
 
+def test_pages_alone_need_results(make_bids, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None})
+    assert main([f'{root}', f'{tmp_path}/out', 'participant', '--reports-only']) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f'bids_brainseg: error: --reports-only: {tmp_path}/out holds no results of the')
+    assert len(message.splitlines()) == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_methods_of_a_run_that_would_be(make_bids, tiny_bundle, tmp_path, capsys):
+    root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-01/dwi/sub-01_dwi.nii.gz': (4, 4, 4, 3)})
+    words = f'{root} {tmp_path}/out participant -w {tmp_path}/work --model T1w={tiny_bundle}'.split()
+    words += ['--boilerplate-only', '--mc-samples', '7']
+    assert main(words) == 0
+    path = tmp_path / 'out' / 'logs' / 'CITATION.md'
+    assert capsys.readouterr().out == f'{path}\n'
+    text = path.read_text()
+    assert 'tinyT1w' in text and '7' in text and '# References' in text
+    assert '@article' in path.with_suffix('.bib').read_text()
+    assert not (tmp_path / 'work').exists()
+    assert not (tmp_path / 'out' / 'sub-01').exists()
+    assert main([*words, '--modalities', 'dwi']) == 1
+    assert '--boilerplate-only: no scan can be segmented: no bval' in capsys.readouterr().err
+
+
 @pytest.mark.integration
 def test_dry_run_writes_nothing(make_bids, tiny_bundle, tmp_path, capsys):
     root = make_bids({'sub-01/anat/sub-01_T1w.nii.gz': None, 'sub-01/dwi/sub-01_dwi.nii.gz': (4, 4, 4, 3)})

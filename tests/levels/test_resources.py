@@ -30,6 +30,8 @@ def test_what_steps_used_becomes_a_table(tmp_path):
     save_result(scan / 'check' / 'result_check.pklz', started='2026-01-01', profile=profile)
     save_result(scan / 'mute' / 'result_mute.pklz', started='2026-01-01', profile=None)
     save_result(scan / 'old' / 'result_old.pklz', started='2025-01-01', profile=profile)
+    (scan / 'crashed').mkdir()
+    savepkl(str(scan / 'crashed' / 'result_crashed.pklz'), {'traceback': ['ValueError']})
     os.utime(scan / 'old' / 'result_old.pklz', (0, 0))  # of an earlier run
     table = tmp_path / 'logs' / 'resources.tsv'
     resources.write_usages(resources.usages(tmp_path / 'work', began), table)
