@@ -97,8 +97,8 @@ def _settings(parser: Parser, words: argparse.Namespace, scans: tuple[Path, ...]
     plugin, plugin_args = _plugin(parser, values.pop('use_plugin'))
     if words.resource_monitor and plugin not in LOCAL_PLUGINS:
         parser.error(
-            f'--resource-monitor measures steps that run here; those of {plugin} are jobs, which the scheduler '
-            'measures, e.g. sacct --format=JobName,Elapsed,MaxRSS,TotalCPU; leave it out'
+            f'--resource-monitor measures steps that run here; those of {plugin} are jobs, which the '
+            'scheduler measures, e.g. sacct --format=JobName,Elapsed,MaxRSS,TotalCPU; leave it out'
         )
     nprocs = words.nprocs or available_processors()
     filters = _filters(parser, values.pop('bids_filter_file'))

@@ -106,7 +106,7 @@ def test_outputs_may_lie_among_the_derivatives(tmp_path):
             'SLURMGraph submits the jobs and does not wait',
         ),
         (['in', 'out', 'participant', '--use-plugin', 'case.yml'], "unknown plugin 'Slurm'; known: SLURM, "),
-        (['in', 'out', 'train', '--use-plugin', 'slurm.yml', '--resource-monitor'], 'those of SLURM are jobs'),
+        (['in', 'out', 'train', '--use-plugin', 'slurm.yml', '--resource-monitor'], 'those of SLURM are'),
         (['in', 'out'], 'required: LEVEL'),
     ],
 )
