@@ -17,7 +17,7 @@ from ..imaging import image_shape
 #: A stack of fewer slices is a localizer.
 MIN_SLICES = 6
 #: What dcm2niix adds to the name of a series that it resampled: gantry tilt, unequal slices.
-CORRECTED = re.compile(r'(_Tilt|_Eq)(_\d+)?', re.IGNORECASE)
+CORRECTED = re.compile(r'(?:_(?:Tilt|Eq)(?:_\d+)?)+', re.IGNORECASE)
 #: Who the scan is of, and where and by whom it was made, stays out of the sidecar.
 PRIVATE = re.compile(
     r'^(Patient(?!Position)|Institution|Station|Device|Referring|Performing|Accession|Procedure|Study|Operator)|UID$'
@@ -122,10 +122,7 @@ def _is_superseded(image: Path, images: list[Path]) -> bool:
     """Whether dcm2niix wrote a copy of this series with equal, upright slices."""
     stem = image.name.removesuffix('.nii.gz')
     longer = (other.name.removesuffix('.nii.gz') for other in images if other != image)
-    return any(
-        name.startswith(stem) and CORRECTED.fullmatch(name[len(stem) :].rstrip('ab')) is not None
-        for name in longer
-    )
+    return any(name.startswith(stem) and CORRECTED.fullmatch(name[len(stem) :]) for name in longer)
 
 
 def _is_whole(image: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..files import read_text
 from ..settings import Settings
 from .parser import EVERYWHERE, STUDY, Parser, flag_of
-from .words import Gigabytes, spell_number
+from .words import Gigabytes, spell
 
 #: Name in the file -> destination of the option, where they differ.
 RENAMED = {'mem_gb': 'mem', 'models': 'model', 'scans_modality': 'modality'}
@@ -90,15 +90,11 @@ def _words(action: argparse.Action, value: object) -> list[str]:
     if action.nargs == 0:
         return [flag] * int(value)
     if isinstance(value, Mapping):
-        value = [f'{key}={_spell(item)}' for key, item in value.items()]
+        value = [f'{key}={spell(item)}' for key, item in value.items()]
     if isinstance(value, list):
-        items = ['='.join(filter(None, item)) if isinstance(item, list) else _spell(item) for item in value]
+        items = ['='.join(filter(None, item)) if isinstance(item, list) else spell(item) for item in value]
         return [flag, *items] if items else []
-    return [flag, _spell(value)]
-
-
-def _spell(value: object) -> str:
-    return spell_number(value) if type(value) is float else str(value)
+    return [flag, spell(value)]
 
 
 def _with_none(value: object) -> object:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..machine import container_image
 from . import words
-from .parser import EXIT_CODES, LEVELS, PROG, SCANS, STUDY, flag_of, get_parser
+from .parser import EXIT_CODES, LEVELS, PROG, STUDY, flag_of, get_parser
 
 SCHEMA_VERSION = '0.5'
 #: How a word is read -> type of Boutiques, and what a number may be.
@@ -84,7 +84,7 @@ def describe(level: str = 'participant') -> dict:
 
 def level_among(argv: Sequence[str]) -> str:
     """Return the level that is named among words, or participant."""
-    return next((word for word in argv if word in LEVELS and word != SCANS), 'participant')
+    return next((word for word in argv if word in LEVELS), 'participant')
 
 
 def _input(name: str, kind: str, description: str) -> dict:

@@ -35,7 +35,7 @@ from .parser import (
     show_help,
     spell_flags,
 )
-from .words import LABEL_TABLES, NamedPath, spell_number
+from .words import LABEL_TABLES, NamedPath, spell
 from .words import file as read_file
 from .words import path as read_path
 
@@ -151,12 +151,8 @@ def spell_options(parser: Parser, words: argparse.Namespace) -> tuple[tuple[str,
             options[action.dest] = [(flag,)] * int(value)
         else:
             items = value if isinstance(value, list) else [value]
-            options[action.dest] = [(flag, *(_spell(item) for item in items))]
+            options[action.dest] = [(flag, *(spell(item) for item in items))]
     return tuple(option for group in options.values() for option in group)
-
-
-def _spell(value: object) -> str:
-    return spell_number(value) if type(value) is float else str(value)
 
 
 def _take_positionals(

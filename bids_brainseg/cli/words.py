@@ -23,6 +23,11 @@ def spell_number(number: float) -> str:
     return text if float(text) == number else repr(float(number))
 
 
+def spell(value: object) -> str:
+    """Write a value as one word of a command line."""
+    return spell_number(value) if type(value) is float else str(value)
+
+
 class Gigabytes(float):
     """An amount of memory; as text it is what ``--mem`` reads.
 

@@ -126,14 +126,16 @@ def test_a_disk_without_links_gets_a_copy(make_nifti, tmp_path, monkeypatch):
     assert record.path.read_bytes() == scan.read_bytes()
 
 
-def write_dicom(folder: Path, *, number: int = 3, description: str = 'head', slices: int = 8, **tags) -> None:
+def write_dicom(
+    folder: Path, *, number: int = 3, description: str = 'head', slices: int = 8, positions=None, **tags
+) -> None:
     """Write a series of CT slices of 1 x 1 x 5 mm, in Hounsfield units, numbered from below."""
     pydicom = pytest.importorskip('pydicom')
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
     folder.mkdir(parents=True, exist_ok=True)
     series = generate_uid()
-    for index in range(slices):
+    for index, position in enumerate(positions or range(0, 5 * slices, 5)):
         data = pydicom.Dataset()
         data.file_meta = pydicom.dataset.FileMetaDataset()
         data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
@@ -146,7 +148,7 @@ def write_dicom(folder: Path, *, number: int = 3, description: str = 'head', sli
             'SeriesDescription': description, 'AcquisitionDate': '20200101', 'AcquisitionTime': '101010',
             'InstitutionName': 'Somewhere', 'Manufacturer': 'SIEMENS', 'Rows': 16, 'Columns': 12,
             'PixelSpacing': [1, 1], 'SliceThickness': 5, 'ImageOrientationPatient': [1, 0, 0, 0, 1, 0],
-            'ImagePositionPatient': [-6, -8, 5 * index], 'SamplesPerPixel': 1, 'BitsAllocated': 16,
+            'ImagePositionPatient': [-6, -8, position], 'SamplesPerPixel': 1, 'BitsAllocated': 16,
             'PhotometricInterpretation': 'MONOCHROME2', 'BitsStored': 16, 'HighBit': 15,
             'PixelRepresentation': 1, 'RescaleIntercept': -1024, 'RescaleSlope': 1,
         }  # fmt: skip
@@ -182,6 +184,16 @@ def test_series_of_one_modality_are_numbered(tmp_path):
     assert [record.bids_name for record in records] == ['sub-d_run-1_ct', 'sub-d_run-2_ct']
     again = [record for _, record in make_dataset([tmp_path / 'd'], tmp_path / 'set')]
     assert [record.path for record in again] == [record.path for record in records]
+
+
+def test_a_series_of_unequal_slices_is_used_once_and_corrected(tmp_path):
+    import nibabel as nib
+
+    write_dicom(tmp_path / 'd', positions=(0, 5, 10, 15, 25, 35, 45, 55))
+    [(_, record)] = make_dataset([tmp_path / 'd'], tmp_path / 'set')
+    assert record.bids_name == 'sub-d_ct'
+    assert nib.load(record.path).shape == (12, 16, 12)  # every 5 mm
+    assert json.loads(record.path.with_name('sub-d_ct.json').read_text())['SeriesDescription'] == 'head'
 
 
 @pytest.mark.parametrize(
