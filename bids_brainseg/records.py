@@ -731,12 +731,14 @@ def plain_values(value: object) -> object:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scan: ``done``, ``failed`` or ``skipped``, and why."""
+    """What became of one scan: ``done``, ``failed`` or ``skipped``, and why; if done, its verdict and why."""
 
     record: ImageRecord
     status: str
     reason: str = ''
     crashfile: Path | None = None
+    verdict: str = ''
+    findings: tuple[str, ...] = ()
 
     def as_failure(self) -> dict:
         """Describe it for a page."""

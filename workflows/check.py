@@ -55,6 +55,8 @@ def init_check_wf(
     check = pe.Node(
         CheckImage(modality=record.modality, volumes=list(record.volumes or ())), name='check', mem_gb=mem_gb
     )
+    if '.img' in record.path.suffixes:
+        check.inputs.header_file = str(record.path.with_name(record.path.name.replace('.img', '.hdr')))
     images = [check]
     if corrupt is not None:
         images += [pe.Node(Corrupt(**corrupt), name='corrupt', mem_gb=mem_gb)]

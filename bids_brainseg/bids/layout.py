@@ -152,10 +152,11 @@ def _index(bids_dir: Path, *, subjects: Sequence[str] = (), database: Path | Non
     from bids.layout import BIDSLayout, BIDSLayoutIndexer  # slow to import, and --help does not need it
 
     folders = '|'.join(map(re.escape, datatypes()))
+    endings = ''.join(f'(?<!{re.escape(extension)})' for extension in EXTENSIONS)
     others = [
         re.compile(rf'^/sub-[^/]+/(?!ses-|(?:{folders})(?:/|$))'),
         re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{folders})(?:/|$))'),
-        re.compile(rf'/(?:{folders})/[^/]+(?<!\.nii)(?<!\.nii\.gz)$'),
+        re.compile(rf'/(?:{folders})/[^/]+{endings}$'),
     ]
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[*_ignored(subjects), *others])
     config = str(resource('pybids.json'))

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..records import ImageRecord
 
-EXTENSIONS = ('.nii.gz', '.nii')
+#: Of images, those first that are preferred; an .img has its .hdr beside it.
+EXTENSIONS = ('.nii.gz', '.nii', '.img', '.img.gz')
 
 # Names of the keys in pybids and the NiPreps; a filter file may use either.
 LONG_NAMES = {

@@ -19,7 +19,7 @@ from .diffusion import prefer_traces, with_volumes
 from .filters import load_filters, matches, session_of_job, unknown_filters
 from .inheritance import Sidecars
 from .layout import check_dataset, find_niftis, list_images
-from .names import record_from_path, sort_key, split_name, strip_prefix
+from .names import EXTENSIONS, record_from_path, sort_key, split_name, strip_prefix
 from .unused import IgnoreFile, modality_of, reason_unused
 
 LOGGER = logging.getLogger('bids_brainseg')
@@ -189,12 +189,12 @@ def _described(records: Sequence[ImageRecord]) -> list[ImageRecord]:
 
 
 def _preference(record: ImageRecord) -> tuple:
-    """Order scans of one name: the modality's own folder before anat, .nii.gz before .nii."""
+    """Order scans of one name: the modality's own folder before anat, .nii.gz before .nii before .img."""
     rule = modality_rules()[record.modality]
     return (
         record.bids_name.casefold(),
         rule.datatypes.index(record.path.parent.name),
-        record.path.name.endswith('.nii'),
+        EXTENSIONS.index(split_name(record.path.name)[2]),
         record.path.name,
     )
 

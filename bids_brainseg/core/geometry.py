@@ -297,6 +297,26 @@ def bounding_box(array: ArrayLike) -> tuple[slice, ...]:
     return tuple(box)
 
 
+def faces(array: NDArray) -> list[NDArray]:
+    """Return the six outermost slices of a volume.
+
+    Parameters
+    ----------
+    array : (I, J, K) array
+
+    Returns
+    -------
+    list of six two-dimensional arrays
+        Views: the first and the last slice along each axis in turn.
+
+    Examples
+    --------
+    >>> [face.shape for face in faces(np.zeros((2, 3, 4)))][::2]
+    [(3, 4), (2, 4), (2, 3)]
+    """
+    return [np.moveaxis(array, axis, 0)[end] for axis in range(3) for end in (0, -1)]
+
+
 def grid_with_spacing(
     shape: Sequence[int], affine: ArrayLike, spacing: float, multiple: int = 1
 ) -> tuple[tuple[int, int, int], NDArray[np.float64]]:

@@ -14,6 +14,8 @@ from .geometry import bounding_box
 from .volumes import N_CLASSES
 
 ANY_NEIGHBOR = np.ones((3, 3, 3), bool)
+#: An interpolated magnitude image falls below 0 by less than this fraction of its 99.5th percentile.
+ZERO_SHIFT = 0.02
 
 
 class TissueSignal(NamedTuple):
@@ -95,7 +97,12 @@ def fov_truncation(mask: ArrayLike) -> float:
 
 
 def tissue_signal(
-    image: ArrayLike, labels: ArrayLike, *, white: Sequence[int], gray: Sequence[int]
+    image: ArrayLike,
+    labels: ArrayLike,
+    *,
+    white: Sequence[int],
+    gray: Sequence[int],
+    magnitude: bool = True,
 ) -> TissueSignal:
     """Compare the brightness of white and gray matter.
 
@@ -107,6 +114,9 @@ def tissue_signal(
         Class indices on its grid.
     white, gray : sequence of int
         Classes of either tissue.
+    magnitude : bool
+        Whether 0 should mean no signal. If it does not, since a good part of the image is negative,
+        `contrast` and `snr_white` have no meaning and are nan.
 
     Returns
     -------
@@ -123,6 +133,8 @@ def tissue_signal(
     doi:10.1007/s10278-006-0264-x, without the noise of air, which CT and skull-stripped scans do not have.
     """
     image, labels = np.asarray(image), np.asarray(labels)
+    low, high = np.percentile(image.ravel('K')[:: max(1, image.size // 500_000)], (0.5, 99.5))
+    proportional = not magnitude or low >= -ZERO_SHIFT * high
     box = bounding_box(labels)
     image, labels = image[box], labels[box]
     (bright, spread), (other, other_spread) = (
@@ -132,9 +144,9 @@ def tissue_signal(
     )
     scale, noise = (abs(bright) + abs(other)) / 2, np.hypot(spread, other_spread)
     return TissueSignal(
-        contrast=100 * (bright - other) / scale if scale > 0 else float('nan'),
+        contrast=100 * (bright - other) / scale if scale > 0 and proportional else float('nan'),
         cnr=float(abs(bright - other) / noise) if noise > 0 else float('nan'),
-        snr_white=bright / spread if spread > 0 else float('nan'),
+        snr_white=bright / spread if spread > 0 and proportional else float('nan'),
     )
 
 

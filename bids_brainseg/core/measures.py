@@ -108,6 +108,7 @@ def measure_scan(
     norm: Norm,
     icv_mm3: float,
     cv_threshold: float,
+    magnitude: bool = True,
 ) -> ScanMeasures:
     """Measure a segmented scan.
 
@@ -132,6 +133,8 @@ def measure_scan(
         Intracranial volume of the reference.
     cv_threshold : float, per cent
         Above it, the spread of a volume is flagged.
+    magnitude : bool
+        Whether 0 should mean no signal (MR); see :func:`bids_brainseg.core.inspection.tissue_signal`.
 
     Returns
     -------
@@ -157,7 +160,7 @@ def measure_scan(
         **_alignment_numbers(alignment),
         **_pass_numbers(passes, spread.cv, entropy, labels),
         **_structure_numbers(mm3, scores, components, structures),
-        **_scan_numbers(scan, labels, structures),
+        **_scan_numbers(scan, labels, structures, magnitude),
     }
     columns = {
         'volume_mm3': mm3,
@@ -262,9 +265,13 @@ def _structure_numbers(
     }
 
 
-def _scan_numbers(scan: NDArray, labels: NDArray, structures: Structures) -> dict[str, float]:
+def _scan_numbers(
+    scan: NDArray, labels: NDArray, structures: Structures, magnitude: bool
+) -> dict[str, float]:
     """Measure the scan itself, where the segmentation says to look."""
-    signal = inspection.tissue_signal(scan, labels, white=structures.white_matter, gray=structures.cortex)
+    signal = inspection.tissue_signal(
+        scan, labels, white=structures.white_matter, gray=structures.cortex, magnitude=magnitude
+    )
     return {
         'fov_truncation': inspection.fov_truncation(labels),
         'cnr_wm_gm': signal.cnr,

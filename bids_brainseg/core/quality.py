@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 LEVELS = ('pass', 'review', 'fail')
@@ -23,14 +23,16 @@ ALL = 'all'
 
 
 class Verdict(NamedTuple):
-    """'pass', 'review' or 'fail', and a sentence for each number that led there."""
+    """'pass', 'review' or 'fail', and a sentence for each number or doubt that led there."""
 
     verdict: str
     reasons: list[str]
 
 
-def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mapping]) -> Verdict:
-    """Judge a scan by its numbers.
+def verdict(
+    numbers: Mapping[str, float | None], thresholds: Mapping[str, Mapping], doubts: Sequence[str] = ()
+) -> Verdict:
+    """Judge a scan by its numbers, and by what its file leaves open.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
         For each number to be judged any of `fail_below`, `fail_above`, `review_below`, `review_above` (bounds
         in the number's unit, themselves still good), and optionally `label` (its name in a sentence), `unit`,
         and `required` ('review' or 'fail': the level if it was not measured; without it that is no fault).
+    doubts : sequence of str
+        Sentences, each of which asks for review.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def verdict(numbers: Mapping[str, float | None], thresholds: Mapping[str, Mappin
     >>> verdict({'cv': 3.0}, {'cv': {'review_above': 2.5, 'label': 'mean CV', 'unit': '%'}})
     Verdict(verdict='review', reasons=['mean CV is 3 %, above 2.5 %'])
     """
-    outcomes = []
+    outcomes = [('review', doubt) for doubt in doubts]
     for name, rules in thresholds.items():
         unknown = set(rules) - {*RULES, 'label', 'unit'}
         if unknown or rules.get(REQUIRED, 'review') not in LEVELS[1:]:

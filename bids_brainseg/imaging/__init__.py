@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from .checks import check_hounsfield
+from .checks import check_scan
 from .headers import Image, header_facts, image_on_grid
-from .reading import image_shape, load_grid, load_image, load_mask, volume_count
+from .reading import image_files, image_shape, load_grid, load_image, load_mask, volume_count
 from .writing import compress, save_like
 
 __all__ = [
     'Image',
-    'check_hounsfield',
+    'check_scan',
     'compress',
     'header_facts',
+    'image_files',
     'image_on_grid',
     'image_shape',
     'load_grid',

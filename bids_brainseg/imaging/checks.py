@@ -1,46 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the values of an image."""
+"""Check the values of an image, and repair what can be repaired."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import Intensities
+from ..core.background import settle_background
+from ..core.hounsfield import AIR, calibrate_hounsfield, find_landmarks
 from ..errors import InputError
 from .headers import Image
+from .orientation import check_field_of_view
 
-#: A head always has air around it, and brain between 0 and 100 HU (at least this fraction of the voxels).
-AIR_HU, SOFT_TISSUE_HU, SOFT_TISSUE_FRACTION = -200.0, (0.0, 100.0), 0.02
+#: Values of a CT beyond any tissue, HU: below lies padding, above only metal.
+PADDING_BELOW, METAL_ABOVE = -1100.0, 4000.0
+#: A voxel so many times as bright as the 99.9th percentile of the image shows nothing of a head.
+OUTLIER = 10.0
 
 
-def check_hounsfield(image: Image) -> None:
-    """Refuse a CT whose values are not Hounsfield units.
+def check_scan(image: Image, *, hounsfield: bool) -> Image:
+    """Refuse what is no scan of a head, and repair values that would mislead registration and scaling.
+
+    Parameters
+    ----------
+    image : Image
+        As :func:`~bids_brainseg.imaging.load_image` returns it.
+    hounsfield : bool
+        Whether the values must be HU.
+
+    Returns
+    -------
+    Image
+        Outliers are cut, the unit of a CT is settled (:func:`check_hounsfield`), the background of an MR scan
+        is dark. An ordinary scan is returned as it is.
+
+    Raises
+    ------
+    InputError
+        If a CT is not in HU.
+    GeometryError
+        If the field of view cannot hold a head.
+    """
+    check_field_of_view(image.data.shape, image.affine, image.path)
+    data, note = _cut_outliers(image.data)
+    if note is not None:
+        image = replace(image, data=data, notes=(*image.notes, note))
+    if hounsfield:
+        return check_hounsfield(image)
+    data, note = settle_background(image.data, image.affine)
+    return image if note is None else replace(image, data=data, notes=(*image.notes, note))
+
+
+def check_hounsfield(image: Image) -> Image:
+    """Refuse a CT whose values are not Hounsfield units, and correct a small offset.
 
     Parameters
     ----------
     image : Image
 
+    Returns
+    -------
+    Image
+        In HU, with what was found about its unit. Padding is as dark as air, and metal at most 4000 HU:
+        beyond, interpolation would carry the values into the head.
+
     Raises
     ------
     InputError
-        If there is no air (below -200 HU) or hardly anything (2 % of the voxels) between 0 and 100 HU.
+        If air and soft tissue do not lie where they belong.
     """
-    lowest, highest = float(image.data.min()), float(image.data.max())
-    soft = float(np.mean((image.data >= SOFT_TISSUE_HU[0]) & (image.data <= SOFT_TISSUE_HU[1])))
-    if lowest <= AIR_HU and soft >= SOFT_TISSUE_FRACTION:
-        return
-    if lowest > AIR_HU:
-        evidence = f'no air: values from {lowest:g} to {highest:g}'
-    else:
-        evidence = (
-            f'{100 * soft:.1f} % of the voxels between 0 and 100, values from {lowest:g} to {highest:g}'
-        )
-    raise InputError(
-        f'CT is not in Hounsfield units, found {evidence}: {image.path}. '
-        'Convert it again from DICOM with its rescale slope and intercept, and without windowing.'
-    )
+    try:
+        found = calibrate_hounsfield(find_landmarks(image.data))
+    except ValueError as error:
+        lowest, highest = float(image.data.min()), float(image.data.max())
+        raise InputError(
+            f'CT is not in Hounsfield units, found {error} (values from {lowest:g} to {highest:g}): '
+            f'{image.path}. Convert it again from DICOM with its rescale slope and intercept, and without '
+            'windowing.'
+        ) from error
+    data, notes = image.data, [*image.notes, *found.notes]
+    if found.offset:
+        data = data - np.float32(found.offset)
+    padding, metal = data < PADDING_BELOW, data > METAL_ABOVE
+    if padding.any() or metal.any():
+        data = np.where(padding, np.float32(AIR), np.minimum(data, np.float32(METAL_ABOVE)))
+        if padding.any():
+            notes.append(
+                f'Values below {PADDING_BELOW:g} HU, as of padding, were taken for air (voxels: '
+                f'{np.count_nonzero(padding)}).'
+            )
+    return replace(image, data=data, notes=tuple(notes), doubts=(*image.doubts, *found.doubts))
 
 
 def check_values(data: NDArray[np.float32], path: Path) -> list[str]:
@@ -78,3 +131,21 @@ def check_values(data: NDArray[np.float32], path: Path) -> list[str]:
         what = 'zero' if lowest == 0 else f'{lowest:g}'
         raise InputError(f'Image without contrast, every voxel is {what}: {path}. Check or exclude it.')
     return notes
+
+
+def _cut_outliers(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], str | None]:
+    """Cut values that are ten times as far from 0 as the 99.9th percentile, and say so.
+
+    Interpolation by splines would carry one voxel of 1e9 over the whole head. A scan whose values are nearly
+    all zero has no such limit.
+    """
+    some = data.ravel('K')[:: max(1, data.size // Intensities.ENOUGH)]
+    limit = np.float32(OUTLIER * np.percentile(np.abs(some), 99.9))
+    highest = max(-float(data.min()), float(data.max()))
+    if not limit > 0 or highest <= limit:
+        return data, None
+    count = np.count_nonzero(np.abs(data) > limit)
+    return np.clip(data, -limit, limit), (
+        f'Values of up to {highest:.3g} were cut to {limit:.4g}, ten times the 99.9th percentile (voxels: '
+        f'{count}).'
+    )

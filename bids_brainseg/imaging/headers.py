@@ -13,9 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core import geometry
 
-#: Disagreement of qform and sform, in mm at a corner of the image, that is worth a note.
-FORMS_TOLERANCE = 1.0
-
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -32,6 +29,8 @@ class Image:
     path : Path or None
     notes : tuple of str
         What a reader of the report should know about the input.
+    doubts : tuple of str
+        What was assumed because the file leaves it open; a person has to look.
     """
 
     data: NDArray[np.float32]
@@ -39,6 +38,7 @@ class Image:
     header: nib.spatialimages.SpatialHeader
     path: Path | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def image_on_grid(data: ArrayLike, affine: ArrayLike, code: int = 2) -> Image:
@@ -92,52 +92,26 @@ def header_facts(image: Image) -> dict:
         'spatial_units': header.get_xyzt_units()[0] if is_nifti else 'mm',
         'qform_code': int(header['qform_code']) if is_nifti else None,
         'sform_code': int(header['sform_code']) if is_nifti else None,
-        'forms_disagreement_mm': _forms_disagreement(header, image.data.shape),
+        'forms_disagreement_mm': forms_disagreement(header, image.data.shape),
     }
 
 
-def check_orientation(
-    header: nib.spatialimages.SpatialHeader, affine: NDArray, shape: Sequence[int]
-) -> list[str]:
-    """Note what makes the position of the head, or its left and right, doubtful.
+def forms_disagreement(header: nib.spatialimages.SpatialHeader, shape: Sequence[int]) -> float | None:
+    """Measure the largest distance, in mm, between a corner by the qform and by the sform.
 
     Parameters
     ----------
     header : nibabel header
-    affine : (4, 4) array
-        Voxel indices to RAS mm.
     shape : (3,) ints
 
     Returns
     -------
-    list of str
-        Sentences for the report; none for a header that is not NIfTI.
+    float or None
+        None unless both are set.
     """
-    if not isinstance(header, nib.Nifti1Header):
-        return []
-    notes = []
-    if not int(header['qform_code']) and not int(header['sform_code']):
-        axes = ''.join(nib.aff2axcodes(affine))
-        notes.append(
-            f'No orientation in the header (qform and sform codes 0): {axes} is assumed; check the sides.'
-        )
-    distance = _forms_disagreement(header, shape)
-    if distance is not None and distance > FORMS_TOLERANCE:
-        notes.append(f'qform and sform disagree by up to {distance:.1f} mm; the sform is used.')
-    units = header.get_xyzt_units()[0]
-    if units not in ('mm', 'unknown'):
-        notes.append(f'The header gives its lengths in {units}; they are read as mm.')
-    return notes
-
-
-def _forms_disagreement(header: nib.spatialimages.SpatialHeader, shape: Sequence[int]) -> float | None:
-    """Measure the largest distance, in mm, between a corner by the qform and by the sform."""
     if not isinstance(header, nib.Nifti1Header) or not (header['qform_code'] and header['sform_code']):
         return None
-    try:
-        qform = header.get_qform()
-    except (ValueError, nib.spatialimages.HeaderDataError):
-        return float('inf')
+    qform = header.get_qform()
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
     shifts = (qform - header.get_sform()) @ np.vstack([corners, np.ones(8)])
     return round(float(np.linalg.norm(shifts[:3], axis=0).max()), 3)

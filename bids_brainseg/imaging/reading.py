@@ -10,20 +10,29 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import geometry
 from ..core.resampling import resample
-from ..errors import GeometryError, InputError
+from ..errors import InputError
 from ..files import unfetched
 from .checks import check_values
-from .headers import Image, check_orientation
+from .headers import Image
+from .orientation import settle_grid, settle_mgh
 
 FETCH_AGAIN = 'Copy or download the file again.'
+#: Names of the two files of a pair.
+PAIR = ('hdr', 'img')
+#: Where the magic number of a kind of header lies.
+MAGIC = (
+    (344, b'n+1\0', nib.Nifti1Header),
+    (344, b'ni1\0', nib.nifti1.Nifti1PairHeader),
+    (4, b'n+2\0', nib.Nifti2Header),
+    (4, b'ni2\0', nib.nifti2.Nifti2PairHeader),
+)
 
 
 def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) -> Image:
@@ -32,14 +41,15 @@ def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) ->
     Parameters
     ----------
     path : path-like
-        NIfTI (.nii, .nii.gz) or MGH (.mgh, .mgz).
+        NIfTI (.nii, .nii.gz, or either file of a pair .hdr and .img) or MGH (.mgh, .mgz).
     volumes : sequence of int, optional
         Indices of the volumes of a series to average. Without it the image has to be a single volume.
 
     Returns
     -------
     Image
-        Voxels that were not finite are set to 0, or to the least value if that is negative (air, in CT).
+        Voxels that were not finite are set to 0, or to the least value if that is negative (air, in CT). Its
+        header holds lengths in mm, and only forms that can be used.
 
     Raises
     ------
@@ -47,20 +57,21 @@ def load_image(path: str | os.PathLike, volumes: Sequence[int] | None = None) ->
         If the file is missing, empty, truncated, not an image, not a single 3D volume, RGB or complex, or has
         no usable values.
     GeometryError
-        If the affine is singular.
+        If the header gives no voxel size, or no matrix that can be used.
     """
     path = Path(path)
-    with _open(path) as stream:
-        header, affine = _read_header(stream, path)
-        shape, chosen = _check_series(header, volumes, path)
-        data = _read_mean(stream, header, shape, chosen, path)
-    if geometry.is_singular(affine):
-        raise GeometryError(
-            f'Singular affine, found {np.round(affine[:3], 4).tolist()}: {path}. '
-            'Convert the scan again from DICOM; its voxels have no volume in space.'
-        )
-    notes = check_orientation(header, affine, shape) + check_values(data, path)
-    return Image(data, np.asarray(affine, dtype=np.float64), header, path, tuple(notes))
+    header_path, data_path = image_files(path)
+    with _open(header_path) as stream:
+        source = _read_header(stream, path)
+        shape, chosen = _check_series(source.raw, volumes, path)
+        if data_path == header_path:
+            data = _read_mean(stream, source, shape, chosen, path)
+    if data_path != header_path:
+        with _open(data_path) as stream:
+            data = _read_mean(stream, source, shape, chosen, path)
+    grid = settle_grid(source.raw, shape, path)
+    notes = [*grid.notes, *check_values(data, path)]
+    return Image(data, grid.affine, grid.header, path, tuple(notes), source.doubts + grid.doubts)
 
 
 def load_grid(path: str | os.PathLike) -> Image:
@@ -82,10 +93,11 @@ def load_grid(path: str | os.PathLike) -> Image:
         If the file is missing, empty or not a single 3D volume.
     """
     path = Path(path)
-    with _open(path) as stream:
-        header, affine = _read_header(stream, path)
-    shape, _ = _check_series(header, None, path)
-    return Image(np.broadcast_to(np.float32(0), shape), np.asarray(affine, np.float64), header, path)
+    with _open(image_files(path)[0]) as stream:
+        source = _read_header(stream, path)
+    shape, _ = _check_series(source.raw, None, path)
+    grid = settle_grid(source.raw, shape, path)
+    return Image(np.broadcast_to(np.float32(0), shape), grid.affine, grid.header, path)
 
 
 def image_shape(path: str | os.PathLike) -> tuple[int, ...]:
@@ -107,9 +119,9 @@ def image_shape(path: str | os.PathLike) -> tuple[int, ...]:
         If the file is missing or empty, or has no header that can be read.
     """
     path = Path(path)
-    with _open(path) as stream:
-        header, _ = _read_header(stream, path)
-    return tuple(int(n) for n in header.get_data_shape())
+    with _open(image_files(path)[0]) as stream:
+        source = _read_header(stream, path)
+    return tuple(int(n) for n in source.raw.get_data_shape())
 
 
 def volume_count(path: str | os.PathLike) -> int:
@@ -131,6 +143,39 @@ def volume_count(path: str | os.PathLike) -> int:
         If the file is missing or empty, or has no header that can be read.
     """
     return math.prod(max(1, n) for n in image_shape(path)[3:])
+
+
+def image_files(path: Path) -> tuple[Path, Path]:
+    """Find the files that an image consists of.
+
+    Parameters
+    ----------
+    path : Path
+        The image, or either file of a pair .hdr and .img, each of which may be compressed.
+
+    Returns
+    -------
+    header, data : Path
+        One and the same file, unless it is a pair.
+
+    Raises
+    ------
+    InputError
+        If one file of a pair is missing.
+    """
+    stem, _, extension = path.name.partition('.')
+    kind = extension.removesuffix('.gz').lower()
+    if kind not in PAIR:
+        return path, path
+    other = PAIR[1 - PAIR.index(kind)]
+    endings = ('.gz', '') if extension.endswith('.gz') else ('', '.gz')
+    names = [f'{stem}.{other}{ending}' for ending in endings]
+    found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    if not found:
+        raise InputError(
+            f'Image not whole, there is no {names[0]} beside it: {path}. Copy both files of the pair.'
+        )
+    return (path, found[0]) if kind == 'hdr' else (found[0], path)
 
 
 def load_mask(path: str | os.PathLike, shape: Sequence[int], affine: NDArray) -> NDArray[np.bool_]:
@@ -183,27 +228,54 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f'Image cannot be read, {error}: {path}. Check the file.') from error
 
 
-def _read_header(stream: BinaryIO, path: Path) -> tuple[nib.spatialimages.SpatialHeader, NDArray]:
-    """Read header and affine; NIfTI is recognized by its magic number, MGH, which has none, by its name."""
+class _Source(NamedTuple):
+    """The header of a file as it lies there, where its voxels begin, and what an MGH file leaves open."""
+
+    raw: nib.spatialimages.SpatialHeader
+    offset: int
+    doubts: tuple[str, ...] = ()
+
+
+def _read_header(stream: BinaryIO, path: Path) -> _Source:
+    """Read a header; NIfTI is recognized by its magic number, MGH, which has none, by its name."""
     start = stream.read(nib.Nifti2Header.sizeof_hdr)
     stream.seek(0)
-    if start[344:348] == b'n+1\0':
-        kind = nib.Nifti1Header
-    elif start[4:8] == b'n+2\0':
-        kind = nib.Nifti2Header
-    elif path.name.lower().endswith(('.mgz', '.mgh')):
+    kind = next((kind for where, magic, kind in MAGIC if start[where : where + 4] == magic), None)
+    if kind is None and path.name.lower().endswith(('.mgz', '.mgh')):
         kind = nib.freesurfer.mghformat.MGHHeader
-    else:
+    if kind is None:
+        if path.suffix in ('.hdr', '.img') and len(start) >= 348:
+            raise InputError(
+                f'ANALYZE 7.5 does not say which side is left, no NIfTI header found: {path}. Convert the '
+                'scan again from DICOM to NIfTI.'
+            )
         raise InputError(f'Not an image, no NIfTI header found: {path}. Give a NIfTI or MGH file.')
     try:
-        header = kind.from_fileobj(stream)
-        affine = header.get_best_affine() if isinstance(header, nib.Nifti1Header) else header.get_affine()
-        header.get_data_dtype(), header.get_slope_inter()
+        if not issubclass(kind, nib.Nifti1Header):
+            raw, doubts = settle_mgh(kind.from_fileobj(stream), start)
+            return _Source(raw, raw.get_data_offset(), doubts)
+        raw = kind.from_fileobj(stream, check=False)
+        offset = int(raw['vox_offset'])
+        if not kind.is_single:
+            raw = _as_single(raw)
+        raw.copy().check_fix()
+        raw.get_data_dtype(), raw.get_slope_inter()
     except (EOFError, OSError, zlib.error):
         raise
     except Exception as error:  # nibabel answers a damaged header with half a dozen kinds of exceptions
         raise InputError(f'Damaged header, {error}: {path}. Convert or download the scan again.') from error
-    return header, affine
+    return _Source(raw, offset)
+
+
+def _as_single(raw: nib.Nifti1Header) -> nib.Nifti1Header:
+    """Turn the header of a pair into that of one file, as which it is written again."""
+    kind = nib.Nifti2Header if isinstance(raw, nib.Nifti2Header) else nib.Nifti1Header
+    single = kind(endianness=raw.endianness, check=False)
+    for field in raw.keys():
+        if field not in ('magic', 'vox_offset'):
+            single[field] = raw[field]
+    single['vox_offset'] = single.single_vox_offset
+    return single
 
 
 def _check_series(
@@ -237,16 +309,17 @@ def _check_series(
 
 def _read_mean(
     stream: BinaryIO,
-    header: nib.spatialimages.SpatialHeader,
+    source: _Source,
     shape: tuple[int, ...],
     chosen: tuple[int, ...],
     path: Path,
 ) -> NDArray[np.float32]:
     """Read the chosen volumes one after the other and average them; read on to the end to verify the file."""
+    header = source.raw
     dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     count = int(np.prod(header.get_data_shape()[3:], dtype=np.int64))
-    stream.seek(header.get_data_offset())
+    stream.seek(source.offset)
     total = None
     for index in range(count):
         block = stream.read(size)

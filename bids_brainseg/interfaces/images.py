@@ -25,7 +25,7 @@ from ..core.resampling import resample, resample_labels_nearest
 from ..core.threads import map_threads
 from ..data import modalities
 from ..imaging import (
-    check_hounsfield,
+    check_scan,
     compress,
     header_facts,
     image_on_grid,
@@ -59,6 +59,7 @@ def read_array(path: str) -> np.ndarray:
 class _CheckImageInputSpec(BaseInterfaceInputSpec):
     # Not `exists=True`: a missing file has to fail in its own node, not while the graph is built.
     in_file = File(mandatory=True, desc='scan as it lies in the dataset')
+    header_file = File(desc='header of a pair of .hdr and .img, so that a change of it counts')
     volumes = traits.List(
         traits.Int, usedefault=True, desc='indices of the volumes of a series to average; empty for one'
     )
@@ -67,7 +68,7 @@ class _CheckImageInputSpec(BaseInterfaceInputSpec):
 
 class _CheckImageOutputSpec(TraitedSpec):
     out_file = File(desc='one volume, float32, on the grid and with the header of the scan')
-    facts = File(desc='JSON: header facts and notes on what was repaired')
+    facts = File(desc='JSON: header facts, notes on what was repaired, doubts that a person has to settle')
 
 
 class CheckImage(SimpleInterface):
@@ -77,13 +78,13 @@ class CheckImage(SimpleInterface):
     output_spec = _CheckImageOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        image = load_image(self.inputs.in_file, volumes=tuple(self.inputs.volumes) or None)
-        if isdefined(self.inputs.modality) and modalities()[self.inputs.modality].hounsfield:
-            check_hounsfield(image)
+        loaded = load_image(self.inputs.in_file, volumes=tuple(self.inputs.volumes) or None)
+        modality = self.inputs.modality if isdefined(self.inputs.modality) else None
+        image = check_scan(loaded, hounsfield=modality is not None and modalities()[modality].hounsfield)
         self._results['out_file'] = str(Path(runtime.cwd) / 'checked.nii')
         save_like(image.data, image, self._results['out_file'], np.float32)
         self._results['facts'] = str(Path(runtime.cwd) / 'facts.json')
-        facts = {'header': header_facts(image), 'notes': list(image.notes)}
+        facts = {'header': header_facts(loaded), 'notes': list(image.notes), 'doubts': list(image.doubts)}
         Path(self._results['facts']).write_text(json.dumps(facts, indent=2))
         return runtime
 

@@ -14,7 +14,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleIn
 from ..bids.sidecars import morph_table, qc_document
 from ..core.measures import Alignment, Norm, Passes, ScanMeasures, Structures, measure_scan
 from ..core.quality import verdict, with_default
-from ..data import structure_pair, ventricles
+from ..data import modalities, structure_pair, ventricles
 from ..data.quality import population, qc_numbers
 from ..files import write_json, write_tsv
 from ..records import ImageRecord, Provenance
@@ -64,7 +64,7 @@ class ComputeMeasures(SimpleInterface):
         rules = with_default(
             inputs.rules, 'cv_mean', {'review_above': provenance.cv_threshold}, qc_numbers()['cv_mean']
         )
-        decision, reasons = verdict(measures.numbers, rules)
+        decision, reasons = verdict(measures.numbers, rules, facts['doubts'])
         document = qc_document(
             inputs.record, verdict=decision, reasons=reasons, numbers=measures.numbers,
             dictionary=qc_numbers(), header=facts['header'], provenance=provenance,
@@ -106,6 +106,7 @@ class ComputeMeasures(SimpleInterface):
             norm=Norm(norm.log_mean, norm.log_sd),
             icv_mm3=inputs.icv_mm3,
             cv_threshold=inputs.provenance.cv_threshold,
+            magnitude=not modalities()[inputs.record.modality].hounsfield,
         )
 
 

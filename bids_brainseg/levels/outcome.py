@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .. import __version__
+from ..bids.paths import output_path
 from ..bids.query import Selection, summarize_unused
+from ..core.quality import LEVELS
 from ..records import ImageRecord, Outcome, UnusedImage
 from ..results import outcomes as outcome_files
 from ..results.expected import result_files
@@ -44,7 +47,16 @@ def assess_outcome(
     if missing := [path for path in expected if not path.exists()]:
         reason = f'was not written: {missing[0].name}'
         return Outcome(record, 'failed', f'{reason} ({complaint})' if complaint else reason)
-    return Outcome(record, 'done')
+    try:
+        qc = json.loads(output_path(record, settings.output_dir, suffix='qc').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        qc = {}  # whoever reads it next says what is wrong with it
+    return _done(record, qc)
+
+
+def _done(record: ImageRecord, qc: Mapping) -> Outcome:
+    """Return the outcome of a scan that has all its files, with what its quality document says."""
+    return Outcome(record, 'done', verdict=qc.get('verdict', ''), findings=tuple(qc.get('reasons') or ()))
 
 
 def previous_outcomes(
@@ -69,8 +81,10 @@ def previous_outcomes(
             )
         elif scan.status == 'done':
             missing = [p for p in result_files(record, output_dir) if not os.path.lexists(p)]
-            reason = f'was not written: {missing[0].name}' if missing else ''
-            outcomes.append(Outcome(record, 'failed' if missing else 'done', reason))
+            if missing:
+                outcomes.append(Outcome(record, 'failed', f'was not written: {missing[0].name}'))
+            else:
+                outcomes.append(_done(record, scan.qc))
         elif scan.broken:
             outcomes.append(Outcome(record, 'failed', scan.reason))
         else:
@@ -186,6 +200,9 @@ def format_summary(
         if outcome.status != 'done':
             lines.append(f'  {outcome.status:7} {outcome.record.relative_path}: {outcome.reason}')
             lines += [f'          details: {outcome.crashfile}'] if outcome.crashfile else []
+        elif outcome.verdict in LEVELS[1:]:
+            found = '; '.join(outcome.findings)
+            lines.append(f'  {outcome.verdict:7} {outcome.record.relative_path}: {found}')
     lines += [f'  unread  {line}' for line in unread]
     lines += others
     for subject in dict.fromkeys(outcome.record.subject for outcome in outcomes):

@@ -117,7 +117,8 @@ def _values(header: Mapping, numbers: Mapping, modality: str) -> list[str]:
         )
     if known and not known.hounsfield and low < 0:
         sentences.append(
-            f'The lowest value is {low:.4g}, but MR magnitude is never negative. Is the scan filtered?'
+            f'The lowest value is {low:.4g}, but MR magnitude is never negative. Is the scan filtered? If '
+            'many are, signal to noise and contrast cannot be measured.'
         )
     fraction = _number(numbers, 'saturation_fraction')
     if fraction > SATURATED:

@@ -401,3 +401,12 @@ def test_a_scan_that_was_not_fetched_says_how_to_fetch_it(make_bids, content):
     assert t1w.broken and flair.broken
     assert t1w.skip.endswith(('datalad get sub-1_T1w.nii.gz', 'git lfs pull --include sub-1_T1w.nii.gz'))
     assert flair.skip == 'its link is broken; fetch its content: datalad get sub-1_FLAIR.nii.gz'
+
+
+def test_a_pair_of_header_and_image_is_one_scan(make_bids):
+    files = {'sub-01/anat/sub-01_T1w.img': 'x', 'sub-01/anat/sub-01_T1w.hdr': 'x'}
+    root = make_bids({**files, 'sub-02/anat/sub-02_T1w.img.gz': 'x', 'sub-02/anat/sub-02_T1w.nii': None})
+    records = find_images(root)
+    assert [(r.path.name, r.skip is None) for r in records] == [
+        ('sub-01_T1w.img', True), ('sub-02_T1w.nii', True), ('sub-02_T1w.img.gz', False),
+    ]  # fmt: skip

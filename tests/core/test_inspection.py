@@ -49,6 +49,18 @@ def test_contrast_of_white_and_gray_matter():
     assert swapped.cnr == pytest.approx(found.cnr)
 
 
+def test_signal_and_contrast_need_a_zero():
+    """Shifted by a constant, an image has the same contrast to noise, but no signal to noise."""
+    labels = np.repeat([1, 2, 0], 300).reshape(9, 10, 10)
+    values = np.concatenate([np.tile([105.0, 110, 115], 100), np.tile([80.0, 90, 100], 100), np.zeros(300)])
+    plain = inspection.tissue_signal(values.reshape(labels.shape), labels, white=[1], gray=[2])
+    shifted = inspection.tissue_signal(values.reshape(labels.shape) - 1000, labels, white=[1], gray=[2])
+    assert np.isnan(shifted.snr_white) and np.isnan(shifted.contrast)
+    assert shifted.cnr == pytest.approx(plain.cnr)
+    units = {'white': [1], 'gray': [2], 'magnitude': False}
+    assert inspection.tissue_signal(values.reshape(labels.shape) - 85, labels, **units).snr_white == 5
+
+
 def test_contrast_that_cannot_be_measured_is_not_a_number():
     labels = np.ones((4, 4, 4), int)
     assert all(np.isnan(inspection.tissue_signal(np.zeros((4, 4, 4)), labels, white=[1], gray=[2])))

@@ -16,11 +16,6 @@ OBLIQUE = np.array(
 NOISE = np.random.default_rng(0).integers(0, 1000, (20, 21, 22)).astype(np.int16)
 
 
-def test_an_image_without_orientation_is_noted(make_nifti):
-    image = imaging.load_image(make_nifti(data=NOISE, qform_code=0, sform_code=0))
-    assert len(image.notes) == 1 and 'No orientation in the header' in image.notes[0]
-
-
 def test_forms_that_disagree_are_noted(make_nifti):
     path = make_nifti('image.nii', data=NOISE)
     image = nib.load(path, mmap=False)

@@ -135,7 +135,7 @@ def test_a_singular_affine(make_nifti, flaw):
         affine[:3, 1] = 0
     elif flaw == 'dependent columns':
         affine[:3, 2] = affine[:3, 0] + affine[:3, 1]
-    path = make_nifti('image.nii')
+    path = make_nifti('image.nii', qform_code=0)
     image = nib.load(path, mmap=False)
     header = image.header.copy()
     header['srow_x'], header['srow_y'], header['srow_z'] = affine[:3]
@@ -144,7 +144,7 @@ def test_a_singular_affine(make_nifti, flaw):
     content = bytearray(path.read_bytes())
     content[:348] = header.binaryblock
     path.write_bytes(content)
-    refuse(path, 'Singular affine', 'Convert the scan again', error=GeometryError)
+    refuse(path, 'Singular affine', 'convert the scan again', error=GeometryError)
 
 
 @pytest.mark.parametrize(('value', 'what'), [(0, 'every voxel is zero'), (7, 'every voxel is 7')])

@@ -41,7 +41,7 @@ def registration(tmp_path, shift):
 
 
 def test_check_keeps_the_grid_and_says_what_the_header_says(make_nifti):
-    affine = np.array([[-2, 0, 0, 5], [0, 0, 3, 6], [0, 2, 0, 7], [0, 0, 0, 1.0]])
+    affine = np.array([[-8, 0, 0, 5], [0, 0, 9, 6], [0, 8, 0, 7], [0, 0, 0, 1.0]])
     path = make_nifti('a.nii.gz', affine=affine, qform_code=1, sform_code=0)
     outputs = CheckImage(in_file=str(path)).run().outputs
     checked = nib.load(outputs.out_file)
@@ -51,14 +51,15 @@ def test_check_keeps_the_grid_and_says_what_the_header_says(make_nifti):
     np.testing.assert_array_equal(checked.get_fdata(), nib.load(path).get_fdata())
     facts = json.loads(open(outputs.facts).read())
     assert facts['header']['orientation'] == 'LSA'
-    assert facts['notes'] == []
+    assert facts['notes'] == facts['doubts'] == []
 
 
 def test_check_averages_the_volumes_that_were_chosen(make_nifti):
     data = np.stack(
         [np.full((4, 4, 4), 100.0), np.arange(64.0).reshape(4, 4, 4), np.full((4, 4, 4), 2.0)], -1
     )
-    outputs = CheckImage(in_file=str(make_nifti('a.nii.gz', data)), volumes=[1, 2]).run().outputs
+    path = make_nifti('a.nii.gz', data, np.diag([20.0, 20, 20, 1]))
+    outputs = CheckImage(in_file=str(path), volumes=[1, 2]).run().outputs
     np.testing.assert_allclose(nib.load(outputs.out_file).get_fdata(), data[..., 1:].mean(-1))
 
 
@@ -66,7 +67,7 @@ def test_check_refuses(make_nifti):
     with pytest.raises(InputError, match='not found'):
         CheckImage(in_file='/absent.nii.gz').run()
     with pytest.raises(InputError, match='Hounsfield'):
-        CheckImage(in_file=str(make_nifti()), modality='ct').run()
+        CheckImage(in_file=str(make_nifti(affine=np.diag([9.0, 9, 9, 1]))), modality='ct').run()
 
 
 def test_prepare_follows_the_registration(phantom27, make_nifti, registration):

@@ -25,7 +25,7 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('NIPYPE_NO_ET', '1')
 
-    def measure(labels=phantom27.labels, image=None, cv_threshold=5.0, rules=None):
+    def measure(labels=phantom27.labels, image=None, cv_threshold=5.0, rules=None, doubts=()):
         np.save('posterior.npy', phantom27.posterior)
         counts = np.bincount(phantom27.labels.ravel(), minlength=28)
         passes = np.array([counts, counts])
@@ -41,7 +41,7 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
                 'reference_to_scan': SCALE.tolist(), 'similarity': 0.6, 'coverage': 0.95,
                 'scales': [0.8, 1.0, 1.1], 'seconds': 4.5, 'notes': ['the alignment has a note'],
             },
-            'facts': {'header': {'orientation': 'RAS'}, 'notes': ['the image has a note']},
+            'facts': {'header': {'orientation': 'RAS'}, 'notes': ['the image has a note'], 'doubts': doubts},
         }  # fmt: skip
         for name, content in files.items():
             Path(f'{name}.json').write_text(json.dumps(content))
@@ -104,6 +104,13 @@ def test_threshold_of_the_cv_drives_the_verdict(measured):
 def test_alignment_can_fail_a_scan(measured):
     _, quality, _ = measured(rules={'alignment': {'fail_below': 0.7}})
     assert quality['verdict'] == 'fail'
+
+
+def test_a_doubt_about_the_header_asks_for_review(measured):
+    _, quality, _ = measured(doubts=['which side is left?'])
+    assert (quality['verdict'], quality['reasons']) == ('review', ['which side is left?'])
+    _, quality, _ = measured(doubts=['which side is left?'], rules={'alignment': {'fail_below': 0.7}})
+    assert quality['verdict'] == 'fail' and quality['reasons'][1] == 'which side is left?'
 
 
 def test_every_number_has_a_unit_and_every_note_arrives(measured):

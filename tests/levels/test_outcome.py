@@ -111,7 +111,7 @@ def test_the_outputs_say_what_became_of_each_scan(settings):
     write_outcomes([Outcome(scan(names[2]), 'failed', 'no space left', crash)], settings)
     records = [scan(name) for name in names]
     assert previous_outcomes(records, out) == [
-        Outcome(records[0], 'done'),
+        Outcome(records[0], 'done', verdict='pass'),
         Outcome(
             records[1], 'failed', 'was not written: sub-01_run-2_space-orig_seg-brainseg_desc-T1w_dseg.nii.gz'
         ),
