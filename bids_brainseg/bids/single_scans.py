@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..data import Modality, modalities
 from ..errors import BidsError, InputError
 from ..files import write_json, write_text, write_whole
-from ..imaging import check_hounsfield, load_image, save_like, volume_count
+from ..imaging import is_hounsfield, load_image, save_like, volume_count
 from ..records import ImageRecord
 from .dicom import Series, convert
 from .diffusion import has_word
@@ -173,10 +173,9 @@ def _modality_of_values(image: Path) -> str | None:
     if len(names) != 1 or volume_count(image) > 1:
         return None
     try:
-        check_hounsfield(load_image(image))
+        return names[0] if is_hounsfield(load_image(image)) else None
     except InputError:
         return None
-    return names[0]
 
 
 def _of_series(series: Sequence[Series], origin: Path, modality: str | None) -> list[Scan]:

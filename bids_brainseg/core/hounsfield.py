@@ -85,6 +85,8 @@ def find_landmarks(image: NDArray) -> Landmarks:
         sorted(c for c in candidates if np.count_nonzero(image == c) >= CONSTANT_FRACTION * image.size)
     )
     rest = image[~np.isin(image, np.array(constants, image.dtype))]
+    if rest.size < CONSTANT_FRACTION * image.size:  # a drawing of two values: the brighter one is the head
+        constants, rest = constants[:-1], image[image == image.max()]
     counts, _ = np.histogram(rest, np.arange(RANGE[0] - 0.5, RANGE[1] + 1))  # whole numbers in the middle
     smooth = ndimage.gaussian_filter1d(counts.astype(float), SIGMA)
     least = PEAK_FRACTION * image.size / 30

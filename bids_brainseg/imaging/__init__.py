@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .checks import check_scan
+from .checks import check_scan, is_hounsfield
 from .headers import Image, header_facts, image_on_grid
 from .reading import image_files, image_shape, load_grid, load_image, load_mask, volume_count
 from .writing import compress, save_like
@@ -16,6 +16,7 @@ __all__ = [
     'image_files',
     'image_on_grid',
     'image_shape',
+    'is_hounsfield',
     'load_grid',
     'load_image',
     'load_mask',

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.arrays import Intensities
 from ..core.background import settle_background
-from ..core.hounsfield import AIR, calibrate_hounsfield, find_landmarks
+from ..core.hounsfield import AIR, LARGEST_OFFSET, calibrate_hounsfield, find_landmarks
 from ..errors import InputError
 from .headers import Image
 from .orientation import check_field_of_view
@@ -53,6 +53,27 @@ def check_scan(image: Image, *, hounsfield: bool) -> Image:
         return check_hounsfield(image)
     data, note = settle_background(image.data, image.affine)
     return image if note is None else replace(image, data=data, notes=(*image.notes, note))
+
+
+def is_hounsfield(image: Image) -> bool:
+    """Tell whether an image whose kind is unknown has air and soft tissue where a CT has them.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    bool
+        False also for a CT without air, which could be anything.
+    """
+    found = find_landmarks(image.data)
+    places = found.constants if found.air is None else (found.air,)
+    try:
+        calibrate_hounsfield(found)
+    except ValueError:
+        return False
+    return any(abs(place - AIR) <= LARGEST_OFFSET for place in places)
 
 
 def check_hounsfield(image: Image) -> Image:

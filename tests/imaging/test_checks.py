@@ -26,6 +26,12 @@ def test_hounsfield_units_are_accepted():
     np.testing.assert_array_equal(image.data, ct())
 
 
+def test_what_kind_of_image_it_is_can_be_told_only_with_air():
+    values = [ct(), ct(shift=-24), np.maximum(ct(), -150), ct(shift=1024), ct(slope=0.1) + 100]
+    found = [imaging.is_hounsfield(imaging.image_on_grid(data, SIZE)) for data in values]
+    assert found == [True, True, False, False, False]
+
+
 def test_an_offset_is_taken_away():
     image = imaging.check_scan(imaging.image_on_grid(ct(shift=-24), SIZE), hounsfield=True)
     np.testing.assert_array_equal(image.data, ct())
