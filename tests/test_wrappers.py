@@ -90,16 +90,18 @@ def test_the_call_of_nipoppy_is_parsed(tmp_path):
     assert same(parse(shlex.split(said.shell_command)[1:]), expected)
 
 
-def test_the_script_of_babs_is_parsed(tmp_path):
+@pytest.mark.parametrize('level', ['subject', 'session'])
+def test_the_script_of_babs_is_parsed(tmp_path, level):
     """BABS writes a shell script; a stand-in for singularity notes what it was called with."""
     scripts = pytest.importorskip('babs.generate_bidsapp_runscript')
     from babs.utils import app_output_settings_from_config
 
-    config = yaml.safe_load((EXAMPLES / 'babs' / 'bids_brainseg.yaml').read_text())
+    text = (EXAMPLES / 'babs' / 'bids_brainseg.yaml').read_text()
+    config = yaml.safe_load(text if level == 'subject' else text.replace('# $SESSION', '$SESSION'))
     folders, out_dir = app_output_settings_from_config(config)
     script = scripts.generate_bidsapp_runscript(
         [{'name': 'BIDS', 'is_zipped': False, 'unzipped_path_containing_subject_dirs': 'inputs/data/BIDS'}],
-        'subject',
+        level,
         container_name='bids_brainseg-0-1-0',
         relative_container_path='containers/image',
         bids_app_output_dir=out_dir,
@@ -112,13 +114,15 @@ def test_the_script_of_babs_is_parsed(tmp_path):
         (tmp_path / 'bin' / name).write_text(f'#!/bin/sh\n{text}\n')
         (tmp_path / 'bin' / name).chmod(0o755)
     environment = os.environ | {'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}'}
-    subprocess.run(['bash', '-c', script, 'run', 'sub-01'], cwd=tmp_path, env=environment, check=True)
+    command = ['bash', '-c', script, 'run', 'sub-01', 'ses-2']
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     words = (tmp_path / 'words').read_text().splitlines()
     settings = parse(words[words.index('containers/image') + 1 :])
     assert settings.bids_dir == tmp_path / 'inputs' / 'data' / 'BIDS'
     assert settings.output_dir == tmp_path / 'outputs' / 'bids_brainseg'
     assert settings.work_dir == tmp_path / '.git' / 'tmp' / 'wkdir'
     assert (settings.participant_label, settings.nprocs, settings.mem_gb) == (('01',), 2, 6.0)
+    assert settings.session_label == (('2',) if level == 'session' else ())
 
 
 @pytest.mark.parametrize(

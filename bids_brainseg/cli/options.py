@@ -66,7 +66,7 @@ def parse(argv: list[str] | None = None) -> Settings:
         raise SystemExit(0)
     parser = get_parser(positionals=False)
     words, rest = parser.parse_known_args(argv)
-    level, scans = _take_positionals(parser, words, rest)
+    level, scans = _take_positionals(parser, words, [word for word in rest if word != '--'])
     given = _given(parser, argv)
     _refuse_other_levels(parser, given, level, words.study)
     typed = {action.dest for action in given}

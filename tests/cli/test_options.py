@@ -279,6 +279,7 @@ def test_usage_errors_of_an_evaluation(capsys, words, phrase):
         ('--participant_label 01,sub-02 03', '--participant-label 01 02 03'),
         ('--subject-label 01', '--participant-label 01'),
         ('--participant-label 01 --participant-label 02', '--participant-label 01 02'),
+        ('--participant-label=01,02', '--participant-label 01 02'),
         ('--session_label ses-1,2', '--session-label 1 2'),
         ('--session-id 1', '--session-label 1'),
         ('-m t1w,CT', '--modalities T1w ct'),
@@ -302,6 +303,12 @@ def test_spellings_of_other_programs(tmp_path, monkeypatch, typed, meant):
     Path('plugin.yml').write_text('plugin: SLURM')
     first, second = (parse(['in', 'out', 'participant', *words.split()]) for words in (typed, meant))
     assert replace(first, run_uuid='', options=()) == replace(second, run_uuid='', options=())
+
+
+def test_options_may_come_first():
+    words = '--participant-label 01 -- in out participant'.split()
+    assert parse(words).participant_label == ('01',)
+    assert parse('in -w w out --low-mem participant'.split()).low_mem
 
 
 def test_runs_are_a_filter_of_every_modality(tmp_path):
