@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network in a process of its own: ``python -m bids_brainseg.process predict`` or ``train``."""
+"""The network in a process of its own: ``python -m bids_brainseg.process``, predict, train or calibrate."""
 
 from __future__ import annotations
 
@@ -39,6 +39,26 @@ def get_parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     train.add_argument('--plan', type=Path, required=True, help='JSON that the train level wrote')
     train.add_argument('--work-dir', type=Path, required=True, help='gets checkpoints')
+
+    calibrate = commands.add_parser(
+        'calibrate',
+        help='measure how far the volumes of a bundle are from those of labels, for their intervals',
+    )
+    calibrate.set_defaults(run=_calibrate)
+    calibrate.add_argument(
+        '--bundle', type=Path, required=True, help='folder of the model, which gets the file'
+    )
+    calibrate.add_argument(
+        '--label-maps', type=Path, nargs='+', required=True, help='files; scans are drawn from them'
+    )
+    calibrate.add_argument('--pairs', type=int, default=1, help='scans of each label map')
+    calibrate.add_argument('--copies', type=int, default=1, help='corrupted copies of each scan')
+    calibrate.add_argument('--mc-samples', type=int, help='passes; those of the bundle if not given')
+    calibrate.add_argument(
+        '--inflation', type=float, default=1.0, help='how much wider real scans need them (evaluation.json)'
+    )
+    calibrate.add_argument('--because', default='', help='where the inflation comes from')
+    calibrate.add_argument('--work-dir', type=Path, required=True, help='keeps what was measured')
 
     for command in commands.choices.values():
         command.add_argument('--device', choices=['auto', 'cpu', 'gpu'], default='auto')
@@ -105,6 +125,24 @@ def _train(args: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise ModelError(f'the plan cannot be used: {args.plan}: {error}') from error
     run(plan, args.work_dir, device=find_device(args.device))
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    from .network.bundle import load_bundle
+    from .training.volume_calibration import calibrate_volumes
+
+    find_device(args.device)
+    _, text = calibrate_volumes(
+        load_bundle(args.bundle),
+        args.label_maps,
+        args.work_dir,
+        pairs=args.pairs,
+        copies=args.copies,
+        mc_samples=args.mc_samples,
+        inflation=args.inflation,
+        because=args.because,
+    )
+    print(text)
 
 
 if __name__ == '__main__':

@@ -141,6 +141,8 @@ class Bundle:
         How it was trained, measured scores, limits.
     sha256 : mapping of str to str
         Of each file.
+    volume_errors : mapping
+        How far volumes are from those of labels (``volumes.json``); empty if that was not measured.
     """
 
     path: Path
@@ -160,6 +162,7 @@ class Bundle:
     qc: Mapping = field(default_factory=dict)
     card: Mapping = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    volume_errors: Mapping = field(default_factory=dict)
 
     @property
     def weights_path(self) -> Path:
@@ -227,6 +230,24 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class PackagedAlignment:
+    """What of a template comes with the program: its grid, and how it lies to a reference.
+
+    Attributes
+    ----------
+    matrix : 4 x 4 float
+        Points of the reference to points of the template, RAS mm.
+    shape : tuple of int
+    affine : 4 x 4 float
+        Voxel indices of the template to RAS mm.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Template:
     """A template and what it is aligned to.
 
@@ -237,15 +258,18 @@ class Template:
     entities : dict of str
         Those that an output in its space has: ``space``, ``res``.
     path : Path
-        T1-weighted head.
+        T1-weighted head; its name alone where the alignment is packaged.
     aligned_to : Bundle
         A model whose reference is a head in the same contrast.
+    packaged : PackagedAlignment, optional
+        To the reference of that model; without it the head is registered in the run.
     """
 
     label: str
     entities: dict[str, str]
     path: Path
     aligned_to: Bundle
+    packaged: PackagedAlignment | None = None
 
 
 @dataclass(frozen=True)

@@ -94,14 +94,19 @@ def passes(mc_samples: int, mirrored: bool, random_seed: int) -> str:
     )
 
 
-def measures(mc_samples: int, cv_threshold: float) -> str:
+def measures(mc_samples: int, cv_threshold: float, intervals: bool) -> str:
     """Say what is measured.
 
-    >>> 'Coefficients above 12 % are marked.' in measures(15, 12.0)
+    >>> 'Coefficients above 12 % are marked.' in measures(15, 12.0, False)
     True
-    >>> 'oefficient' in measures(1, 12.0)
+    >>> 'oefficient' in measures(1, 12.0, False)
     False
     """
+    ends = (
+        'Volumes are those of the labels; each has a 90 % interval for the volume of reference labels, from '
+        'the errors of the model on labeled scans and the spread over the passes [locally weighted conformal '
+        'prediction; @lei2018].\n'
+    )
     spread = (
         'The spread of a volume over the passes is given as its coefficient of variation.\n'
         f'Coefficients above {cv_threshold:g} % are marked.\n'
@@ -109,5 +114,6 @@ def measures(mc_samples: int, cv_threshold: float) -> str:
     return (
         'Uncertainty is the entropy of the mean probabilities, divided by log 28.\n'
         f'{spread * (mc_samples > 1)}'
+        f'{ends * intervals}'
         'The intracranial volume was estimated from the determinant of the affine [@buckner2004].\n'
     )

@@ -71,9 +71,9 @@ def init_derivatives_wf(
     ds_transforms_wf = init_ds_transforms_wf(
         record=record,
         reference_name=bundle.reference_name,
-        reference=bundle.reference_path,
         output_dir=output_dir,
     )
+    ds_transforms_wf.inputs.inputnode.reference = str(bundle.reference_path)
     described = [ds_dseg, ds_uncertainty, ds_morph]  # the qc file describes itself
 
     # fmt: off
@@ -98,7 +98,6 @@ def init_ds_transforms_wf(
     *,
     record: ImageRecord,
     reference_name: str,
-    reference: Path,
     output_dir: Path,
     name: str = 'ds_transforms_wf',
 ) -> Workflow:
@@ -110,8 +109,6 @@ def init_ds_transforms_wf(
         The scan.
     reference_name : str
         Name of the other image: the reference of the model, or a template.
-    reference : Path
-        Its file.
     output_dir : Path
         Root of the derivatives.
 
@@ -119,6 +116,8 @@ def init_ds_transforms_wf(
     ------
     in_file
         Checked scan.
+    reference
+        The other image, whose grid is kept in the LTA.
     registration
         JSON with the 4x4 RAS matrix from points of the model's reference to points of the scan.
     onward
@@ -134,17 +133,17 @@ def init_ds_transforms_wf(
     Examples
     --------
     >>> from bids_brainseg.workflows.examples import example_record
-    >>> to = {'reference_name': 'A', 'reference': Path('a.nii.gz')}
-    >>> wf = init_ds_transforms_wf(record=example_record(), output_dir=Path('out'), **to)
+    >>> scan = {'record': example_record(), 'output_dir': Path('out')}
+    >>> wf = init_ds_transforms_wf(reference_name='A', **scan)
     """
     workflow = Workflow(name=name)
     written = ['scan_to_reference', 'reference_to_scan', 'scan_to_reference_lta']
-    fields = ['in_file', 'registration', 'onward']
+    fields = ['in_file', 'reference', 'registration', 'onward']
     inputnode = pe.Node(niu.IdentityInterface(fields=[*fields, 'provenance']), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=written), name='outputnode')
     common = {'record': record, 'output_dir': str(output_dir), 'reference': reference_name}
 
-    transforms = pe.Node(WriteTransforms(reference=str(reference)), name='transforms')
+    transforms = pe.Node(WriteTransforms(), name='transforms')
     ds_xfm = pe.Node(TransformSink(**common), name='ds_xfm')
     ds_xfm_inverse = pe.Node(TransformSink(inverse=True, **common), name='ds_xfm_inverse')
     ds_xfm_lta = pe.Node(TransformSink(extension='.lta', **common), name='ds_xfm_lta')

@@ -91,7 +91,7 @@ def init_scan_wf(
     inputnode.inputs.in_file = str(record.path)
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg', 'morph', 'qc']), name='outputnode')
     workflow.__desc__ = program()
-    workflow.__postdesc__ = measures(bundle.mc_samples, bundle.cv_threshold)
+    workflow.__postdesc__ = measures(bundle.mc_samples, bundle.cv_threshold, bool(bundle.volume_errors))
 
     where = {'record': record, 'output_dir': output_dir}
     steps = {'threads': threads, 'random_seed': random_seed}
@@ -111,6 +111,7 @@ def init_scan_wf(
             provenance=provenance_of(bundle, random_seed=random_seed, label_resampling=label_resampling),
             icv_mm3=bundle.icv_mm3,
             rules=dict(bundle.qc),
+            volume_errors=dict(bundle.volume_errors),
         ),
         name='measure',
     )

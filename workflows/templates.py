@@ -11,6 +11,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.images import CheckImage
 from ..interfaces.outputs import DerivativeSink
+from ..interfaces.templates import PackagedTemplate
 from ..records import Bundle, ImageRecord, Template
 from .descriptions import RESAMPLING
 from .outputs import init_ds_transforms_wf
@@ -31,8 +32,8 @@ def init_template_wf(
 ) -> Workflow:
     """Align a template to the model's reference and resample a segmentation to its grid.
 
-    The template is aligned just as a scan is, and the posterior, in the space of the reference, is resampled
-    to the grid of the template as it is to that of the scan: once.
+    The template is aligned just as a scan is, unless its affine is packaged; the posterior, in the space of
+    the reference, is resampled to the grid of the template as it is to that of the scan: once.
 
     Parameters
     ----------
@@ -78,18 +79,23 @@ def init_template_wf(
     fields = ['in_file', 'registration', 'posterior', 'provenance']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=['dseg']), name='outputnode')
-    workflow.__desc__ = (
-        f'The template {template.label} was aligned to the reference in the same way, and '
-        f'{RESAMPLING[label_resampling].format(image="the template")}.\n'
+    how = (
+        f'The template {template.label} was aligned to the reference in the same way'
+        if template.packaged is None
+        else f'The affine from the reference to the template {template.label} is part of the program'
     )
+    workflow.__desc__ = f'{how}, and {RESAMPLING[label_resampling].format(image="the template")}.\n'
 
-    check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)
-    coregister = coregister_node(
-        bundle=template.aligned_to,
-        threads=threads,
-        random_seed=random_seed,
-        mem_gb=mem_gb,
-    )
+    if template.packaged is None:
+        check = pe.Node(CheckImage(in_file=str(template.path)), name='check', mem_gb=mem_gb)
+        coregister = coregister_node(
+            bundle=template.aligned_to, threads=threads, random_seed=random_seed, mem_gb=mem_gb
+        )
+        workflow.connect([(check, coregister, [('out_file', 'in_file')])])
+        grid, registration = (check, 'out_file'), (coregister, 'registration')
+    else:
+        packaged = pe.Node(PackagedTemplate(template=template), name='packaged')
+        grid, registration = (packaged, 'grid'), (packaged, 'registration')
     resample_to_scan = resample_to_scan_node(
         bundle=bundle, label_resampling=label_resampling, threads=threads, mem_gb=mem_gb
     )
@@ -104,7 +110,7 @@ def init_template_wf(
         name='ds_dseg',
     )
     ds_transforms_wf = init_ds_transforms_wf(
-        record=record, reference_name=template.label, reference=template.path, output_dir=output_dir
+        record=record, reference_name=template.label, output_dir=output_dir
     )
     # fmt: off
     workflow.connect([
@@ -112,10 +118,10 @@ def init_template_wf(
         (inputnode, ds_dseg, [('provenance', 'provenance')]),
         (inputnode, ds_transforms_wf, [(field, f'inputnode.{field}')
                                        for field in ('in_file', 'registration', 'provenance')]),
-        (check, coregister, [('out_file', 'in_file')]),
-        (check, resample_to_scan, [('out_file', 'in_file')]),
-        (coregister, resample_to_scan, [('registration', 'registration')]),
-        (coregister, ds_transforms_wf, [('registration', 'inputnode.onward')]),
+        (grid[0], resample_to_scan, [(grid[1], 'in_file')]),
+        (grid[0], ds_transforms_wf, [(grid[1], 'inputnode.reference')]),
+        (registration[0], resample_to_scan, [(registration[1], 'registration')]),
+        (registration[0], ds_transforms_wf, [(registration[1], 'inputnode.onward')]),
         (resample_to_scan, ds_dseg, [('dseg_gz', 'in_file')]),
         (ds_dseg, outputnode, [('out_file', 'dseg')]),
     ])

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates of TemplateFlow for ``--output-spaces``, named as in the other NiPreps.
+"""Templates for ``--output-spaces``, packaged or of TemplateFlow, named as in the other NiPreps.
+
+Of the templates in ``templates.json`` the grid and the affine to a reference are packaged, so that they need
+neither a network nor a folder.
 
 TemplateFlow's client, and niworkflows' grammar of spaces that needs it, are imported only where a template
 is asked for: the import indexes TemplateFlow's folder, and fills it with thousands of empty files where
@@ -9,14 +12,16 @@ switched on.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data import anatomical_modality, modalities
+from ..data import anatomical_modality, modalities, resource
 from ..errors import BidsError
-from ..records import Bundle, Template
+from ..records import Bundle, PackagedAlignment, Template
 from .names import split_name
 
 if TYPE_CHECKING:
@@ -62,15 +67,73 @@ def find_templates(spaces: Iterable[str], aligned_to: Bundle) -> list[Template]:
     ------
     BidsError
         With exit code 2 if a name is no template, or if its T1w image is neither on this disk nor to be
-        fetched.
+        fetched. Packaged templates need neither.
     """
     spaces = list(dict.fromkeys(spaces))
     for text in spaces:
         _refuse_own_space(text)
-    home = template_home()
-    _import_client(home, spaces)
-    references = {str(reference): reference for text in spaces for reference in _references(text, home)}
-    return [_template(reference, aligned_to, home) for reference in references.values()]
+    packaged = {text: _packaged_templates(text, aligned_to) for text in spaces}
+    others = [text for text, templates in packaged.items() if not templates]
+    found = {}
+    if others:
+        home = template_home()
+        _import_client(home, others)
+        found = {
+            text: [_template(reference, aligned_to, home) for reference in _references(text, home)]
+            for text in others
+        }
+    templates = [template for text in spaces for template in packaged[text] or found[text]]
+    return list({tuple(template.entities.items()): template for template in templates}.values())
+
+
+@cache
+def packaged_templates() -> dict:
+    """Return what is packaged of templates, by their names (``templates.json``)."""
+    return json.loads(resource('templates.json').read_text(encoding='utf-8'))
+
+
+def _packaged_templates(text: str, aligned_to: Bundle) -> list[Template]:
+    """Make the templates that a space names, where it is packaged; none where it is not."""
+    name, *modifiers = text.split(':')
+    entry = packaged_templates().get(name)
+    if entry is None or entry['reference'] != aligned_to.reference_name:
+        return []
+    keys = [modifier.partition('-')[::2] for modifier in modifiers]
+    if any(key != 'res' for key, _ in keys):
+        raise BidsError(f'--output-spaces {text}: {name} has no cohorts; expected {name}[:res-N]', 2)
+    resolutions = [value for _, value in keys] or [DEFAULT_RESOLUTION]
+    grids = {number: entry['grids'].get(str(_whole(text, number))) for number in resolutions}
+    if missing := [number for number, grid in grids.items() if grid is None]:
+        raise BidsError(
+            f'--output-spaces {text}: {name} has no resolution {missing[0]}; choose '
+            f'{" or ".join(entry["grids"])}',
+            2,
+        )
+    return [
+        Template(
+            name,
+            {'space': name, 'res': number},
+            Path(f'tpl-{name}_res-{int(number):02d}_T1w.nii.gz'),
+            aligned_to,
+            PackagedAlignment(
+                tuple(map(tuple, entry['reference_to_template'])), tuple(grid['shape']), _affine(grid)
+            ),
+        )
+        for number, grid in grids.items()
+    ]
+
+
+def _affine(grid: Mapping) -> tuple[tuple[float, ...], ...]:
+    """Return the affine of a grid whose axes are those of space.
+
+    >>> _affine({'zoom': 2.0, 'origin': [-1.0, -2.0, -3.0]})[1]
+    (0.0, 2.0, 0.0, -2.0)
+    """
+    rows = [
+        tuple(grid['zoom'] * (row == column) for column in range(3)) + (float(grid['origin'][row]),)
+        for row in range(3)
+    ]
+    return (*rows, (0.0, 0.0, 0.0, 1.0))
 
 
 def _refuse_own_space(text: str) -> None:

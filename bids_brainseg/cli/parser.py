@@ -408,8 +408,8 @@ def _add_segmentation(group: Group) -> None:
         default=[],
         metavar='SPACE',
         help='also write the segmentation in the space of these templates (affine registration), in the '
-        'notation of TemplateFlow: NAME[:res-N][:cohort-N], e.g. MNI152NLin2009cAsym:res-1; read from '
-        'TEMPLATEFLOW_HOME, and fetched only with TEMPLATEFLOW_AUTOUPDATE=on in the environment',
+        'notation of TemplateFlow: NAME[:res-N][:cohort-N]; MNI152NLin2009cAsym is packaged, others are read '
+        'from TEMPLATEFLOW_HOME, and fetched only with TEMPLATEFLOW_AUTOUPDATE=on in the environment',
     )
 
 

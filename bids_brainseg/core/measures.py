@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import geometry, inspection, volumes
+from .volume_errors import VolumeErrors, relative_spread, volume_intervals
 
 #: Standard deviations from the training population beyond which a volume counts as implausible.
 IMPLAUSIBLE_SD = 5.0
@@ -77,8 +78,9 @@ class ScanMeasures(NamedTuple):
     Attributes
     ----------
     columns : dict of str to (S,) float64 array
-        By class, background first: `volume_mm3` of the labels on the scan's grid; `volume_soft_mm3`, the sum
-        of the probabilities; `mc_mean_mm3`, `mc_std_mm3` and `cv_mc` (per cent) over the passes;
+        By class, background first: `volume_mm3` of the labels on the scan's grid; `volume_low_mm3` and
+        `volume_high_mm3`, the ends of its interval, nan where it is not known; `volume_soft_mm3`, the sum of
+        the probabilities; `mc_mean_mm3`, `mc_std_mm3` and `cv_mc` (per cent) over the passes;
         `etiv_percent`; `population_score` in standard deviations, nan for an absent structure;
         `largest_component_fraction`.
     flags : dict of int to str
@@ -109,6 +111,7 @@ def measure_scan(
     icv_mm3: float,
     cv_threshold: float,
     magnitude: bool = True,
+    errors: VolumeErrors | None = None,
 ) -> ScanMeasures:
     """Measure a segmented scan.
 
@@ -135,6 +138,8 @@ def measure_scan(
         Above it, the spread of a volume is flagged.
     magnitude : bool
         Whether 0 should mean no signal (MR); see :func:`bids_brainseg.core.inspection.tissue_signal`.
+    errors : VolumeErrors, optional
+        How far volumes are from those of labels; without it they have no interval.
 
     Returns
     -------
@@ -153,6 +158,9 @@ def measure_scan(
     etiv = volumes.etiv(icv_mm3, geometry.invert(alignment.matrix))
     scores = inspection.population_scores(mm3, etiv, norm.log_mean, norm.log_sd)
     components = inspection.largest_component_fractions(labels)
+    low = high = np.full(len(mm3), np.nan)
+    if errors is not None:
+        low, high = volume_intervals(mm3, relative_spread(spread.cv, len(passes.counts)), errors)
     numbers = {
         'brain_mm3': totals.brain,
         'ventricles_mm3': totals.ventricles,
@@ -164,6 +172,8 @@ def measure_scan(
     }
     columns = {
         'volume_mm3': mm3,
+        'volume_low_mm3': low,
+        'volume_high_mm3': high,
         'volume_soft_mm3': volumes.soft_volumes(posterior, voxel),
         'mc_mean_mm3': spread.mean,
         'mc_std_mm3': spread.std,

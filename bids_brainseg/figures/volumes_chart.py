@@ -86,9 +86,8 @@ def _volumes(axes: Axes, lines: list[_Row], etiv: float) -> None:
         high = max(math.exp(norm.log_mean[i] + BAND_SDS * norm.log_sd[i]) for i in index)
         axes.plot([100 * low, 100 * high], [y, y], color=FAINT, alpha=0.3, linewidth=9, solid_capstyle='butt')
         for offset, (_, color, row) in zip(_offsets(line), line.sides, strict=True):
-            mean, sd = (100 * _float(row[key]) / etiv for key in ('mc_mean_mm3', 'mc_std_mm3'))
-            if mean > 0 and sd >= 0:
-                ends = [max(mean - 2 * sd, mean / 10), mean + 2 * sd]
+            ends = [100 * _float(row.get(key)) / etiv for key in ('volume_low_mm3', 'volume_high_mm3')]
+            if all(end > 0 for end in ends):
                 axes.plot(ends, [y + offset] * 2, color=color, linewidth=2.2, alpha=0.6)
             value = 100 * _float(row['volume_mm3']) / etiv
             if value > 0:
@@ -96,7 +95,7 @@ def _volumes(axes: Axes, lines: list[_Row], etiv: float) -> None:
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
     axes.set_xlabel('volume / eTIV, %')
-    axes.set_title(f'volume · passes ± 2 SD · bands: {norm.n} training heads ± 2 SD', loc='left')
+    axes.set_title(f'volume · 90 % interval · bands: {norm.n} training heads ± 2 SD', loc='left')
 
 
 def _asymmetries(axes: Axes, lines: list[_Row]) -> None:

@@ -9,12 +9,21 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Bunch,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..bids.sidecars import morph_table, qc_document
 from ..core.measures import Alignment, Norm, Passes, ScanMeasures, Structures, measure_scan
 from ..core.quality import verdict, with_default
-from ..data import modalities, structure_pair, ventricles
+from ..core.volume_errors import VolumeErrors
+from ..data import label_table, modalities, structure_pair, ventricles
 from ..data.quality import population, qc_numbers
 from ..files import write_json, write_tsv
 from ..records import ImageRecord, Provenance
@@ -39,6 +48,7 @@ class _ComputeMeasuresInputSpec(BaseInterfaceInputSpec):
     provenance = traits.Instance(Provenance, mandatory=True, desc='what the graph was built with')
     icv_mm3 = traits.Float(mandatory=True, desc='volume of the cranial cavity of the reference')
     rules = traits.Dict(desc='thresholds of quality')
+    volume_errors = traits.Dict(desc='how far volumes are from those of labels; empty if that is not known')
 
 
 class _ComputeMeasuresOutputSpec(TraitedSpec):
@@ -81,6 +91,7 @@ class ComputeMeasures(SimpleInterface):
     def _measure(self, samples: dict, registration: dict) -> ScanMeasures:
         """Load what was segmented and measure it."""
         inputs, norm = self.inputs, population()
+        errors = inputs.volume_errors if isdefined(inputs.volume_errors) else {}
         dseg = nb.load(inputs.dseg)
         return measure_scan(
             read_array(inputs.in_file),
@@ -107,6 +118,7 @@ class ComputeMeasures(SimpleInterface):
             icv_mm3=inputs.icv_mm3,
             cv_threshold=inputs.provenance.cv_threshold,
             magnitude=not modalities()[inputs.record.modality].hounsfield,
+            errors=VolumeErrors.from_mapping(errors, [x.name for x in label_table()]) if errors else None,
         )
 
 

@@ -7,6 +7,7 @@ Layout::
     weights.safetensors     read by the prediction process only
     reference.nii.gz        head in the bundle's contrast, common space
     mask.nii.gz             cranial cavity on the grid of the reference
+    volumes.json            how far volumes are from those of labels; may be absent
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,11 @@ from typing import Any
 from bids_brainseg.core.geometry import grid_with_spacing
 from bids_brainseg.data import label_table_hash, modalities, resource
 from bids_brainseg.errors import ModelError
-from bids_brainseg.files import read_text, unfetched, write_text
+from bids_brainseg.files import read_text, unfetched, write_json, write_text
 from bids_brainseg.records import MASK, REFERENCE, WEIGHTS, Bundle
 
 FORMAT = 1
+VOLUMES = 'volumes.json'
 
 
 def find_bundle(modality: str) -> Path:
@@ -81,7 +84,7 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
             f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to'
         )
     content.setdefault('mirrored_passes', False)  # older bundles do not say
-    names = [n for n in Bundle.__dataclass_fields__ if n != 'path']
+    names = [n for n in Bundle.__dataclass_fields__ if n not in ('path', 'volume_errors')]
     missing = [n for n in names if n not in content]
     if missing:
         raise ModelError(f'model bundle is incomplete: {path / "model.json"} lacks {", ".join(missing)}')
@@ -101,7 +104,50 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
         raise ModelError(
             f'model bundle has a grid of {content["grid_shape"]}: every side must be a multiple of {step}'
         )
-    return Bundle(path=path, **{n: content[n] for n in names})
+    errors = _read_volume_errors(path, content['sha256'][WEIGHTS])
+    return Bundle(path=path, volume_errors=errors, **{n: content[n] for n in names})
+
+
+def _read_volume_errors(path: Path, weights: str) -> dict:
+    file = path / VOLUMES
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(read_text(file))
+    except (OSError, ValueError) as error:
+        raise ModelError(f'{file} cannot be read ({error}); remove it, or get the bundle anew') from error
+    if content.get('weights') != weights:
+        raise ModelError(
+            f'{file} was made with other weights than those beside it; make it anew with '
+            '"python -m bids_brainseg.process calibrate", or remove it: volumes have no interval then'
+        )
+    if missing := {'slope', 'factor', 'structures'} - content.keys():
+        raise ModelError(f'{file} lacks {", ".join(sorted(missing))}; make it anew, or get the bundle anew')
+    return content
+
+
+def write_volume_errors(bundle: Bundle, content: Mapping, text: str) -> Bundle:
+    """Put beside a bundle how far its volumes are from those of labels.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    content : mapping
+        ``slope``, ``factor`` and ``structures`` of
+        :meth:`bids_brainseg.core.volume_errors.VolumeErrors.to_mapping`, and where they come from.
+    text : str
+        What the card says of them.
+
+    Returns
+    -------
+    Bundle
+        As :func:`load_bundle` reads it.
+    """
+    write_json({'weights': bundle.weights_sha256, **content}, bundle.path / VOLUMES)
+    model = json.loads(read_text(bundle.path / 'model.json'))
+    model['card'] = {**model['card'], 'intervals': text}
+    write_text(json.dumps(model, indent=2, ensure_ascii=False) + '\n', bundle.path / 'model.json')
+    return load_bundle(bundle.path)
 
 
 def on_grid(bundle: Bundle, spacing: float) -> Bundle:
@@ -145,6 +191,7 @@ def write_bundle(path: str | os.PathLike, **content: Any) -> Bundle:
         **content,
         'sha256': {name: file_sha256(path / name) for name in (WEIGHTS, REFERENCE, MASK)},
     }
+    (path / VOLUMES).unlink(missing_ok=True)  # of the weights that lay here before
     write_text(json.dumps(content, indent=2) + '\n', path / 'model.json')
     return load_bundle(path)
 

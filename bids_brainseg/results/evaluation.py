@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..core.calibration import ACCEPTABLE_FRACTION, Calibration, calibrate
 from ..core.statistics import pearson, summarize
+from ..core.volume_errors import conformal_quantile
 from ..data import label_table, modalities
 
 #: Quality numbers that may predict D_A, and whether high values are bad.
@@ -48,6 +50,7 @@ def summarize_evaluation(
     -------
     dict
         For each modality: model, averages with quartiles, each structure, correlation of D_A with the CV,
+        how often the intervals of the volumes hold the reference and by how much they would have to be wider,
         and, where corrupted scans were evaluated, the calibration of each quality number.
     """
     by_modality = {}
@@ -65,6 +68,8 @@ def summarize_evaluation(
                 label.name: _structure(rows[rows['index'] == label.index]) for label in label_table()[1:]
             },
         }
+        if rows['volume_low_mm3'].notna().any():
+            part['intervals'] = _intervals(rows)
         if len(every) > len(clean):
             part['calibration'] = _calibration(every, clean, acceptable, bundles.get(modality, {}))
         by_modality[modality] = part
@@ -88,6 +93,22 @@ def _structure(rows: pd.DataFrame) -> dict:
         'volume_bias_mm3': float((volume - truth).mean()),
         'volume_bias_percent': float(relative.mean()),
         'volume_correlation': pearson(truth, volume)._asdict(),
+    }
+
+
+def _intervals(rows: pd.DataFrame) -> dict:
+    """Count the reference volumes in the intervals; say how much wider these had to be to hold 90 %."""
+    low, high, truth = rows['volume_low_mm3'], rows['volume_high_mm3'], rows['reference_volume_mm3']
+    known = low.notna() & (truth > 0)
+    ends = np.log(low[known]), np.log(high[known])
+    distance = abs(np.log(truth[known]) - (ends[0] + ends[1]) / 2) / ((ends[1] - ends[0]) / 2)
+    return {
+        'volumes': int(known.sum()),
+        'coverage': float((distance <= 1).mean()),
+        'inflation': conformal_quantile(distance),
+        'structures': {
+            name: float(held.mean()) for name, held in (distance <= 1).groupby(rows.loc[known, 'name'])
+        },
     }
 
 

@@ -13,7 +13,7 @@ from ..bids.sidecars import output_rules
 from ..errors import InputError
 from ..files import write_json, write_tsv
 from ..records import ImageRecord
-from .scans import as_float, match_results
+from .scans import INTERVAL, as_float, match_results
 
 _SCAN_COLUMNS = {
     'scan': {'Description': 'Name of the scan.'},
@@ -86,6 +86,8 @@ def collect_evaluation(
                 {key: None if cell == 'n/a' else cell for key, cell in row.items()} for row in scan.agreement
             ]
             table = pd.DataFrame(rows).astype({'index': int})
+            intervals = {row['name']: [row[end] for end in INTERVAL] for row in scan.rows}
+            table[list(INTERVAL)] = [intervals[name] for name in table['name']]
             structures.append(table.assign(**identity)[[*identity, *table.columns]])
             numbers = {name: as_float(value) for name, value in scan.qc['numbers'].items()}
             scans.append({**identity, **scan.averages, **numbers})
@@ -126,6 +128,7 @@ def write_evaluation(tables: EvaluationTables, summary: Mapping, output_dir: Pat
     described = {
         **_SCAN_COLUMNS,
         **output_rules()['agreement_columns'],
+        **{end: output_rules()['morph_columns'][end] for end in INTERVAL},
         **output_rules()['agreement_averages'],
         **{name: {'Description': 'As in *_qc.json.', 'Units': unit} for name, unit in units},
     }

@@ -26,7 +26,7 @@ from .group import Group
 from .group_measures import LABELS, NAMES, Measures, compare_pairs, pairs
 from .ratings import compare_ratings
 from .scanners import scanner_names
-from .scans import MEASURES
+from .scans import INTERVAL, MEASURES
 
 #: Entities that have a column even where no scan has them.
 _ALWAYS = ('acq', 'rec', 'run')
@@ -184,7 +184,7 @@ def _long_volumes(group: Group, measures: Measures) -> pd.DataFrame:
         'structure': NAMES * len(scans),
         'index': [*(str(label.index) for label in LABELS), *[''] * (n_names - len(LABELS))] * len(scans),
         'hemisphere': [row['hemisphere'] for row in rows],
-        **{key: [row[key] for row in rows] for key in MEASURES},
+        **{key: [row[key] for row in rows] for key in (MEASURES[0], *INTERVAL, *MEASURES[1:])},
         'flag': [row['flag'] for row in rows],
         'etiv_percent': measures.percent.ravel(),
         'etiv_residual_mm3': measures.residual.ravel(),

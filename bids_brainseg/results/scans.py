@@ -27,6 +27,8 @@ from .outcomes import read_outcomes
 TOTALS = ('Brain', 'Ventricles', 'eTIV')
 #: Its columns that hold numbers and must be there.
 MEASURES = ('volume_mm3', 'volume_soft_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc')
+#: Those that outputs of earlier versions lack; nan then.
+INTERVAL = ('volume_low_mm3', 'volume_high_mm3')
 #: Value of ``space`` in the names of derivatives on the grid of the scan.
 _OWN_SPACE = 'orig'
 #: How sidecars name the dataset of the scans.
@@ -261,7 +263,12 @@ def _read_qc(path: Path) -> dict:
 
 def _read_volumes(path: Path) -> list[dict]:
     wanted = [label.name for label in label_table()[1:]] + list(TOTALS)
-    return _read_table(path, wanted, MEASURES, ('index', 'hemisphere', 'flag'))
+    rows = _read_table(path, wanted, MEASURES, ('index', 'hemisphere', 'flag'))
+    return [{**row, **{key: _number(row.get(key)) for key in INTERVAL}} for row in rows]
+
+
+def _number(cell: str | None) -> float:
+    return float('nan') if cell in (None, 'n/a') else float(cell)
 
 
 def _read_agreement(path: Path) -> tuple[list[dict], dict[str, float]]:
@@ -293,7 +300,7 @@ def _read_table(path: Path, names: list[str], numeric: Iterable[str], text: Iter
         if any(row.get(column) is None for column in (*numeric, *text)):
             raise ValueError(f'{path.name} lacks cells in the row of {name}: it was cut short')
         try:
-            numbers = {key: float('nan') if row[key] == 'n/a' else float(row[key]) for key in numeric}
+            numbers = {key: _number(row[key]) for key in numeric}
         except ValueError as error:
             raise ValueError(f'{path.name}, {name}: {error}') from error
         rows.append({**row, **numbers})

@@ -23,7 +23,7 @@ from bids_brainseg.files import write_json
 from bids_brainseg.records import Bundle, PlannedBundle, TrainingPlan, TrainingStage, plain_values
 from bids_brainseg.synthesis.label_map import LabelMap
 
-from ..network.bundle import load_bundle
+from ..network.bundle import load_bundle, write_volume_errors
 from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
 from ..synthesis.device import DeviceSource, sampled_on
@@ -32,8 +32,9 @@ from ..synthesis.ranges import AugmentationRanges
 from .label_maps import align_label_map
 from .loop import BEST, Progress, fit, refuse_other, set_precision
 from .references import Reference, make_references, pack
-from .scores import calibrate_bundle, score_bundle
+from .scores import calibrate_bundle, measure_copies, score_bundle
 from .sources import Mixture, ScanPairs, ScanSequence, held_out_pairs, load_pair, synthesizer
+from .volume_calibration import volume_errors
 
 FINISHED = 'finished.json'
 ROLES = ('train', 'validate')
@@ -343,13 +344,16 @@ def make_bundle(
     lineage = _lineage(plan, stage, histories)
     card = dict(planned.card) | {'training': {**planned.card.get('training', {}), **lineage}}
     card |= score_bundle(draft, pairs, plan.mc_samples, stage.seed)
-    threshold = None
+    threshold, errors, intervals = None, {}, ''
     if plan.calibration_copies and len(pairs):
-        threshold, card['threshold'] = calibrate_bundle(
-            draft, pairs, copies=plan.calibration_copies, mc_samples=plan.mc_samples,
-            acceptable_dice=plan.acceptable_dice, seed=stage.seed,
-        )  # fmt: skip
+        measured = measure_copies(
+            draft, pairs, copies=plan.calibration_copies, mc_samples=plan.mc_samples, seed=stage.seed
+        )
+        threshold, card['threshold'] = calibrate_bundle(measured, plan.acceptable_dice)
+        errors, intervals = volume_errors({str(number): own for number, own in enumerate(measured)})
     bundle = pack(reference, half, planned, Path(planned.folder), **facts, card=card, cv_threshold=threshold)
+    if errors:
+        bundle = write_volume_errors(bundle, errors, intervals)
     write_json(made_of, record)
     _print_result(bundle, histories[stage.name])
     return bundle

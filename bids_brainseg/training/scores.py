@@ -14,6 +14,7 @@ from bids_brainseg.core.agreement import dice, dice_average
 from bids_brainseg.core.calibration import ACCEPTABLE_FRACTION, calibrate
 from bids_brainseg.core.corruption import MILDEST, WORST, corrupt
 from bids_brainseg.core.statistics import pearson
+from bids_brainseg.core.volume_errors import log_errors, relative_spread
 from bids_brainseg.core.volumes import mc_statistics, mean_cv
 from bids_brainseg.data import label_table, modalities
 from bids_brainseg.records import Bundle
@@ -25,10 +26,23 @@ LEAST_FOR_CORRELATION = 4
 
 
 class Measured(NamedTuple):
-    """Dice of each class (28,), and the mean CV over the passes, per cent, of one scan."""
+    """What was measured on one scan.
+
+    Attributes
+    ----------
+    dice : (28,) array
+        Of each class.
+    cv : float, per cent
+        Mean CV over the passes.
+    errors, spread : (28,) array
+        Of its volumes: :func:`bids_brainseg.core.volume_errors.log_errors` and
+        :func:`~bids_brainseg.core.volume_errors.relative_spread`.
+    """
 
     dice: NDArray[np.float64]
     cv: float
+    errors: NDArray[np.float64]
+    spread: NDArray[np.float64]
 
 
 def measure(image: ArrayLike, labels: ArrayLike, bundle: Bundle, mc_samples: int, seed: int) -> Measured:
@@ -53,8 +67,10 @@ def measure(image: ArrayLike, labels: ArrayLike, bundle: Bundle, mc_samples: int
     prediction, _ = predict_samples(
         image, bundle, mc_samples=mc_samples, mirrored=bundle.mirrored_passes, seed=seed
     )
-    spread = mc_statistics(np.array(prediction.labels.counts, float)).cv
-    return Measured(dice(prediction.mean.argmax(0), labels), mean_cv(spread))
+    cv = mc_statistics(np.array(prediction.labels.counts, float)).cv
+    found = prediction.mean.argmax(0)
+    voxels = (np.bincount(np.ravel(image), minlength=len(cv)) for image in (found, labels))
+    return Measured(dice(found, labels), mean_cv(cv), log_errors(*voxels), relative_spread(cv, mc_samples))
 
 
 def score_bundle(bundle: Bundle, pairs: Sequence, mc_samples: int | None, seed: int) -> dict:
@@ -132,31 +148,53 @@ def correlation(averages: Sequence[float], spread: Sequence[float]) -> dict | st
     }
 
 
-def calibrate_bundle(
-    bundle: Bundle,
-    pairs: Sequence,
-    *,
-    copies: int,
-    mc_samples: int | None,
-    acceptable_dice: float | None,
-    seed: int,
-) -> tuple[float | None, str]:
-    """Find the mean CV that best separates good segmentations from bad ones.
+def measure_copies(
+    bundle: Bundle, pairs: Sequence, *, copies: int, mc_samples: int | None, seed: int
+) -> list[list[Measured]]:
+    """Measure a bundle on pairs, and on corrupted copies of them.
 
     Parameters
     ----------
     bundle : Bundle
     pairs : sequence of (image, labels)
-        Held out, on the network grid.
+        On the network grid.
     copies : int
         Corrupted copies of each: every kind of the modality in turn, at a random severity.
     mc_samples : int, optional
         Monte-Carlo passes; None: as the bundle says.
+    seed : int
+        Of passes and corruptions.
+
+    Returns
+    -------
+    list of list of Measured
+        For each pair: as it is, then its copies.
+    """
+    count = bundle.mc_samples if mc_samples is None else mc_samples
+    return [
+        [
+            measure(image, labels, bundle, count, seed),
+            *(
+                measure(corrupted_copy(image, bundle, index, number, seed), labels, bundle, count, seed)
+                for number in range(copies)
+            ),
+        ]
+        for index, (image, labels) in enumerate(pairs)
+    ]
+
+
+def calibrate_bundle(
+    measured: Sequence[Sequence[Measured]], acceptable_dice: float | None
+) -> tuple[float | None, str]:
+    """Find the mean CV that best separates good segmentations from bad ones.
+
+    Parameters
+    ----------
+    measured : sequence of sequence of Measured
+        Of :func:`measure_copies`, on pairs that were held out.
     acceptable_dice : float, optional
         Mean Dice below which a segmentation counts as bad; None: nine tenths of the median of the scans as
         they are.
-    seed : int
-        Of passes and corruptions.
 
     Returns
     -------
@@ -165,17 +203,11 @@ def calibrate_bundle(
     text : str
         For the card: where it comes from, or why there is none.
     """
-    count = bundle.mc_samples if mc_samples is None else mc_samples
-    clean = [measure(*pair, bundle, count, seed) for pair in pairs]
-    corrupted = [
-        measure(corrupted_copy(image, bundle, index, number, seed), labels, bundle, count, seed)
-        for index, (image, labels) in enumerate(pairs)
-        for number in range(copies)
-    ]
-    averages = [dice_average(one.dice) for one in (*clean, *corrupted)]
     if acceptable_dice is None:
-        acceptable_dice = ACCEPTABLE_FRACTION * float(np.nanmedian(averages[: len(clean)]))
-    result = calibrate([one.cv for one in (*clean, *corrupted)], averages, acceptable_dice)
+        clean = [dice_average(own[0].dice) for own in measured]
+        acceptable_dice = ACCEPTABLE_FRACTION * float(np.nanmedian(clean))
+    every = [one for own in measured for one in own]
+    result = calibrate([one.cv for one in every], [dice_average(one.dice) for one in every], acceptable_dice)
     scans = f'{result.n} synthetic scans of held-out label maps, corrupted or not'
     if result.youden is None or not np.isfinite(result.youden.value):
         return None, f'not calibrated: {result.bad} of {scans}, have a mean Dice below {acceptable_dice:.3f}'

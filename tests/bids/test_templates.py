@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bids_brainseg.bids import templates
-from bids_brainseg.bids.templates import find_templates, template_home
+from bids_brainseg.bids.templates import find_templates, packaged_templates, template_home
 from bids_brainseg.errors import BidsError
+from bids_brainseg.workflows.examples import example_bundle
 
 FILES = (
     'tpl-Plain/tpl-Plain_res-01_T1w.nii.gz',
@@ -24,7 +26,7 @@ FILES = (
     'tpl-Child/cohort-2/tpl-Child_cohort-2_res-1_T1w.nii.gz',
     'tpl-Ball/tpl-Ball_hemi-L_den-10k_sphere.surf.gii',
 )
-HEAD = object()
+HEAD = example_bundle()
 
 
 @pytest.fixture
@@ -77,6 +79,10 @@ def test_a_template_is_found_by_its_name(flow, space, expected):
         ('T1w', "T1w is no template but the scan's own space"),
         ('scanner', "scanner is no template but the scan's own space"),
         ('T1w:res-1', "T1w is no template but the scan's own space"),
+        ('anat', "anat is no template but the scan's own space, in which the segmentation is always written"),
+        ('MNI152NLin2009cAsym:cohort-1', 'MNI152NLin2009cAsym has no cohorts'),
+        ('MNI152NLin2009cAsym:res-9', 'has no resolution 9; choose 1 or 2 or 3 or 4'),
+        ('MNI152NLin2009cAsym:res-native', "a resolution of a template is a number, found 'native'"),
         (
             'Absent',
             r'the template Absent is not on this disk: no folder tpl-Absent in .*TEMPLATEFLOW_AUTOUPDATE=on',
@@ -103,7 +109,7 @@ def test_refusals_say_what_is_wrong(flow, space, message):
 def test_where_there_is_no_folder_none_is_made(tmp_path, templateflow_home):
     templateflow_home(tmp_path / 'none')
     with pytest.raises(BidsError, match=f'there is no TemplateFlow folder {tmp_path}/none'):
-        find_templates(['MNI152NLin2009cAsym'], HEAD)
+        find_templates(['MNI152NLin6Asym'], HEAD)
     assert list(tmp_path.iterdir()) == []
     assert 'templateflow' not in sys.modules
 
@@ -115,6 +121,32 @@ def test_the_folder_is_where_templateflow_would_look(tmp_path, monkeypatch):
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', '/home/somebody')
     assert template_home() == Path('/home/somebody/.cache/templateflow')
+
+
+def test_the_packaged_template_needs_no_folder(tmp_path, templateflow_home):
+    templateflow_home(tmp_path / 'none')
+    name = 'MNI152NLin2009cAsym'
+    one, two = find_templates([name, f'{name}:res-1:res-2'], HEAD)
+    assert (one.label, one.entities) == (name, {'space': name, 'res': '1'})
+    assert one.packaged.shape == (193, 229, 193) and two.packaged.shape == (97, 115, 97)
+    assert [row[3] for row in two.packaged.affine] == [-96.5, -132.5, -78.5, 1.0]
+    assert two.path.name == 'tpl-MNI152NLin2009cAsym_res-02_T1w.nii.gz' and not two.path.exists()
+    assert 'templateflow' not in sys.modules and list(tmp_path.iterdir()) == []
+    with pytest.raises(BidsError, match='not on this disk'):  # nothing is known of another reference
+        find_templates([name], example_bundle(reference_name='Other'))
+
+
+def test_the_packaged_affine_makes_an_average_head_as_large_as_that_of_the_mni():
+    """Both spaces have their origin near the anterior commissure and their axes along those of the head.
+
+    The cranial cavity of the reference has 1.5 l; that of MNI152, a little more than its mask of 1.89 l, 2 l.
+    """
+    for entry in packaged_templates().values():
+        matrix = np.array(entry['reference_to_template'])
+        rotation = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+        assert np.allclose(rotation, np.eye(3), atol=0.06)
+        assert np.linalg.det(matrix[:3, :3]) == pytest.approx(2.0 / 1.5, abs=0.1)
+        assert np.abs(matrix[:3, 3]).max() < 10 and np.array_equal(matrix[3], [0, 0, 0, 1])
 
 
 @pytest.mark.integration

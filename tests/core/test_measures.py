@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bids_brainseg.core.measures import Alignment, Norm, Passes, Structures, measure_scan
+from bids_brainseg.core.volume_errors import VolumeErrors
 from bids_brainseg.data.quality import qc_numbers
 
 STRUCTURES = Structures(white_matter=(1, 3), cortex=(2, 4), ventricles=(5, 12, 13, 18))
@@ -19,7 +20,7 @@ OVERLAP = np.array([0.9, 0.5, np.nan, *[0.75] * 25])
 
 @pytest.fixture
 def measured(phantom27):
-    def measure(labels=phantom27.labels, *, counts=None, alignment=ALIGNMENT, norm=NORM):
+    def measure(labels=phantom27.labels, *, counts=None, alignment=ALIGNMENT, norm=NORM, errors=None):
         if counts is None:
             voxels = np.bincount(phantom27.labels.ravel(), minlength=28)
             counts = np.array([voxels, voxels], float)
@@ -38,6 +39,7 @@ def measured(phantom27):
             norm=norm,
             icv_mm3=1e6,
             cv_threshold=5.0,
+            errors=errors,
         )
 
     return measure
@@ -137,3 +139,15 @@ def test_an_empty_segmentation_has_numbers_too(measured, phantom27):
 
 def test_every_number_has_a_row_in_the_table_and_every_row_a_number(measured):
     assert set(measured().numbers) == set(qc_numbers())
+
+
+def test_intervals_come_from_errors_on_labeled_scans(measured, phantom27):
+    assert np.isnan(measured().columns['volume_low_mm3']).all()  # nothing is known of the model
+    errors = VolumeErrors(np.full(28, 0.1), np.full(28, 0.05), 1.0, np.zeros(28), 2.0)
+    columns = measured(errors=errors).columns
+    exact = phantom27.volumes_mm3 * np.exp(-0.1)
+    assert columns['volume_low_mm3'][2:] == pytest.approx(exact[2:] * np.exp(-0.1))
+    assert columns['volume_high_mm3'][2:] == pytest.approx(exact[2:] * np.exp(0.1))
+    # the passes differ by 10 % of the volume of the first class: population SD of two
+    reach = 2 * (0.05 + 0.1 * np.sqrt(2))
+    assert columns['volume_high_mm3'][1] == pytest.approx(exact[1] * np.exp(reach))

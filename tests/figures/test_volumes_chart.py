@@ -13,7 +13,8 @@ SVG = '{http://www.w3.org/2000/svg}'
 
 
 def table(**changes):
-    usual = {'volume_mm3': '1500.0', 'mc_mean_mm3': '1510.0', 'mc_std_mm3': '15.0', 'cv_mc': '1.0'}
+    ends = {'volume_low_mm3': '1400.0', 'volume_high_mm3': '1650.0'}
+    usual = {'volume_mm3': '1500.0', **ends, 'cv_mc': '1.0'}
     rows = [
         {'index': str(label.index), 'name': label.name, **usual, **changes.get(label.name, {})}
         for label in label_table()[1:]
@@ -66,7 +67,7 @@ def test_the_same_table_gives_the_same_bytes():
 
 @pytest.mark.parametrize('value', ['0.0', 'n/a'])
 def test_absent_structures_leave_a_gap(value):
-    absent = dict.fromkeys(('volume_mm3', 'mc_mean_mm3', 'mc_std_mm3', 'cv_mc'), value)
+    absent = dict.fromkeys(('volume_mm3', 'volume_low_mm3', 'volume_high_mm3', 'cv_mc'), value)
     svg = volumes_chart.volumes_chart(table(**{'Left-Amygdala': absent, 'Brain-Stem': absent}))
     assert 'nan' not in svg
     assert 'Amygdala' in texts(svg)

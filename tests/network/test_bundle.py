@@ -8,7 +8,7 @@ import pytest
 
 from bids_brainseg.data import modalities
 from bids_brainseg.errors import ModelError
-from bids_brainseg.network.bundle import find_bundle, load_bundle
+from bids_brainseg.network.bundle import find_bundle, load_bundle, write_volume_errors
 
 
 @pytest.fixture
@@ -88,3 +88,27 @@ def test_every_modality_has_a_packaged_bundle():
 def test_an_unknown_modality_names_the_way_out():
     with pytest.raises(ModelError, match='--model'):
         find_bundle('PET')
+
+
+ERRORS = {
+    'slope': 1.0,
+    'factor': 2.0,
+    'structures': {'Brain-Stem': {'bias': 0, 'scale': 0.1, 'usual_spread': 0.01}},
+}
+
+
+def test_errors_of_volumes_lie_beside_the_bundle_and_belong_to_its_weights(copy):
+    assert load_bundle(copy).volume_errors == {}
+    bundle = write_volume_errors(load_bundle(copy), ERRORS, 'hold 90 %')
+    assert bundle.volume_errors == {'weights': bundle.weights_sha256, **ERRORS}
+    assert bundle.card['intervals'] == 'hold 90 %'
+    path = copy / 'volumes.json'
+    path.write_text(path.read_text().replace(bundle.weights_sha256, '0' * 64))
+    with pytest.raises(ModelError, match='other weights.*process calibrate'):
+        load_bundle(copy)
+    path.write_text(json.dumps({'weights': bundle.weights_sha256, 'slope': 1.0}))
+    with pytest.raises(ModelError, match='lacks factor, structures'):
+        load_bundle(copy)
+    path.write_text('{')
+    with pytest.raises(ModelError, match='cannot be read'):
+        load_bundle(copy)

@@ -93,7 +93,8 @@ def test_tables_have_dictionaries_and_units(record, outputs):
     assert described['ASSD_mm']['Units'] == 'mm'
     assert described['D_A']['Description'].startswith('Mean Dice')
     header, first = (outputs / 'evaluation_structures.tsv').read_text().splitlines()[:2]
-    assert header.split('\t')[-4:] == ['dice', 'assd_mm', 'volume_mm3', 'reference_volume_mm3']
+    assert header.split('\t')[-6:-2] == ['dice', 'assd_mm', 'volume_mm3', 'reference_volume_mm3']
+    assert header.split('\t')[-2:] == ['volume_low_mm3', 'volume_high_mm3']
     assert first.split('\t')[4:6] == ['n/a', 'n/a']
     assert json.loads((outputs / 'evaluation.json').read_text()) == {'x': 'n/a'}
 

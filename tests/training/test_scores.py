@@ -15,7 +15,13 @@ import pytest
 from bids_brainseg.data import label_table, modalities
 from bids_brainseg.network.bundle import load_bundle
 from bids_brainseg.training import scores
-from bids_brainseg.training.scores import calibrate_bundle, correlation, corrupted_copy, score_bundle
+from bids_brainseg.training.scores import (
+    calibrate_bundle,
+    correlation,
+    corrupted_copy,
+    measure_copies,
+    score_bundle,
+)
 
 PAIRS = [(np.full((4, 4, 4), value, np.float32), np.zeros((4, 4, 4), np.uint8)) for value in (10, 20, 30, 40)]
 
@@ -31,7 +37,9 @@ def passes(monkeypatch):
 
     def measure(image, labels, bundle, mc_samples, seed):
         good = image.std() == 0
-        return scores.Measured(np.full(28, 0.8 if good else 0.5), 2.0 if good else 9.0)
+        errors = np.linspace(-0.1, 0.1, 28) * (1 if good else 3)
+        cv = 2.0 if good else 9.0
+        return scores.Measured(np.full(28, 0.8 if good else 0.5), cv, errors, np.full(28, cv / 100))
 
     monkeypatch.setattr(scores, 'measure', measure)
 
@@ -48,11 +56,11 @@ def test_scores_name_structures_and_passes(bundle, passes):
 
 def test_the_threshold_lies_between_good_and_bad(bundle, passes):
     noisy = [(image + np.indices((4, 4, 4))[0], labels) for image, labels in PAIRS]
-    options = {'copies': 0, 'mc_samples': 2, 'acceptable_dice': 0.7, 'seed': 0}
-    threshold, text = calibrate_bundle(bundle, [*PAIRS, *noisy], **options)
+    options = {'copies': 0, 'mc_samples': 2, 'seed': 0}
+    threshold, text = calibrate_bundle(measure_copies(bundle, [*PAIRS, *noisy], **options), 0.7)
     assert threshold == 5.5
     assert 'of 8 synthetic scans' in text and 'flags 100 % of the 4' in text
-    assert calibrate_bundle(bundle, PAIRS, **options) == (
+    assert calibrate_bundle(measure_copies(bundle, PAIRS, **options), 0.7) == (
         None, 'not calibrated: 0 of 4 synthetic scans of held-out label maps, corrupted or not, have a mean '
         'Dice below 0.700',
     )  # fmt: skip

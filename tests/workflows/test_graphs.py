@@ -8,9 +8,11 @@ from itertools import product
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
+from bids_brainseg.records import PackagedAlignment
 from bids_brainseg.settings import Settings
 from bids_brainseg.workflows.base import init_brainseg_wf, subject_wf_name
 from bids_brainseg.workflows.examples import (
@@ -41,6 +43,7 @@ SCANS = {
     'dwi': {'modality': 'dwi', 'volumes': (1, 2, 3)},
     'ct': {'modality': 'ct'},
 }
+IDENTITY = tuple(tuple(map(float, row)) for row in np.eye(4))
 WINDOW = {'type': 'window', 'low': 0.0, 'high': 80.0}
 BUNDLES = {
     name: example_bundle(modality=name, **({'intensity': WINDOW} if name == 'ct' else {})) for name in SCANS
@@ -151,6 +154,23 @@ def test_a_template_gets_labels_and_no_uncertainty_that_nobody_writes(settings):
     assert wired(graph, nodes, resample, f'{part}{own}.ds_dseg') == [('dseg_gz', 'in_file')]
     assert wired(graph, nodes, f'{part}check_wf.check', f'{part}{own}.ds_transforms_wf.transforms') == [
         ('out_file', 'in_file')
+    ]
+
+
+def test_a_packaged_template_is_not_registered(settings):
+    plain = PackagedAlignment(IDENTITY, (2, 2, 2), IDENTITY)
+    template = example_template(packaged=plain, path=Path('tpl-X_T1w.nii.gz'))
+    nodes, graph = expanded(settings, [scan('T1w')], templates={'T1w': [template]})
+    part = 'sub_01_wf.T1w_wf.'
+    own = 'template_MNI152NLin2009cAsym_wf'
+    added = {name.removeprefix(part) for name in nodes} - STEPS
+    assert not {f'{own}.check', f'{own}.coregister'} & added
+    packaged = f'{part}{own}.packaged'
+    resample = f'{part}{own}.resample_to_scan'
+    assert wired(graph, nodes, packaged, resample) == [('grid', 'in_file'), ('registration', 'registration')]
+    assert wired(graph, nodes, packaged, f'{part}{own}.ds_transforms_wf.transforms') == [
+        ('grid', 'reference'),
+        ('registration', 'onward'),
     ]
 
 

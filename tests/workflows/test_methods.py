@@ -111,7 +111,7 @@ def test_a_branch_adds_its_own_sentence(options, phrase):
 
 def test_everything_cited_is_in_the_bibliography():
     text = text_of(
-        bundle=example_bundle(card=CARD),
+        bundle=example_bundle(card=CARD, volume_errors={'factor': 2.0}),
         save_probseg=True,
         labels=example_labels(),
         templates=[example_template()],
