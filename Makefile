@@ -41,7 +41,7 @@ $(VENV)/.bids_brainseg-lint: setup.cfg | $(PY)
 demo: $(VENV)/.bids_brainseg-demo
 	@$(PY) -m bids_brainseg.demo $(DEMO) $(DEMO_OPTIONS)
 
-MARKS ?= not slurm and not container and not gpu
+MARKS ?= not slurm and not container and not gpu and not stress
 # One process for each core; the tests of a file stay together, since many share what one of them made.
 PYTEST_OPTIONS ?= --numprocesses auto --dist loadfile
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from .cli.run import main
+from .cli.run import command
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(command())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bids_brainseg.errors import BrainsegError, ModelError
 
+from .lifetime import end_with_named_parent
 from .network.backend import configure, find_device
 
 
@@ -68,6 +69,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
+    end_with_named_parent()
     args = get_parser().parse_args(argv)
     configure(args.device, args.threads)
     try:

@@ -37,6 +37,7 @@ TABLE = {
     'settings': room(rooms='errors data records'),
     'records': room(),
     'files': room(rooms='errors'),
+    'lifetime': room(),
     'machine': room('psutil'),
     'data': room(rooms='errors'),
     'core': room('numpy scipy', 'records'),
@@ -47,9 +48,11 @@ TABLE = {
     'training': room(
         'numpy scipy keras safetensors filelock', 'core imaging network synthesis records files data errors'
     ),
-    'process': room('numpy keras', 'core imaging network synthesis training records files data errors'),
+    'process': room(
+        'numpy keras', 'core imaging network synthesis training records files lifetime data errors'
+    ),
     'bids': room(
-        'bids dcm2niix pandas niworkflows templateflow', 'imaging machine records files data errors'
+        'bids dcm2niix pandas niworkflows templateflow', 'imaging machine records files lifetime data errors'
     ),
     'results': room('numpy pandas', 'core imaging bids records files data errors'),
     'figures': room('numpy matplotlib contourpy PIL', 'core imaging results bids records files data errors'),
@@ -59,15 +62,16 @@ TABLE = {
     ),
     'interfaces': room(
         'numpy pandas nibabel nipype niworkflows',
-        'core imaging registration network.bundle bids results figures records files data errors',
+        'core imaging registration network.bundle bids results figures records files lifetime data errors',
     ),
     'workflows': room('nipype niworkflows', 'interfaces settings records'),
     'levels': room(
         'nipype niworkflows psutil yaml',
-        'settings machine workflows bids results pages network.bundle core records files data errors',
+        'settings machine workflows bids results pages network.bundle core records files lifetime data '
+        'errors',
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
-    'cli': room('yaml', 'settings machine levels.workers core.quality records files data errors'),
+    'cli': room('yaml', 'settings machine levels.workers core.quality records files lifetime data errors'),
     'api': room('nibabel numpy pandas', 'results records errors'),
     'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
 }

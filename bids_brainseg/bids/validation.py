@@ -12,6 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from ..lifetime import bound
+
 LOGGER = logging.getLogger('bids_brainseg')
 COMMAND = 'bids-validator-deno'
 
@@ -39,7 +41,7 @@ def validation_findings(bids_dir: Path, *, timeout: float = 600) -> dict | None:
         return None
     try:
         run = subprocess.run(
-            [program, '--no-color', '--format', 'json', str(bids_dir)],
+            bound([program, '--no-color', '--format', 'json', str(bids_dir)]),
             capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         report = json.loads(run.stdout)

@@ -3,18 +3,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import traceback
 from importlib import import_module
 
-from ..errors import BrainsegError
+from ..errors import BrainsegError, explain_refusal
 from ..levels.workers import warm_up
 from ..settings import Settings
+from .console import Stopped, end_on_signals, lasting_streams, settled_home
 from .options import parse
 
 LOGGER = logging.getLogger('bids_brainseg')
+
+
+def command() -> int:
+    """Run the command as the whole of a process: with its streams, its signals and its home folder."""
+    with lasting_streams() as files, settled_home():
+        code = 1
+        with end_on_signals() as received, contextlib.suppress(Stopped):
+            code = main()
+        if received:
+            return received[0]
+        sys.stdout.flush()
+        if files[0].problem is not None:
+            print(f'bids_brainseg: error: standard output: {files[0].problem.strerror}', file=sys.stderr)
+            return code or 1
+        return code
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,13 +47,27 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run_level(settings)
     except BrainsegError as error:
-        if settings.verbosity:
-            traceback.print_exc()
-        print(f'bids_brainseg: error: {error}', file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
+        return complain(str(error), settings, error.exit_code)
+    except OSError as error:
+        return complain(explain_refusal(str(error)) or f'{type(error).__name__}: {error}', settings)
+    except KeyboardInterrupt:  # of a caller that has no handlers of its own
         print('bids_brainseg: interrupted; the same command continues where it stopped', file=sys.stderr)
         return 130
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = explain_refusal(f'{type(error).__name__}: {error}') or (
+            f'unexpected {type(error).__name__}: {error} ({where.filename}:{where.lineno}); run the same '
+            'command with -v and report what it prints'
+        )
+        return complain(reason, settings)
+
+
+def complain(message: str, settings: Settings, code: int = 1) -> int:
+    """Print what went wrong, with the traceback if the log is wanted; return the exit code."""
+    if settings.verbosity:
+        traceback.print_exc()
+    print(f'bids_brainseg: error: {message}', file=sys.stderr)
+    return code
 
 
 def set_up_logging(verbosity: int) -> None:

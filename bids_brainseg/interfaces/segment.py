@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -19,6 +20,7 @@ from nipype.interfaces.base import (
 )
 
 from ..errors import ModelError, explain
+from ..lifetime import PARENT
 
 
 class _SegmentInputSpec(CommandLineInputSpec):
@@ -60,6 +62,14 @@ class Segment(CommandLine):
     _cmd = f'{shlex.quote(sys.executable)} -m bids_brainseg.process predict'
     input_spec = _SegmentInputSpec
     output_spec = _SegmentOutputSpec
+
+    @property
+    def cmdline(self) -> str:
+        """Return the command, in place of the shell that starts it: killing one process ends it."""
+        return f'exec {super().cmdline}'
+
+    def _get_environ(self) -> dict[str, str]:
+        return {**super()._get_environ(), PARENT: str(os.getpid())}
 
     def _run_interface(self, runtime: Bunch, correct_return_codes: tuple[int, ...] = (0,)) -> Bunch:
         runtime = super()._run_interface(runtime, correct_return_codes=range(-signal.NSIG, 256))

@@ -17,7 +17,9 @@ from ..records import Bundle, TrainingCase
 from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.training import init_training_wf
+from .claim import claimed
 from .execution import configure, run_workflow, write_graph
+from .folders import check_writable
 from .outcome import assess_outcome
 from .scans import write_settings
 
@@ -106,6 +108,13 @@ def is_prepared(files: dict[str, Path], made_from: dict) -> bool:
 
 def run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, base: Bundle) -> str | None:
     """Prepare pairs; return what nipype complained of."""
+    check_writable(settings.work_dir, 'work folder')
+    names = [f'{case.record.subject} {case.record.key}' for case in cases]
+    with claimed(settings.work_dir, [f'training {name}' for name in names]):
+        return _run_graph(settings, cases, origins, base)
+
+
+def _run_graph(settings: Settings, cases: Sequence[TrainingCase], origins: dict, base: Bundle) -> str | None:
     write_settings(settings, [case.record for case in cases])
     for case in cases:  # an old pair must not be taken for the new one
         pair_paths(case.record, settings.output_dir, base.reference_name)['info'].unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from ..results.outcomes import reason_of
 from ..settings import Settings
 from ..workflows.base import init_brainseg_wf, scan_wf_name, subject_wf_name
 from .bundles import choose_bundles
+from .claim import claimed
 from .execution import configure, run_workflow, write_graph
 from .folders import check_writable
 from .outcome import assess_outcome
@@ -157,14 +158,16 @@ def run_graph(
     """
     if not records:
         return [], None
-    prepare_work(settings, records)
-    configure(settings)
-    workflow = init_brainseg_wf(
-        settings=settings, records=records, bundles=bundles, templates=templates, comparisons=comparisons
-    )
-    if settings.write_graph:
-        print(f'graph: {write_graph(workflow)}')
-    complaint = run_workflow(workflow, settings)
+    check_writable(settings.work_dir, 'work folder')
+    with claimed(settings.work_dir, [f'{record.subject} {record.key}' for record in records]):
+        prepare_work(settings, records)
+        configure(settings)
+        workflow = init_brainseg_wf(
+            settings=settings, records=records, bundles=bundles, templates=templates, comparisons=comparisons
+        )
+        if settings.write_graph:
+            print(f'graph: {write_graph(workflow)}')
+        complaint = run_workflow(workflow, settings)
     complaint = complaint and reason_of(complaint)
     compared = comparisons is not None
     return [
@@ -176,8 +179,7 @@ def run_graph(
 
 
 def prepare_work(settings: Settings, records: Sequence[ImageRecord]) -> None:
-    """Make the work folder, remove old results with ``--clean-workdir``, save the settings with the log."""
-    check_writable(settings.work_dir, 'work folder')
+    """Remove old results with ``--clean-workdir``, save the settings with the log."""
     if settings.clean_workdir:
         for subject in {record.subject for record in records}:
             folder = settings.work_dir / 'brainseg_wf' / subject_wf_name(subject)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ..bids.training_cases import find_label_maps, subject_of
 from ..data import training_defaults
 from ..errors import BidsError, InputError, ModelError, explain
 from ..files import write_json
+from ..lifetime import PARENT
 from ..network.bundle import find_bundle, load_bundle, on_grid
 from ..records import Bundle, TrainingCase, TrainingPlan, TrainingRequest
 from ..settings import Settings
@@ -190,7 +192,8 @@ def run_network(settings: Settings, plan: TrainingPlan, folder: Path, work: Path
     ]  # fmt: skip
     errors = work / 'stderr.txt'
     with errors.open('w') as stream:
-        code = subprocess.run(command, stderr=stream, check=False).returncode
+        environment = {**os.environ, PARENT: str(os.getpid())}
+        code = subprocess.run(command, stderr=stream, env=environment, check=False).returncode
     for stage in plan.stages:
         log = work / 'stages' / stage.name / 'log.csv'
         if log.is_file():

@@ -27,8 +27,8 @@ def segment(make_nifti, **values):
 
 def test_the_process_understands_its_command_line(make_nifti):
     node = segment(make_nifti, mc_samples=0, random_seed=3, device='cpu', num_threads=2, use_gpu=True)
-    python, dash_m, module, *words = shlex.split(node.cmdline)
-    assert (python, dash_m, module) == (sys.executable, '-m', 'bids_brainseg.process')
+    instead, python, dash_m, module, *words = shlex.split(node.cmdline)
+    assert (instead, python, dash_m, module) == ('exec', sys.executable, '-m', 'bids_brainseg.process')
     found = get_parser().parse_args(words)
     assert found.image.name == 'a b.nii'
     assert (found.mc_samples, found.seed, found.device, found.threads) == (0, 3, 'cpu', 2)

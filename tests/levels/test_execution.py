@@ -7,40 +7,16 @@ import subprocess
 from itertools import count
 
 import pytest
-from nipype import config
-from nipype.interfaces import utility as niu
+from levels_graph import GOOD, node, run
 from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins import SLURMPlugin
 
 from bids_brainseg.levels import execution
 from bids_brainseg.levels.execution import configure, run_workflow, write_graph
 from bids_brainseg.settings import Settings
-from bids_brainseg.workflows.base import configure_nodes
 
-GOOD = 'def f(x):\n    return x + 1\n'
 RAISES = 'def f(x):\n    raise ValueError("no such thing")\n'
 DIES = 'def f(x):\n    import os\n    os.kill(os.getpid(), 9)\n'
-
-
-def node(name: str, source: str) -> pe.Node:
-    made = pe.Node(niu.Function(input_names=['x'], output_names=['y']), name=name)
-    made.inputs.function_str = source
-    made.inputs.x = 1
-    return made
-
-
-def run(tmp_path, bad: str, **changes):
-    settings = Settings(tmp_path, tmp_path, tmp_path / 'work', nprocs=1, mem_gb=1.0, **changes)
-    configure(settings)
-    config.set('execution', 'job_finished_timeout', '0.5')
-    workflow = pe.Workflow('run', base_dir=str(settings.work_dir))
-    both = pe.Workflow('subject')
-    workflow.add_nodes([both])
-    first, second, last = node('bad', bad), node('good', GOOD), node('last', GOOD)
-    both.add_nodes([first])
-    both.connect(second, 'y', last, 'x')
-    configure_nodes(workflow, tmp_path / 'crash')
-    return run_workflow(workflow, settings)
 
 
 @pytest.mark.parametrize(('bad', 'reason'), [(RAISES, 'ValueError: no such thing'), (DIES, 'was killed')])

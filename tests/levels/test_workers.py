@@ -35,4 +35,5 @@ def test_it_starts_where_local_workers_follow(tmp_path, monkeypatch, changes, ex
 def test_starting_it_waits_for_no_import():
     code = 'import sys, bids_brainseg.levels.workers as w; print("nipype" in sys.modules, *w.PRELOADED)'
     said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == ['False', 'bids_brainseg.workflows.base']
+    names = [f'bids_brainseg.{name}' for name in ('levels.fork_server', 'workflows.base', 'levels.local')]
+    assert said.split() == ['False', *names]

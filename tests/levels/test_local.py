@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever happens to a step or to its process, the other steps are done and the run ends."""
+
+from __future__ import annotations
+
+import tempfile
+from multiprocessing import current_process
+
+import pytest
+from levels_graph import GOOD, run
+
+from bids_brainseg.errors import BrainsegError
+from bids_brainseg.levels import local, workers
+
+FULL = 'def f(x):\n    raise OSError(28, "No space left on device", "/work/a.nii")\n'
+QUOTA = 'def f(x):\n    raise OSError(122, "Disk quota exceeded")\n'
+#: The file of the result cannot be written, and nipype's own worker fails as it looks for it.
+UNSAVED = 'def f(x):\n    import os, shutil\n    shutil.rmtree(os.getcwd())\n'
+NUMPY = 'def f(x):\n    raise OSError("8192 requested and 0 written")\n'
+MEMORY = 'def f(x):\n    return bytearray(1 << 62)\n'
+STALE = 'def f(x):\n    raise OSError(116, "Stale file handle")\n'
+EXITS = 'def f(x):\n    import os\n    os._exit(3)\n'
+LEAVES = 'def f(x):\n    raise SystemExit(0)\n'
+STOPS = 'def f(x):\n    import os, signal\n    os.kill(os.getpid(), signal.SIGSTOP)\n'
+
+
+@pytest.mark.parametrize(
+    ('bad', 'reason'),
+    [
+        (FULL, 'choose other folders (OUTPUT_DIR, -w, TMPDIR): /work/a.nii'),
+        (QUOTA, 'the quota of the disk is used up'),
+        (UNSAVED, 'FileNotFoundError: [Errno 2] No such file or directory'),
+        (NUMPY, 'no space is left on the disk'),
+        (MEMORY, 'memory ran out'),
+        (STALE, 'a folder does not answer any more'),
+        (EXITS, 'the process of this step ended with code 3'),
+        (LEAVES, 'SystemExit: 0'),
+    ],
+)
+def test_a_step_that_fails_in_any_way_fails_alone(tmp_path, bad, reason):
+    complaint = run(tmp_path, bad)
+    assert reason in complaint
+    (crash,) = (tmp_path / 'crash').glob('crash-*-bad-*.txt')
+    assert reason in crash.read_text()
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_a_step_that_stands_still_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, 'WATCH_SECONDS', 0.1)
+    complaint = run(tmp_path, STOPS, plugin_args={'standstill_seconds': 1})
+    assert 'this step stood still: for 0 minutes it used no processor time, and was ended' in complaint
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_a_step_that_works_does_not_stand_still():
+    worker = local.Worker.__new__(local.Worker)
+    worker._reset_watch(0.0)
+    for look in range(100):  # a hundredth of a processor
+        worker.watch(0.1 * look, 10)
+    assert worker.idle_seconds <= 10
+    for _ in range(100):
+        worker.watch(9.9, 10)
+    assert worker.idle_seconds >= 1000
+
+
+def test_a_step_whose_inputs_cannot_be_read_fails_alone(tmp_path, monkeypatch):
+    plain = local.pe.Node.is_cached
+
+    def is_cached(node, **options):
+        if node.name == 'bad':
+            raise OSError(5, 'Input/output error', '/data/a.nii')
+        return plain(node, **options)
+
+    monkeypatch.setattr(local.pe.Node, 'is_cached', is_cached)
+    assert 'a folder does not answer any more' in run(tmp_path, GOOD)
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_a_crash_file_that_cannot_be_written_ends_nothing(tmp_path):
+    (tmp_path / 'crash').touch()  # where a folder should be
+    assert 'no space is left' in run(tmp_path, FULL)
+    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_a_worker_that_was_killed_while_idle_is_replaced(tmp_path):
+    plugin = local.LocalPlugin({'n_procs': 1, 'memory_gb': 1, 'n_gpu_procs': 0, 'raise_insufficient': False})
+    worker = local.Worker()
+    worker.process.kill()
+    worker.process.join()
+    plugin._idle.append(worker)
+    other = plugin._start('no node', False)
+    assert other is not worker
+    other.process.kill()
+    assert other.end().startswith('the process of this step was killed (SIGKILL), usually because memory')
+
+
+@pytest.fixture
+def long_folder(tmp_path, monkeypatch):
+    folder = tmp_path / ('t' * 90)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(folder))
+    monkeypatch.delitem(current_process()._config, 'tempdir', raising=False)
+    return folder
+
+
+def test_a_long_folder_for_temporary_files_has_no_socket(long_folder):
+    workers.place_socket()
+    assert current_process()._config['tempdir'].startswith('/tmp/pymp-')
+    assert tempfile.gettempdir() == str(long_folder)
+
+
+def test_no_short_folder_is_told(long_folder, monkeypatch):
+    monkeypatch.setattr(workers, '_SHORT_FOLDERS', ('/no/such/folder',))
+    with pytest.raises(BrainsegError, match='too long for a socket: .*; set TMPDIR to a path of at most 68'):
+        workers.place_socket()
+
+
+def test_no_folder_at_all_is_told(monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', None)
+    monkeypatch.setattr(tempfile, '_candidate_tempdir_list', lambda: ['/no/such/folder'])
+    with pytest.raises(BrainsegError, match='there is no folder for temporary files: .*; set TMPDIR'):
+        workers.place_socket()
