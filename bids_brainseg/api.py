@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import BrainsegError, InputError
+from .lifetime import bound
 from .records import ScanResult
 from .results.scans import read_scans
 
@@ -106,7 +107,7 @@ def segment(
         before = {result.name: _run_of(result) for result in read_scans(folder)} if folder.is_dir() else {}
         # A process of its own: a notebook has no main module for workers to import, and keeps its settings.
         command = [sys.executable, '-m', 'bids_brainseg', *words]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, errors='replace')
+        run = subprocess.run(bound(command), capture_output=True, text=True, check=False, errors='replace')
         results = read_scans(folder) if folder.is_dir() else []
         ours = [result for result in results if before.get(result.name) != _run_of(result)]
         if run.returncode or len(ours) != 1:

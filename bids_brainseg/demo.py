@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     command = [folder / 'bids', folder / 'derivatives', 'participant', '--work-dir', folder / 'work']
     run = [sys.executable, '-m', 'bids_brainseg', *map(str, command), *options]
-    code = subprocess.run(run, check=False).returncode
+    code = subprocess.run(bound(run), check=False).returncode
     print(f'\nReport: file://{folder}/derivatives/sub-01.html')
     return code
 

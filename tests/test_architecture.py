@@ -72,8 +72,8 @@ TABLE = {
     ),
     # the level that was asked for is loaded by its name, the only import of the program that depends on data
     'cli': room('yaml', 'settings machine levels.workers core.quality records files lifetime data errors'),
-    'api': room('nibabel numpy pandas', 'results records errors'),
-    'demo': room('numpy scipy nibabel nilearn', 'core imaging files'),
+    'api': room('nibabel numpy pandas', 'results records lifetime errors'),
+    'demo': room('numpy scipy nibabel nilearn', 'core imaging files lifetime'),
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..data import modalities
 from ..errors import BidsError
 from ..imaging import image_shape
+from ..lifetime import bound
 
 #: A stack of fewer slices is a localizer.
 MIN_SLICES = 6
@@ -81,7 +82,7 @@ def convert(source: Path, out_dir: Path) -> list[Series]:
     single = ['-s', 'y'] if source.is_file() else []
     options = ['-z', 'y', '-b', 'y', '-ba', 'n', '-d', '9', '-f', '%s', *single]
     command = [dcm2niix.bin, *options, '-o', str(out_dir), str(source)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, errors='replace')
+    run = subprocess.run(bound(command), capture_output=True, text=True, check=False, errors='replace')
     images = sorted(out_dir.glob('*.nii.gz'))
     if not images:
         said = [line for line in (run.stdout + run.stderr).splitlines() if 'error' in line.lower()]
