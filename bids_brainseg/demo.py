@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from .core.resampling import resample
 from .files import write_json, write_text
+from .lifetime import bound
 
 TISSUES = ('gray', 'white', 'fluid', 'skull', 'scalp')
 SEED = 2026
