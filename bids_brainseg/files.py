@@ -84,8 +84,8 @@ def _remove_leftovers(path: Path) -> None:
     stem, dot, extension = path.name.partition('.')
     ours, ending = re.escape(stem), re.escape(dot + extension)
     pattern = re.compile(rf'\.{ours}\.([^.]+)-(\d+)-[0-9a-f]{{8}}\.part{ending}')
-    for entry in os.scandir(path.parent):
-        match = pattern.fullmatch(entry.name)
+    for entry in os.scandir(path.parent):  # which holds the pages of everybody
+        match = entry.name.startswith('.') and pattern.fullmatch(entry.name)
         if match and not _is_written(Path(entry.path), match[1], int(match[2])):
             with contextlib.suppress(OSError):  # another writer may remove it at the same time
                 os.unlink(entry.path)

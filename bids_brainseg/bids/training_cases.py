@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -138,7 +139,7 @@ def _freesurfer_folder(root: Path, record: ImageRecord) -> tuple[Path | None, st
 
 def _first(folder: Path, names: Iterable[str]) -> Path | None:
     candidates = (folder / f'{name}{extension}' for name in names for extension in EXTENSIONS)
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.lexists(path)), None)  # also a link, to be fetched
 
 
 def read_exclusions(path: Path) -> list[dict]:

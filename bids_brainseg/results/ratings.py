@@ -8,6 +8,7 @@ enough.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 from ..core.quality import LEVELS
 from ..core.statistics import cohen_kappa, linear_weights
+from ..files import read_text, unfetched
 from ..records import ScanResult
 
 #: Name of this program among the raters.
@@ -133,7 +135,7 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, str]], str]:
     try:
         rows = _json_rows(path) if path.suffix == '.json' else _table_rows(path)
     except (OSError, ValueError, csv.Error, RecursionError) as error:
-        return [], str(getattr(error, 'strerror', None) or error)
+        return [], unfetched(path) or str(getattr(error, 'strerror', None) or error)
     if not rows:
         return [], 'it holds no rating'
     for number, row in enumerate(rows, start=1):
@@ -146,12 +148,12 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, str]], str]:
 
 def _table_rows(path: Path) -> list[dict]:
     # pages write cells as they are: a quotation mark belongs to the note
-    with path.open(newline='', encoding='utf-8-sig') as stream:
-        return list(csv.DictReader(stream, delimiter='\t', quoting=csv.QUOTE_NONE))
+    stream = io.StringIO(read_text(path), newline='')
+    return list(csv.DictReader(stream, delimiter='\t', quoting=csv.QUOTE_NONE))
 
 
 def _json_rows(path: Path) -> list[dict]:
-    content = json.loads(path.read_text(encoding='utf-8-sig'))
+    content = json.loads(read_text(path))
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise ValueError('it is not a list of ratings')
     return content

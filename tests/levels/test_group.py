@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import logging
 
 import pytest
 from simulated import LABELS, describe, simulate, write_scan
@@ -99,3 +101,43 @@ def test_ratings_are_counted_and_a_damaged_file_of_them_is_named(out, tmp_path, 
     assert 'ratings  1 of 1 raters' in printed
     assert 'sub-0002_rating.json was skipped' in printed
     assert 'sub-0001_T1w\tT1w\t' in (out / 'group_ratings.tsv').read_text()
+
+
+@pytest.fixture
+def log(caplog):
+    """What the command logs; its logger hands nothing on."""
+    logger = logging.getLogger('bids_brainseg')
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'),
+    [
+        (b'\xff\xfe\x00broken', 'cannot be read and was ignored'),
+        (b'participant_id\tage\nsub-0001\n', '1 of 1 rows differ from the header'),
+        (b'/annex/objects/MD5E-s1--0', 'its content is not on this disk; fetch it: datalad get'),
+    ],
+)
+def test_a_table_of_participants_that_cannot_be_read_is_told(out, tmp_path, log, content, told):
+    (out / 'participants.tsv').write_bytes(content)
+    assert main([f'{tmp_path}/gone', f'{out}', 'group', '--dry-run']) == 0
+    assert any(
+        record.levelname == 'WARNING' and 'participants.tsv' in record.message and told in record.message
+        for record in log.records
+    )
+
+
+def test_a_participant_whose_images_cannot_be_segmented_is_listed_with_the_reason(out, tmp_path):
+    log = out / 'sub-77' / 'log' / '2026-1'
+    log.mkdir(parents=True)
+    unused = {'sub-77/anat/sub-77_T2w.nii.gz': 'there is no model for T2w'}
+    (log / 'outcomes.json').write_text(json.dumps({'Scans': {}, 'Unused': unused}))
+    assert main([f'{tmp_path}/gone', f'{out}', 'group']) == 0
+    with (out / 'group_participants.tsv').open(newline='') as stream:
+        (row,) = [row for row in csv.DictReader(stream, delimiter='\t') if row['participant_id'] == 'sub-77']
+    assert row['participant_status'] == 'missing'
+    assert row['participant_reason'] == (
+        'no image of it can be segmented: 1 image, there is no model for T2w: sub-77/anat/sub-77_T2w.nii.gz'
+    )
