@@ -85,7 +85,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(out, name, content, why
 
 def test_a_link_to_nothing_is_named(out):
     (out / 'a_rating.tsv').symlink_to('nowhere')
-    assert 'No such file' in ratings_of(out).damaged[0]
+    assert 'its link is broken; fetch its content: datalad get a_rating.tsv' in ratings_of(out).damaged[0]
 
 
 def test_a_rating_of_no_scan_is_remarked_on_unless_it_was_not_selected(out):
