@@ -17,11 +17,12 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bids_brainseg.bids.layout import find_niftis, list_images
 from bids_brainseg.bids.names import record_from_path
-from bids_brainseg.bids.query import Selection, _survey
+from bids_brainseg.bids.query import Selection
 from bids_brainseg.levels.participant import report
 from bids_brainseg.records import Outcome
 from bids_brainseg.settings import Settings
@@ -57,8 +58,13 @@ def measure(what: str, call: Callable[[], object]) -> None:
 
 def measure_selection(root: Path, database: Path) -> None:
     """Measure the search for scans, up to their names, with and without an index."""
-    search = lambda labels=(), folder=None: _survey(root, labels, folder)  # noqa: E731
+
+    def search(labels: Sequence[str] = (), folder: Path | None = None) -> list[Path]:
+        return find_niftis(root, listed=list_images(root, labels), subjects=labels, database_dir=folder)
+
+    search(['00001'])  # loads pybids
     measure('scans of one participant', lambda: search(['00001']))
+    measure('list of all images alone', lambda: list_images(root))
     measure('scans of all, without an index', search)
     measure('scans of all, and the index is made', lambda: search((), database))
     measure('scans of all, with the index', lambda: search((), database))

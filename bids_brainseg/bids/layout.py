@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..data import datatypes, resource
 from ..errors import BidsError
 from ..files import read_text, unfetched, write_whole
-from .names import EXTENSIONS
+from .names import EXTENSIONS, split_name
 
 if TYPE_CHECKING:
     from bids.layout import BIDSLayout
@@ -138,7 +138,7 @@ def find_niftis(
     here = [
         bids_dir / path
         for path in listed
-        if path.parent.name in datatypes() and path.name.endswith(tuple(EXTENSIONS))
+        if path.parent.name in datatypes() and split_name(path.name)[2] in EXTENSIONS
     ]
     return _from_database(bids_dir, here, Path(database_dir))
 

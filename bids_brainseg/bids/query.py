@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +88,9 @@ def select_images(
 
     if session := session_of_job(bids_filters):
         LOGGER.info('Every BIDS filter is for session %s, which counts for all modalities', session)
-    candidates, unused = _survey(bids_dir, participants, database_dir)
+    listed = list_images(bids_dir, participants)
+    scans = find_niftis(bids_dir, listed=listed, subjects=participants, database_dir=database_dir)
+    candidates, unused = _sort_out(bids_dir, {*listed, *(scan.relative_to(bids_dir) for scan in scans)})
     selected, left_out = [], Counter()
     for record in candidates:
         if record.modality not in wanted:
@@ -101,7 +103,7 @@ def select_images(
             selected.append(record)
     if not selected:
         # The scans of other participants, whose folders were not searched, help to find a typing error.
-        present = _survey(bids_dir, (), database_dir)[0] if participants else candidates
+        present = _sort_out(bids_dir, list_images(bids_dir))[0] if participants else candidates
         message = _explain_empty(present, wanted, participants, sessions, filters)
         not_used = '; '.join(summarize_unused(unused))
         raise BidsError(message + (f'. Not used: {not_used}' if not_used else ''), 18)
@@ -141,15 +143,11 @@ def summarize_unused(unused: Sequence[UnusedImage]) -> list[str]:
     return lines
 
 
-def _survey(
-    bids_dir: Path, participants: Sequence[str], database_dir: Path | None
-) -> tuple[list[ImageRecord], list[UnusedImage]]:
+def _sort_out(bids_dir: Path, images: Iterable[Path]) -> tuple[list[ImageRecord], list[UnusedImage]]:
     """Make a record of each image that is a scan by its name, and give the reason of the others."""
-    listed = list_images(bids_dir, participants)
-    scans = find_niftis(bids_dir, listed=listed, subjects=participants, database_dir=database_dir)
     ignored = IgnoreFile.read(bids_dir)
     records, unused = [], []
-    for path in sorted({*listed, *(scan.relative_to(bids_dir) for scan in scans)}):
+    for path in sorted(images):
         if reason := reason_unused(path, ignored):
             unused.append(UnusedImage(path, reason))
         else:
