@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,16 +56,26 @@ class Family(psutil.Process):
 
 
 class Monitor(profiler.ResourceMonitor):
-    """The monitor of nipype, which sees the processors that the children of a step use as well."""
+    """The monitor of nipype; it sees what the children of a step use, and leaves no file where it began."""
 
-    def __init__(self, pid: int, **kwargs: object):
-        super().__init__(pid, **kwargs)
+    def __init__(self, pid: int, freq: float = 5, **kwargs: object):
+        handle, name = tempfile.mkstemp(prefix='bids_brainseg_monitor_')
+        os.close(handle)
+        super().__init__(pid, freq=freq, fname=name)
         self._process = Family(pid)
+
+    def stop(self) -> dict:
+        """Return what was measured."""
+        measured = super().stop()
+        Path(self.fname).unlink()
+        return measured
 
 
 def monitor_steps() -> None:
     """Let nipype monitor the steps that this process runs."""
     config.enable_resource_monitor()
+    # nipype's own summary, one file of the work folder, which other jobs may share
+    config.set('monitoring', 'summary_file', os.devnull)
     profiler.ResourceMonitor = Monitor
 
 

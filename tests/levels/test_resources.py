@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 from nipype.interfaces.base import Bunch, InterfaceResult
 from nipype.utils.filemanip import savepkl
@@ -52,3 +53,15 @@ def test_children_are_known_again():
         first, again = (next(p for p in family.children(recursive=True) if p.pid == child.pid) for _ in '12')
         child.communicate(b'\n')
     assert first is again
+
+
+def test_the_monitor_leaves_no_file(tmp_path, monkeypatch):
+    """Nipype's own writes where the command was started, which may be read-only."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    monitor = resources.Monitor(os.getpid(), freq=1.0)
+    monitor.start()
+    measured = monitor.stop()
+    assert len(measured['prof_dict']['rss_GiB']) >= 2
+    assert [path.name for path in tmp_path.rglob('*')] == ['tmp']
