@@ -8,9 +8,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 from bids_brainseg.errors import BrainsegError, ModelError
+from bids_brainseg.records import PASSES
 
 from .lifetime import end_with_named_parent
 from .network.backend import configure, find_device
@@ -85,6 +88,7 @@ def _predict(args: argparse.Namespace) -> None:
     import numpy as np
 
     from bids_brainseg import __version__
+    from bids_brainseg.files import write_text
     from bids_brainseg.imaging import load_image, save_like
 
     from .network.bundle import load_bundle
@@ -94,10 +98,15 @@ def _predict(args: argparse.Namespace) -> None:
     begun = time.perf_counter()
     bundle = load_bundle(args.bundle)
     image = load_image(args.image)
-    prediction, seconds = predict_samples(
-        image.data, bundle, mc_samples=args.mc_samples, mirrored=args.mirrored, seed=args.seed
-    )
     args.out_dir.mkdir(parents=True, exist_ok=True)
+    prediction, seconds = predict_samples(
+        image.data,
+        bundle,
+        mc_samples=args.mc_samples,
+        mirrored=args.mirrored,
+        seed=args.seed,
+        report=lambda done: write_text(f'{done}\n', args.out_dir / PASSES),
+    )
     np.save(args.out_dir / 'posterior.npy', prediction.mean)
     save_like(prediction.entropy, image, args.out_dir / 'uncertainty.nii', np.float32)
     overlap = prediction.labels.intersection_over_union()
@@ -113,9 +122,18 @@ def _predict(args: argparse.Namespace) -> None:
         'mc_iou': [None if np.isnan(x) else float(x) for x in overlap],
         'mutual_information_mean': prediction.mutual_information,
         'seconds': {name: round(value, 3) for name, value in seconds.items()},
-        'versions': {'bids_brainseg': __version__, 'keras': keras.__version__},
+        'versions': {'bids_brainseg': __version__, 'keras': keras.__version__, **_versions()},
     }
     (args.out_dir / 'samples.json').write_text(json.dumps(samples, indent=2) + '\n')
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what numbers depend on, of the whole environment: all steps share it."""
+    import keras
+
+    backend = keras.backend.backend()
+    versions = {backend: import_module(backend).__version__}
+    return versions | {name: version(name) for name in ('itk-elastix', 'nibabel', 'numpy')}
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: Files of a model bundle.
 WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'
+#: File in the folder of a running network: how many passes are done.
+PASSES = 'passes.txt'
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,10 @@ class Bundle:
         Volume of the cranial cavity of the reference.
     qc : mapping
         Thresholds of :func:`bids_brainseg.core.quality.verdict`.
+    usual_entropy : mapping
+        What was measured on good scans, for each class by index: ``limit``, the local entropy that 95 of
+        100 voxels do not exceed (:func:`bids_brainseg.core.uncertainty.usual_limits`), ``mean``, the mean
+        entropy, and ``what``, on which scans; empty if nothing was measured.
     card : mapping
         How it was trained, measured scores, limits.
     sha256 : mapping of str to str
@@ -160,9 +166,15 @@ class Bundle:
     icv_mm3: float
     mirrored_passes: bool = False
     qc: Mapping = field(default_factory=dict)
+    usual_entropy: Mapping = field(default_factory=dict)
     card: Mapping = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
     volume_errors: Mapping = field(default_factory=dict)
+
+    @property
+    def entropy_limits(self) -> tuple[float, ...]:
+        """Local entropy of each class that is still usual; empty if it was not measured."""
+        return tuple(self.usual_entropy.get('limit', ()))
 
     @property
     def weights_path(self) -> Path:

@@ -301,7 +301,7 @@ def init_figures_wf(
     record : ImageRecord
         The scan.
     bundle : Bundle
-        Names the reference.
+        Names the reference, and says how uncertain its network usually is.
     output_dir : Path
         Root of the derivatives.
     mem_gb : float
@@ -337,8 +337,9 @@ def init_figures_wf(
     reference = {'reference': str(bundle.reference_path), 'reference_mask': str(bundle.mask_path)}
     alignment = pe.Node(AlignmentFigure(**reference), name='alignment', mem_gb=mem_gb)
     contours = pe.Node(ContoursFigure(), name='contours', mem_gb=mem_gb)
-    uncertainty = pe.Node(UncertaintyFigure(), name='uncertainty', mem_gb=mem_gb)
-    viewer = pe.Node(ViewerFigure(), name='viewer', mem_gb=mem_gb)
+    limits = list(bundle.entropy_limits)
+    uncertainty = pe.Node(UncertaintyFigure(limits=limits), name='uncertainty', mem_gb=mem_gb)
+    viewer = pe.Node(ViewerFigure(limits=limits), name='viewer', mem_gb=mem_gb)
     thumbnail = pe.Node(Thumbnail(), name='thumbnail', mem_gb=mem_gb)
     common = {'record': record, 'output_dir': str(output_dir)}
     ds_alignment, ds_contours, ds_viewer, ds_uncertainty, ds_thumbnail = (

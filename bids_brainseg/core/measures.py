@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import geometry, inspection, volumes
+from .uncertainty import mean_entropies
 from .volume_errors import VolumeErrors, relative_spread, volume_intervals
 
 #: Standard deviations from the training population beyond which a volume counts as implausible.
@@ -81,8 +82,8 @@ class ScanMeasures(NamedTuple):
         By class, background first: `volume_mm3` of the labels on the scan's grid; `volume_low_mm3` and
         `volume_high_mm3`, the ends of its interval, nan where it is not known; `volume_soft_mm3`, the sum of
         the probabilities; `mc_mean_mm3`, `mc_std_mm3` and `cv_mc` (per cent) over the passes;
-        `etiv_percent`; `population_score` in standard deviations, nan for an absent structure;
-        `largest_component_fraction`.
+        `entropy_mean` of the labeled voxels; `etiv_percent`; `population_score` in standard deviations, nan
+        for an absent structure; `largest_component_fraction`.
     flags : dict of int to str
         Why a structure should be reviewed, by class.
     totals : dict of str to float, mm3
@@ -165,6 +166,7 @@ def measure_scan(
         'brain_mm3': totals.brain,
         'ventricles_mm3': totals.ventricles,
         'etiv_mm3': etiv,
+        'brain_etiv_percent': 100 * totals.brain / etiv,
         **_alignment_numbers(alignment),
         **_pass_numbers(passes, spread.cv, entropy, labels),
         **_structure_numbers(mm3, scores, components, structures),
@@ -178,6 +180,7 @@ def measure_scan(
         'mc_mean_mm3': spread.mean,
         'mc_std_mm3': spread.std,
         'cv_mc': spread.cv,
+        'entropy_mean': mean_entropies(entropy, labels),
         'etiv_percent': 100 * mm3 / etiv,
         'population_score': np.where(mm3 > 0, scores, np.nan),
         'largest_component_fraction': components,

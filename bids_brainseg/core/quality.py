@@ -186,13 +186,23 @@ def _worst_level(value: float | None, rules: Mapping, label: str) -> tuple[str, 
     """Give the level and the reason of the gravest rule that a number breaks."""
     if value is None or math.isnan(value):
         return (rules['required'], f'{label} could not be measured') if 'required' in rules else None
-    unit = f' {rules["unit"]}' if rules.get('unit') else ''
     for rule, (level, above) in BOUNDS.items():
         bound = rules.get(rule)
         if bound is not None and (value > bound if above else value < bound):
-            side = 'above' if above else 'below'
-            return level, f'{label} is {_plain(value)}{unit}, {side} {_plain(bound)}{unit}'
+            side, unit = 'above' if above else 'below', rules.get('unit', '')
+            return level, f'{label} is {_in_words(value, unit)}, {side} {_in_words(bound, unit)}'
     return None
+
+
+def _in_words(value: float, unit: str) -> str:
+    """Write a number with its unit; a volume in ml, as on pages.
+
+    >>> _in_words(1735123.4, 'mm3'), _in_words(0.5, ''), _in_words(2.25, '%')
+    ('1735 ml', '0.5', '2.25 %')
+    """
+    if unit == 'mm3':
+        value, unit = value / 1000, 'ml'
+    return f'{_plain(value)} {unit}'.rstrip()
 
 
 def _plain(value: float) -> str:
@@ -200,5 +210,5 @@ def _plain(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     digits = 3 - math.floor(math.log10(abs(value))) if value else 0
-    text = f'{round(value, digits):,.{max(digits, 0)}f}'
+    text = f'{round(value, digits):.{max(digits, 0)}f}'
     return text.rstrip('0').rstrip('.') if '.' in text else text

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.geometry import bounding_box
+from ..data import label_table
 
 WIDTH = 1200.0  # of a figure in user units, near CSS pixels on a page
 GAP = 6.0
@@ -17,6 +18,7 @@ AXES = {
     1: (0, 2, 'y', 'LR'),
     2: (0, 1, 'z', 'LR'),
 }  # across, up, name, marks at the sides
+FISSURE_MM = 3.0  # a sagittal slice nearer to the midline shows the gap between the hemispheres
 
 
 class Canonical(NamedTuple):
@@ -83,6 +85,32 @@ def oriented(affine: np.ndarray, **arrays: np.ndarray) -> tuple[Canonical, list[
     return grid, [grid.view(np.asarray(array)) for array in arrays.values()]
 
 
+def midline(labels: np.ndarray) -> float | None:
+    """Find the index along x between the structures of the left and those of the right; None without a side.
+
+    labels: (I, J, K) class indices in the canonical orientation.
+    """
+    counts = np.stack([np.bincount(plane, minlength=256) for plane in labels.reshape(len(labels), -1)])
+    middles = []
+    for side in 'LR':
+        columns = counts[:, [label.index for label in label_table() if label.hemisphere == side]].sum(axis=1)
+        if not columns.any():
+            return None
+        middles.append(np.arange(len(columns)) @ columns / columns.sum())
+    return float(np.mean(middles))
+
+
+def beside(index: int, middle: float, distance: float) -> int:
+    """Move an index that is nearer to the middle than a distance just beyond it, to the nearer side.
+
+    >>> [beside(index, 10.2, 3) for index in (6, 8, 10, 11, 15)]
+    [6, 7, 7, 14, 15]
+    """
+    if abs(index - middle) >= distance:
+        return index
+    return int(np.ceil(middle + distance) if index > middle else np.floor(middle - distance))
+
+
 def choose_slices(labels: np.ndarray, axis: int, box: tuple[slice, ...], n: int) -> list[int]:
     """Choose up to `n` slices: half by where the structures are, each counted alike, half evenly."""
     start, stop = box[axis].start, box[axis].stop
@@ -108,26 +136,32 @@ def lay_out(
     """Lay out axial, coronal and sagittal rows at one scale, each as wide as the figure.
 
     labels: (I, J, K) integers in the canonical orientation; margin in mm around what is labeled; counts of
-    slices across x, y and z.
+    slices across x, y and z. Where the labels have sides, sagittal slices keep away from the midline.
     """
     box = bounding_box(labels)
-    rows = [(axis, choose_slices(labels, axis, box, counts[axis])) for axis in (2, 1, 0)]
+    chosen = [choose_slices(labels, axis, box, counts[axis]) for axis in range(3)]
+    middle = midline(labels[box])
+    if middle is not None:
+        distance = FISSURE_MM / grid.spacing[0]
+        moved = {beside(index, box[0].start + middle, distance) for index in chosen[0]}
+        chosen[0] = sorted(index for index in moved if 0 <= index < len(labels)) or chosen[0]
+    rows = [(axis, chosen[axis]) for axis in (2, 1, 0)]
     grown = [
         (side.start - round(margin / step), side.stop + round(margin / step))
         for side, step in zip(box, grid.spacing, strict=True)
     ]
     extent = [(stop - start) * step for (start, stop), step in zip(grown, grid.spacing, strict=True)]
-    spread = [len(chosen) * extent[AXES[axis][0]] for axis, chosen in rows]
-    scale = (WIDTH - GAP * (max(len(chosen) for _, chosen in rows) - 1)) / max(spread)  # units per mm
+    spread = [len(indices) * extent[AXES[axis][0]] for axis, indices in rows]
+    scale = (WIDTH - GAP * (max(len(indices) for _, indices in rows) - 1)) / max(spread)  # units per mm
     panels, y = [], 0.0
-    for axis, chosen in rows:
+    for axis, indices in rows:
         across, up, name, _ = AXES[axis]
-        width = (WIDTH - GAP * (len(chosen) - 1)) / len(chosen)
+        width = (WIDTH - GAP * (len(indices) - 1)) / len(indices)
         height = extent[up] * scale
         middle = sum(grown[across]) / 2
         half = width / scale / grid.spacing[across] / 2
         window = (round(middle - half), round(middle + half))
-        for column, index in enumerate(chosen):
+        for column, index in enumerate(indices):
             center = [(side.start + side.stop) / 2 - 0.5 for side in box]
             center[axis] = index
             position = (grid.affine @ [*center, 1])[axis]

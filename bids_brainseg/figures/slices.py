@@ -14,15 +14,29 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 
+from ..core.geometry import bounding_box
+from ..core.uncertainty import relative_uncertainty
 from ..data import Label, label_table
 from ..files import write_text
 from . import panels, svg
 
-ENTROPY_MAX = 0.4  # of log(28); fixed, so that two scans can be compared by eye
-ENTROPY_SHOWN = 0.08  # below this the scan shines through
-ENTROPY_MAP, ENTROPY_FROM = 'inferno', 0.3
+RAMP, RAMP_FROM, RAMP_END = 'inferno', 0.45, 2.0  # colors from the usual uncertainty to this many times it
+SHOWN_MM = 12.0  # around what is labeled: more than a figure shows and the average reaches
+FADE = 0.1  # relative uncertainties around 1 over which the color comes in
 MASK_INK, EDGE_INK = '#ffd24a', '#4fd1ff'
-STROKE = '.bb-figure path{fill:none;stroke-width:.9px;stroke-linejoin:round;vector-effect:non-scaling-stroke}'
+STROKE = (
+    '.bb-figure path{fill:none;stroke-width:1.1px;stroke-linejoin:round;vector-effect:non-scaling-stroke}'
+)
+OUTLINES = {'Cerebral-White-Matter': '#58C4FF'}  # white in the table
+SIDES = 'Solid lines: left and midline. Dashed lines: right.'
+USUAL = (
+    'In color: less certain than 19 of 20 places of the same structure in good scans of this contrast.',
+    'Gray: as certain as usual. A good scan has a few small colored spots.',
+)
+UNKNOWN = (
+    'In color: around here, two structures are as likely as each other, or more than two are.',
+    'What is usual for this model was never measured, so good scans have color at every border.',
+)
 HALO = f'stroke="{svg.BACKGROUND}" stroke-width="2.5" stroke-linejoin="round" paint-order="stroke"'
 EDGES = '.bb-figure .bb-edges path{stroke-width:.8px}'
 FLIP = '.bb-reference{opacity:0}.bb-alignment:active .bb-reference{opacity:1}'
@@ -134,9 +148,16 @@ def contours_figure(
         group(pictures(image, layout, panels.display_window(image, labels > 0)), 'bb-scan'),
         group(structures(labels, layout, table), 'bb-lines'),
     ]
-    legend = _legend(_names(table), layout.height)
+    legend, height = _legend(_names(table), layout.height)
+    legend += svg.text(8, height + 8, SIDES, fill=svg.FAINT)
     return draw(
-        layers, layout, legend, out_file, title='Outlines of the structures', kind='contours', style=STROKE
+        layers,
+        layout,
+        (legend, height + 18),
+        out_file,
+        title='Outlines of the structures',
+        kind='contours',
+        style=STROKE + dashed_right(table),
     )
 
 
@@ -146,8 +167,10 @@ def uncertainty_figure(
     labels: np.ndarray,
     affine: np.ndarray,
     out_file: str | os.PathLike,
+    *,
+    limits: Sequence[float] | None = None,
 ) -> Path:
-    """Lay the uncertainty over the scan, in the slices of :func:`contours_figure`.
+    """Color the scan where the network is less certain than usual, in the slices of :func:`contours_figure`.
 
     Parameters
     ----------
@@ -157,6 +180,8 @@ def uncertainty_figure(
         Voxel indices to RAS mm.
     out_file : path
         SVG to write.
+    limits : sequence of float, optional
+        What is usual for each class, as :func:`bids_brainseg.core.uncertainty.relative_uncertainty` takes it.
 
     Returns
     -------
@@ -171,13 +196,21 @@ def uncertainty_figure(
     grid, (image, entropy, labels) = panels.oriented(affine, image=image, entropy=entropy, labels=labels)
     layout = panels.lay_out(labels, grid)
     window = panels.display_window(image, labels > 0)
+    shown = tuple(
+        slice(max(side.start - margin, 0), side.stop + margin)
+        for side, margin in zip(
+            bounding_box(labels), np.ceil(SHOWN_MM / grid.spacing).astype(int), strict=True
+        )
+    )
+    relative = np.zeros(labels.shape, np.float32)
+    relative[shown] = relative_uncertainty(entropy[shown], labels[shown], grid.spacing, limits)
     rasters = [
         svg.raster(
-            blend(gray(image, panel, window), panels.crop(entropy, panel)), panel, density=1.3, quality=78
+            blend(gray(image, panel, window), panels.crop(relative, panel)), panel, density=1.3, quality=78
         )
         for panel in layout.panels
     ]
-    layers, legend = [group(rasters, 'bb-scan')], _color_bar(layout.height)
+    layers, legend = [group(rasters, 'bb-scan')], _color_bar(layout.height, usual_known=limits is not None)
     return draw(layers, layout, legend, out_file, title='Uncertainty', kind='uncertainty')
 
 
@@ -200,7 +233,7 @@ def structures(
         plane = panels.crop(labels, panel)
         present = np.flatnonzero(np.bincount(plane.ravel(), minlength=len(table)))
         paths = [
-            f'<path class="bb-{label.index}" stroke="{ink or legible(label.color)}" '
+            f'<path class="bb-{label.index}" stroke="{ink or outline_color(label)}" '
             f'd="{svg.outline(plane == label.index)}"/>'
             for label in table
             if label.index > 0 and label.index in present
@@ -230,10 +263,21 @@ def group(parts: list[str], kind: str, attributes: str = '') -> str:
     return f'<g class="{kind}" {attributes}>' + '\n'.join(parts) + '</g>'
 
 
-def blend(base: np.ndarray, entropy: np.ndarray) -> np.ndarray:
-    """Color gray pixels (A, B) uint8 by entropy (A, B); returns (A, B, 3) uint8."""
-    weight = 0.9 * np.clip(np.nan_to_num(entropy) / ENTROPY_SHOWN - 0.25, 0, 1)[..., None]
-    return (base[..., None] * (1 - weight) + 255 * colors(entropy) * weight).astype(np.uint8)
+def blend(base: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    """Color gray pixels (A, B) uint8 by relative uncertainty (A, B); returns (A, B, 3) uint8."""
+    weight = 0.85 * np.clip((np.nan_to_num(relative) - 1) / FADE + 0.5, 0, 1)[..., None]
+    return (base[..., None] * (1 - weight) + 255 * colors(relative) * weight).astype(np.uint8)
+
+
+def dashed_right(table: Sequence[Label]) -> str:
+    """Return the style that dashes outlines of the right."""
+    right = [f'.bb-contours .bb-{label.index}' for label in table if label.hemisphere == 'R']
+    return f'{",".join(right)}{{stroke-dasharray:3 2}}'
+
+
+def outline_color(label: Label) -> str:
+    """Choose the color of an outline: that of the table, unless it is lost on white matter."""
+    return OUTLINES.get(label.name.split('-', 1)[-1], legible(label.color))
 
 
 def legible(color: str) -> str:
@@ -245,10 +289,10 @@ def legible(color: str) -> str:
     return '#' + ''.join(f'{round(value):02X}' for value in rgb)
 
 
-def colors(entropy: np.ndarray) -> np.ndarray:
-    """Color entropies: RGB from 0 to 1 in a last axis of three."""
-    share = np.clip(np.nan_to_num(entropy) / ENTROPY_MAX, 0, 1)
-    return colormaps[ENTROPY_MAP](ENTROPY_FROM + (1 - ENTROPY_FROM) * share)[..., :3]
+def colors(relative: np.ndarray) -> np.ndarray:
+    """Color relative uncertainties: RGB from 0 to 1 in a last axis of three."""
+    share = np.clip((np.nan_to_num(relative) - 1) / (RAMP_END - 1), 0, 1)
+    return colormaps[RAMP](RAMP_FROM + (1 - RAMP_FROM) * share)[..., :3]
 
 
 def _names(table: Sequence[Label]) -> list[tuple[str, str]]:
@@ -257,7 +301,7 @@ def _names(table: Sequence[Label]) -> list[tuple[str, str]]:
     for label in table:
         if label.index:
             name = label.name.removeprefix('Left-').removeprefix('Right-').replace('-', ' ')
-            keys.setdefault((name, legible(label.color)))
+            keys.setdefault((name, outline_color(label)))
     return list(keys)
 
 
@@ -274,19 +318,18 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
     return group(parts, 'bb-legend'), y + 12.0
 
 
-def _color_bar(top: float) -> tuple[str, float]:
+def _color_bar(top: float, *, usual_known: bool) -> tuple[str, float]:
     x, y, width, n = 8.0, top + 14, 260.0, 52
-    bar = (255 * colors((np.arange(n) + 0.5) / n * ENTROPY_MAX)).astype(int)
+    bar = (255 * colors(1 + (np.arange(n) + 0.5) / n * (RAMP_END - 1))).astype(int)
     parts = [
         f'<rect x="{x + i * width / n:.2f}" y="{y:.1f}" width="{width / n + 0.3:.2f}" height="10" '
         f'fill="#{r:02x}{g:02x}{b:02x}" shape-rendering="crispEdges"/>'
         for i, (r, g, b) in enumerate(bar)
     ]
-    for tick in np.linspace(0, ENTROPY_MAX, 5):
-        text = f'{tick:.1f}' if tick < ENTROPY_MAX else f'\N{GREATER-THAN OR EQUAL TO} {tick:.1f}'
-        anchor = 'start' if tick == 0 else 'middle'
-        parts.append(svg.text(x + tick / ENTROPY_MAX * width, y + 23, text, anchor=anchor))
-    meaning = '0: certain. 0.21: two structures equally likely. 0.33: three. Uncolored: below 0.02.'
-    parts.append(svg.text(x + width + 34, y + 9, 'entropy of the mean softmax / log 28'))
-    parts.append(svg.text(x + width + 34, y + 23, meaning, fill=svg.FAINT))
+    parts += [
+        svg.text(x, y + 23, 'usual'),
+        svg.text(x + width, y + 23, f'{RAMP_END:g} times that, or more', anchor='end'),
+    ]
+    words = USUAL if usual_known else UNKNOWN
+    parts += [svg.text(x + width + 34, y + 9 + 14 * row, line) for row, line in enumerate(words)]
     return group(parts, 'bb-bar'), y + 34

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.resampling import resample
 from ..figures.slices import alignment_figure, contours_figure, uncertainty_figure
@@ -82,6 +82,7 @@ class Thumbnail(SimpleInterface):
 
 class _UncertaintyFigureInputSpec(_ContoursFigureInputSpec):
     uncertainty = File(exists=True, mandatory=True, desc="normalized entropy on the scan's own grid, [0, 1]")
+    limits = traits.List(traits.Float, desc='entropy of each class that is still usual; none if not known')
 
 
 class UncertaintyFigure(SimpleInterface):
@@ -94,7 +95,8 @@ class UncertaintyFigure(SimpleInterface):
         scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         entropy, affine = read_array(self.inputs.uncertainty), load_grid(self.inputs.in_file).affine
         self._results['out_file'] = str(Path(runtime.cwd) / 'uncertainty.svg')
-        uncertainty_figure(scan, entropy, labels, affine, self._results['out_file'])
+        limits = self.inputs.limits or None
+        uncertainty_figure(scan, entropy, labels, affine, self._results['out_file'], limits=limits)
         return runtime
 
 
@@ -112,5 +114,6 @@ class ViewerFigure(SimpleInterface):
         scan, labels = read_array(self.inputs.in_file), read_array(self.inputs.dseg)
         entropy, affine = read_array(self.inputs.uncertainty), load_grid(self.inputs.in_file).affine
         self._results['out_file'] = str(Path(runtime.cwd) / 'viewer.json')
-        viewer_figure(scan, labels, entropy, affine, self._results['out_file'])
+        limits = self.inputs.limits or None
+        viewer_figure(scan, labels, entropy, affine, self._results['out_file'], limits=limits)
         return runtime

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,16 +16,15 @@ from ..machine import user_name
 from ..settings import Settings
 from . import resources
 from .local import KeepGoing, LocalPlugin
+from .progress import Progress
 from .schedulers import ask_slurm
-
-STAGES = ('check', 'coregister', 'segment', 'resample_to_scan', 'measure', 'register_t1w', 'resample_labels')
 
 
 class BatchPlugin(KeepGoing):
     """Add to a batch plugin of nipype that a step whose job was killed fails alone, with a reason."""
 
     def __init__(self, plugin_args: Mapping | None = None):
-        super().__init__(plugin_args={'status_callback': print_progress} | (plugin_args or {}))
+        super().__init__(plugin_args=plugin_args)
         os.environ.setdefault('LOGNAME', user_name())  # nipype names the jobs by it
 
     def _submit_batchtask(self, scriptfile: str, node: pe.Node) -> int:
@@ -48,15 +45,6 @@ class BatchPlugin(KeepGoing):
             )
             result['traceback'] = [reason]
         return result
-
-
-def print_progress(node: pe.Node, status: str) -> None:
-    """Print which step begins, and which one failed."""
-    if status == 'exception' or (status == 'start' and node.name in STAGES):
-        _, subject, scan, *_ = node.fullname.split('.')
-        failed = ' failed' if status == 'exception' else ''
-        where = f'{subject.removesuffix("_wf")} {scan.removesuffix("_wf")}'
-        print(f'{time.strftime("%H:%M:%S")} {where}: {node.name}{failed}', file=sys.stderr, flush=True)
 
 
 def configure(settings: Settings) -> None:
@@ -97,6 +85,7 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
 
     The error does not decide what failed: that is read from the crash files and the derivatives.
     """
+    progress = Progress(workflow)
     if settings.plugin == 'MultiProc':
         seconds = poll_seconds(len(workflow._get_all_nodes()))
         workflow.config['execution']['poll_sleep_duration'] = str(seconds)  # what the plugin reads
@@ -105,7 +94,7 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
             'memory_gb': settings.mem_gb,
             'n_gpu_procs': 1,
             'raise_insufficient': False,
-            'status_callback': print_progress,
+            'status_callback': progress,
         }
         plugin = {'plugin': LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))}
     else:
@@ -114,10 +103,11 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
             kind = type(kind.__name__, (BatchPlugin, kind), {})
         if settings.plugin == 'SLURM':
             ask_slurm(workflow, settings.plugin_args)
-        plugin = {'plugin': kind(plugin_args=dict(settings.plugin_args))}
+        plugin = {'plugin': kind(plugin_args={'status_callback': progress} | dict(settings.plugin_args))}
     began = resources.now()
     try:
-        workflow.run(**plugin)
+        with progress:
+            workflow.run(**plugin)
     except Exception as error:  # nipype re-raises the first failure of a node as whatever it was
         several = 'Re-raising first' in str(error) and error.__cause__
         first = several or error

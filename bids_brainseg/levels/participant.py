@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..bids.query import Selection
+from ..bids.visits import participant_facts, scan_date
 from ..errors import BrainsegError
 from ..files import write_text
 from ..pages.participant import alignments, write_participant_page
@@ -204,6 +205,8 @@ def write_reports(
                 methods=methods,
                 peers=peers,
                 unused=read_unused(output_dir, subject),
+                facts=participant_facts(settings.bids_dir, subject, [scan.session for scan in scans]),
+                dates={scan.name: scan_date(settings.bids_dir, scan.source) for scan in scans if scan.source},
             )
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there
             LOGGER.debug('', exc_info=True)

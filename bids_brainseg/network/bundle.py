@@ -83,7 +83,7 @@ def load_bundle(path: str | os.PathLike) -> Bundle:
         raise ModelError(
             f'model bundle was made for other classes: {path}; use the version of bids_brainseg it belongs to'
         )
-    content.setdefault('mirrored_passes', False)  # older bundles do not say
+    content = {'mirrored_passes': False, 'usual_entropy': {}} | content  # which older bundles do not say
     names = [n for n in Bundle.__dataclass_fields__ if n not in ('path', 'volume_errors')]
     missing = [n for n in names if n not in content]
     if missing:

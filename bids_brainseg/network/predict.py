@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -43,7 +44,13 @@ class Prediction(NamedTuple):
 
 
 def predict_samples(
-    image: ArrayLike, bundle: Bundle, *, mc_samples: int, mirrored: bool = False, seed: int = 0
+    image: ArrayLike,
+    bundle: Bundle,
+    *,
+    mc_samples: int,
+    mirrored: bool = False,
+    seed: int = 0,
+    report: Callable[[int], object] | None = None,
 ) -> tuple[Prediction, dict]:
     """Segment an image on the network grid.
 
@@ -60,6 +67,8 @@ def predict_samples(
         back what they say. Nothing changes where there is but one pass.
     seed : int
         The same seed gives the same masks.
+    report : callable, optional
+        Is told after each pass how many are done.
 
     Returns
     -------
@@ -100,6 +109,8 @@ def predict_samples(
             classes_of_pass = sampler.predict_on_batch(features)[0]
             labels.update(other_side[classes_of_pass[::-1]] if turned else classes_of_pass)
             durations.append(time.perf_counter() - begun)
+            if report is not None:
+                report(len(durations))
     if turned_passes:
         sums.mirror(other_side)
     seconds['first_pass'] = durations[0]

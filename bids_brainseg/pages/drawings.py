@@ -8,6 +8,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+#: What a viewer file must hold.
+VIEWER_KEYS = {
+    'shape', 'spacing_mm', 'affine', 'columns', 'intensities', 'window', 'unit', 'scan', 'labels',
+    'uncertainty',
+}  # fmt: skip
+
 
 class Drawing(NamedTuple):
     """A figure of a page: its ``<svg>`` element, and the link to its file."""
@@ -16,10 +22,32 @@ class Drawing(NamedTuple):
     link: str
 
 
-def read_viewer(path: Path) -> dict | None:
-    """Read what the viewer shows of a scan; None if another version wrote it in another form."""
-    content = json.loads(path.read_text(encoding='utf-8'))
-    return content if isinstance(content, dict) and 'spacing_mm' in content else None
+def read_viewer(path: Path) -> tuple[dict | None, str]:
+    """Read what a viewer shows.
+
+    Parameters
+    ----------
+    path : Path
+        The file of a scan.
+
+    Returns
+    -------
+    content : dict or None
+    reason : str
+        Why there is none; '' if there is.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f'viewer {path.name} is not shown: {error}'
+    if not isinstance(content, dict):
+        return None, f'viewer {path.name} is not shown: it does not describe a viewer'
+    if missing := sorted(VIEWER_KEYS - set(content)):
+        return None, (
+            f'viewer {path.name} is not shown: another version wrote it, without {", ".join(missing)}; '
+            'segment the scan again to get it'
+        )
+    return content, ''
 
 
 def read_drawing(path: Path, page_folder: Path) -> Drawing:
@@ -35,7 +63,9 @@ def read_drawing(path: Path, page_folder: Path) -> Drawing:
     Raises
     ------
     ValueError
-        If the file holds no ``<svg>`` element.
+        If the file holds no whole ``<svg>`` element.
     """
     text = path.read_text(encoding='utf-8')
+    if '<svg' not in text or not text.rstrip().endswith('</svg>'):
+        raise ValueError('it holds no whole drawing')
     return Drawing(text[text.index('<svg') :], Path(os.path.relpath(path, page_folder)).as_posix())

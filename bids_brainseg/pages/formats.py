@@ -20,7 +20,7 @@ class Paragraph(NamedTuple):
 
 
 def number(value: Any, digits: int = 0, unit: str = '') -> str:
-    """Write a number with thin spaces between thousands.
+    """Write a number, with thin spaces between thousands from 10 000 on.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def number(value: Any, digits: int = 0, unit: str = '') -> str:
 
     Examples
     --------
-    >>> number(12345.6), number('n/a'), number(1.25, 1, '%'), number(-0.04, 1)
-    ('12\\u2009346', 'n/a', '1.2\\u2009%', '0.0')
+    >>> number(12345.6), number(1234.5, 1), number('n/a'), number(1.25, 1, '%'), number(-0.04, 1)
+    ('12\\u2009346', '1234.5', 'n/a', '1.2\\u2009%', '0.0')
     """
     try:
         value = float(value)
@@ -47,20 +47,36 @@ def number(value: Any, digits: int = 0, unit: str = '') -> str:
         return MISSING
     if not math.isfinite(value):
         return MISSING
-    text = f'{value:z,.{digits}f}'.replace(',', '\N{THIN SPACE}').replace('-', '\N{MINUS SIGN}')
+    thousands = ',' if round(abs(value), digits) >= 10_000 else ''
+    text = f'{value:z{thousands}.{digits}f}'.replace(',', '\N{THIN SPACE}').replace('-', '\N{MINUS SIGN}')
     return f'{text}\N{THIN SPACE}{unit}' if unit else text
 
 
-def milliliters(mm3: Any) -> str:
-    """Write a volume given in mm3 as ml.
+def milliliters(mm3: Any, unit: str = 'ml') -> str:
+    """Write a volume given in mm3 as ml: every volume on a page.
 
-    >>> milliliters(1250000), milliliters('n/a')
-    ('1\\u2009250.0\\u2009ml', 'n/a')
+    Parameters
+    ----------
+    mm3 : object
+        A number or its text.
+    unit : str
+        Appended; '' in a column whose title names it.
+
+    Returns
+    -------
+    str
+        Two digits after the point below 100 ml, else one.
+
+    Examples
+    --------
+    >>> milliliters(1250000), milliliters('3456.7', ''), milliliters('n/a')
+    ('1250.0\\u2009ml', '3.46', 'n/a')
     """
     try:
-        return number(float(mm3) / 1000, 1, 'ml')
+        value = float(mm3) / 1000
     except (TypeError, ValueError):
         return MISSING
+    return number(value, 1 if abs(value) >= 100 else 2, unit)
 
 
 def plain(value: Any) -> str:
@@ -79,14 +95,16 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def bounds(rules: Mapping | None) -> str:
-    """Write the rules of a number in words.
+def bounds(rules: Mapping | None, divisor: float = 1) -> str:
+    """Write the rules of a number in words, its bounds divided by what the number is divided by.
 
     >>> bounds({'review_below': 0.45, 'fail_below': 0.33, 'label': 'agreement'})
     'review below 0.45, fail below 0.33'
     """
     kinds = sorted(BOUNDS, key=lambda rule: rule.startswith('fail'))
-    return ', '.join(f'{kind.replace("_", " ")} {rules[kind]:g}' for kind in kinds if kind in (rules or {}))
+    return ', '.join(
+        f'{kind.replace("_", " ")} {rules[kind] / divisor:g}' for kind in kinds if kind in (rules or {})
+    )
 
 
 def spread(summary: Mapping, digits: int) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 
 from ..data import resource
 
+#: So many words that are the same may stand within a value that differs.
+SAME_WORDS = 2
 CITATION = re.compile(r'\[(?P<before>[^\[\]@]*)@(?P<key>\w+)\]|@(?P<name>\w+)')
 
 
@@ -31,8 +34,8 @@ def methods_text(qcs: Iterable[Mapping]) -> str:
     Returns
     -------
     str
-        Paragraphs: what was used, what was done with scans of all modalities, what differs between them, and
-        the references. '' if no scan has a result.
+        One paragraph on what was done, with what differs between modalities in its place, and the references.
+        '' if no scan has a result.
     """
     paragraphs = _paragraphs(qcs)
     if not paragraphs:
@@ -82,19 +85,106 @@ def model_key(qc: Mapping) -> tuple[str, str]:
 
 
 def _paragraphs(qcs: Iterable[Mapping]) -> list[str]:
-    """Arrange the sentences of scans: the first of each, those that all share, and the others by modality."""
+    """Arrange the sentences of scans in one paragraph; where modalities differ, each value is named."""
     texts = dict.fromkeys(
         (str(qc.get('modality')), tuple(CITATION.sub(_known, qc['Methods']).splitlines()))
         for qc in qcs
         if qc.get('Methods')
     )
-    first = dict.fromkeys(lines[0] for _, lines in texts)
-    steps = dict.fromkeys((modality, lines[1:]) for modality, lines in texts)
-    shared = [line for line in next(iter(steps), ('', ()))[1] if all(line in lines for _, lines in steps)]
-    everyone = ', '.join(dict.fromkeys(modality for modality, _ in steps))
-    groups = [(everyone, shared)]
-    groups += [(modality, [line for line in lines if line not in shared]) for modality, lines in steps]
-    return [*first, *(f'{modality}: {" ".join(lines)}' for modality, lines in groups if lines)]
+    if not texts:
+        return []
+    places = _aligned([lines for _, lines in texts])
+    names = [modality for modality, _ in texts]
+    return [' '.join(_sentence(place, names) for place in places)]
+
+
+def _aligned(texts: Sequence[Sequence[str]]) -> list[dict[int, str]]:
+    """Put the sentences of texts that say the same, or the same of other values, in one place.
+
+    Parameters
+    ----------
+    texts : sequence of sequence of str
+        Sentences of each text in their order.
+
+    Returns
+    -------
+    list of dict
+        For each place, number of a text to its sentence.
+
+    Examples
+    --------
+    >>> _aligned([['Read all.', 'Kept 3.'], ['Kept 4.', 'Done.']])
+    [{0: 'Read all.'}, {0: 'Kept 3.', 1: 'Kept 4.'}, {1: 'Done.'}]
+    """
+    places: list[dict[int, str]] = []
+    for number, lines in enumerate(texts):
+        start = 0
+        for line in lines:
+            like = [at for at in range(start, len(places)) if _alike(line, next(iter(places[at].values())))]
+            if like:
+                start = like[0] + 1
+                places[like[0]][number] = line
+            else:
+                places.insert(start, {number: line})
+                start += 1
+    return places
+
+
+def _alike(one: str, other: str) -> bool:
+    """Tell whether two sentences have the same words but for some values."""
+    pairs = list(zip(one.split(), other.split(), strict=False))
+    same = sum(a == b for a, b in pairs)
+    return len(one.split()) == len(other.split()) and 2 * same >= len(pairs)
+
+
+def _sentence(place: Mapping[int, str], names: Sequence[str]) -> str:
+    """Write one sentence for all texts that have it.
+
+    Parameters
+    ----------
+    place : mapping
+        Number of a text to its sentence; the sentences have as many words each.
+    names : sequence of str
+        What each text is about.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> _sentence({0: 'Above 6 % it is marked.', 1: 'Above 7 % it is marked.'}, ['T1w', 'ct'])
+    'Above 6 (T1w), 7 (ct) % it is marked.'
+    >>> _sentence({1: 'Volumes were averaged.'}, ['T1w', 'dwi'])
+    'For dwi: Volumes were averaged.'
+    """
+    words = [line.split() for line in place.values()]
+    owners = [names[number] for number in place]
+    columns = list(zip(*words, strict=True))
+    varies = [len(set(column)) > 1 for column in columns]
+    for at in range(1, len(varies) - 1):  # a value of several words, of which some are the same by chance
+        varies[at] = varies[at] or (varies[at - 1] and any(varies[at + 1 : at + 1 + SAME_WORDS]))
+    written: list[str] = []
+    for varied, run in groupby(zip(varies, columns, strict=True), key=lambda pair: pair[0]):
+        span = [column for _, column in run]
+        if varied:
+            written.append(_values([' '.join(value) for value in zip(*span, strict=True)], owners))
+        else:
+            written += [column[0] for column in span]
+    text = ' '.join(written)
+    others = [name for number, name in enumerate(names) if number not in place]
+    some = 'some scans of ' if set(others) & set(owners) else ''
+    return f'For {some}{", ".join(dict.fromkeys(owners))}: {text}' if others else text
+
+
+def _values(values: Sequence[str], owners: Sequence[str]) -> str:
+    """List values with those that they belong to."""
+    by_value: dict[str, list[str]] = {}
+    for value, owner in zip(values, owners, strict=True):
+        by_value.setdefault(value, []).append(owner)
+    stop = next(iter(by_value))[-1] if all(value[-1] in ',.;' for value in by_value) else ''
+    listed = [f'{value.rstrip(",.;")} ({", ".join(dict.fromkeys(who))})' for value, who in by_value.items()]
+    return ', '.join(listed) + stop
 
 
 def _known(match: re.Match) -> str:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .formats import number, plain
+from .formats import MISSING, number, plain
 from .methods import model_key
 
 
@@ -51,11 +51,11 @@ def _card(model: Mapping) -> Card:
     scores = [
         (str(entry.get('what')), number(_mean_dice(entry), 2))
         for entry in (card.get('dice') or {}).values()
-        if isinstance(entry, Mapping)
+        if isinstance(entry, Mapping) and _mean_dice(entry) is not None
     ]
     return Card(
         name=str(model.get('name')),
-        facts=[(name, str(value)) for name, value in facts if value not in (None, '')],
+        facts=[(name, str(value)) for name, value in facts if value not in (None, '', MISSING)],
         trained_on=str(training.get('data') or ''),
         scores=scores,
         limits=[str(limit) for limit in card.get('limits') or ()],

@@ -10,17 +10,27 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from .. import __version__
 from ..figures.viewer import tables
 from ..figures.volumes_chart import volumes_chart
 from ..files import write_text
 from ..records import ScanResult, UnusedImage
 from ..results.logs import read_cards, read_validation
 from ..results.scans import missing_figures, scan_order, without_derivatives
-from .drawings import read_drawing, read_viewer
+from .drawings import Drawing, read_drawing, read_viewer
+from .methods import model_key
 from .model_cards import software, used_cards
 from .remarks import remarks
 from .render import render
-from .scan_view import durations, header_facts, quality_numbers, rank, run_facts, volumes_table
+from .scan_view import (
+    durations,
+    header_facts,
+    quality_numbers,
+    rank,
+    run_facts,
+    usual_uncertainty,
+    volumes_table,
+)
 
 PAGE_BYTES = 9_500_000  # no viewer is added to a page that would become larger
 FIGURES = ('alignment', 'contours', 'uncertainty')  # part of the page whatever its size
@@ -35,6 +45,8 @@ def write_participant_page(
     methods: str = '',
     peers: Mapping[str, Sequence[float]] | None = None,
     unused: Sequence[UnusedImage] = (),
+    facts: Sequence[tuple[str, str]] = (),
+    dates: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the page of one participant.
 
@@ -56,6 +68,10 @@ def write_participant_page(
         Modality to the alignments of all scans (:func:`alignments`).
     unused : sequence of UnusedImage, optional
         Images of the participant that no scan is made of.
+    facts : sequence of (str, str), optional
+        Name and value of what is known of the participant, for the head of the page.
+    dates : mapping, optional
+        Name of a scan to the day it was made on.
 
     Returns
     -------
@@ -66,10 +82,11 @@ def write_participant_page(
     label = subject.removeprefix('sub-')
     scans, failures = _with_failures(scans, failures)
     room = PAGE_BYTES - sum(path.stat().st_size for scan in scans for path in _figures(scan).values())
-    views = []
+    views, cards = [], read_cards(output_dir)
     for position, scan in enumerate(scans, 1):
-        view = _scan_view(scan, output_dir, failures.get(scan.name), peers, room)
-        views.append(view | {'anchor': f'scan-{position}'})
+        usual = usual_uncertainty(cards.get(model_key(scan.qc), {}))
+        view = _scan_view(scan, output_dir, failures.get(scan.name), peers, room, usual)
+        views.append(view | {'anchor': f'scan-{position}', 'date': (dates or {}).get(scan.name, '')})
         if view['viewer']:
             room -= scan.figures['viewer'].stat().st_size
     qcs = [scan.qc for scan in scans]
@@ -80,7 +97,8 @@ def write_participant_page(
         unused=unused,
         validation=read_validation(output_dir),
         methods=methods,
-        cards=used_cards(qcs, read_cards(output_dir)),
+        cards=used_cards(qcs, cards),
+        facts=facts,
         software=software(qcs),
         viewer_tables=tables(),
     )
@@ -103,6 +121,7 @@ def _scan_view(
     failure: Mapping | None = None,
     peers: Mapping[str, Sequence[float]] | None = None,
     room: int = PAGE_BYTES,
+    usual: Sequence[float] = (),
 ) -> dict:
     """Gather what the template shows of one scan; what is not there is None or empty.
 
@@ -118,29 +137,62 @@ def _scan_view(
         Modality to the alignments of all scans.
     room : int
         Bytes that the viewer may take.
+    usual : sequence of float
+        Mean uncertainty of each class in good scans.
     """
-    qc, viewer = scan.qc, scan.figures.get('viewer')
-    fits = viewer is not None and viewer.stat().st_size <= room
+    qc = scan.qc
     threshold = (qc.get('Thresholds') or {}).get('cv_percent')
+    drawings, faults = _drawings(scan, output_dir)
+    shown, details = quality_numbers(qc)
     return {
-        'title': scan.title,
         'name': scan.name,
-        'source': ' '.join(str(source) for source in qc.get('Sources') or [scan.source or scan.name]),
+        'title': scan.title,
+        'source': scan.source or scan.name,
+        'version': str((qc.get('Versions') or {}).get('bids_brainseg') or __version__),
         'modality': scan.modality,
         **_verdict(scan, failure, output_dir),
         'numbers': qc.get('numbers') or {},
         'rank': rank(scan, peers or {}),
-        'figures': {kind: read_drawing(path, output_dir) for kind, path in _figures(scan).items()},
-        'viewer': read_viewer(viewer) if fits else None,
-        'viewer_left_out': viewer is not None and not fits,
+        'figures': drawings,
+        'faults': faults,
+        **_viewer(scan, room),
         'chart': volumes_chart(scan.rows, cv_threshold=threshold),
-        'volumes': volumes_table(scan.rows, cv_threshold=threshold) if scan.rows else None,
+        'volumes': volumes_table(scan.rows, cv_threshold=threshold, usual=usual) if scan.rows else None,
         'header': header_facts(qc),
-        'warnings': list(dict.fromkeys([*(qc.get('warnings') or ()), *remarks(qc), *missing_figures(scan)])),
-        'quality': quality_numbers(qc),
+        'warnings': list(dict.fromkeys([*(qc.get('warnings') or ()), *remarks(qc)])),
+        'quality': shown,
+        'details': details,
         'run': run_facts(qc),
         'durations': durations(qc),
     }
+
+
+def _viewer(scan: ScanResult, room: int) -> dict:
+    """Read what the viewer shows, or say why there is none."""
+    path = scan.figures.get('viewer')
+    if path is None:
+        return {'viewer': None, 'no_viewer': _missing(scan).get('viewer', '')}
+    if path.stat().st_size > room:
+        words = 'The viewer of this scan was left out to keep the page small. The outlines are above.'
+        return {'viewer': None, 'no_viewer': words}
+    content, reason = read_viewer(path)
+    return {'viewer': content, 'no_viewer': reason}
+
+
+def _drawings(scan: ScanResult, output_dir: Path) -> tuple[dict[str, Drawing], dict[str, str]]:
+    """Read the figures of a scan, and say of each damaged one what is wrong."""
+    drawings, faults = {}, _missing(scan)
+    for kind, path in _figures(scan).items():
+        try:
+            drawings[kind] = read_drawing(path, output_dir)
+        except (OSError, ValueError) as error:
+            faults[kind] = f'figure {path.name} is not shown: {error}'
+    return drawings, faults
+
+
+def _missing(scan: ScanResult) -> dict[str, str]:
+    """Say of each figure that is not on this disk, or not as a whole, why it is not shown."""
+    return dict(zip(scan.unfetched, missing_figures(scan), strict=True))
 
 
 def _with_failures(

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from ..bids.sidecars import output_rules
 from ..core.volumes import asymmetry
 from ..data import label_table
 from ..figures.slices import legible
@@ -48,14 +50,27 @@ STAGES = {
 }
 
 
+#: Columns of the table of volumes with the ends of the interval of the volume.
+INTERVAL = ('volume_low_mm3', 'volume_high_mm3')
+#: Mean uncertainty of a structure, as a multiple of the usual one, that is marked.
+UNUSUAL = 1.25
+#: Quality numbers for developers and for comparisons of groups; the page lists them apart.
+DETAILS = (
+    'mc_iou_mean', 'mutual_information_mean', 'scale_min', 'scale_max', 'rotation', 'volume_score_max',
+    'largest_component_fraction_min',
+)  # fmt: skip
+
+
 class Cells(NamedTuple):
-    """The volume of one structure on one side; `doubts` and `high` mark the volume and its CV."""
+    """The volume of one structure on one side, ml; `doubts`, `high` and `unusual` mark the other cells."""
 
     volume: str
-    passes: str
+    spread: str
     cv: str
+    uncertainty: str = MISSING
     doubts: str = ''
     high: bool = False
+    unusual: bool = False
 
 
 NOTHING = Cells(MISSING, MISSING, MISSING)
@@ -78,6 +93,9 @@ class Volumes(NamedTuple):
     midline: list[Structure]
     doubts: list[str]
     cv_threshold: float | None
+    spread: str  # what the column beside the volume holds
+    compared: bool  # whether uncertainties are known, and what is usual for them
+    meaning: list[str]
 
 
 class Rank(NamedTuple):
@@ -89,7 +107,9 @@ class Rank(NamedTuple):
     lower: int
 
 
-def volumes_table(rows: Iterable[Mapping], *, cv_threshold: float | None = None) -> Volumes:
+def volumes_table(
+    rows: Iterable[Mapping], *, cv_threshold: float | None = None, usual: Sequence[float] = ()
+) -> Volumes:
     """Lay the volumes of a scan out, left beside right.
 
     Parameters
@@ -98,13 +118,17 @@ def volumes_table(rows: Iterable[Mapping], *, cv_threshold: float | None = None)
         Rows of ``*_morph.tsv``; those without a number as ``index`` are totals.
     cv_threshold : float, optional
         Per cent; a CV above it is marked.
+    usual : sequence of float, optional
+        Mean uncertainty of each class in good scans, by class index.
 
     Returns
     -------
     Volumes
+        One volume for each structure: the others stay in the file.
     """
     rows = list(rows)
     by_name = {str(row['name']): row for row in rows}
+    has_interval = any(_float(row.get(INTERVAL[0])) >= 0 for row in rows)
     paired, midline = [], []
     for label in label_table()[1:]:
         names = [label.name]
@@ -113,7 +137,7 @@ def volumes_table(rows: Iterable[Mapping], *, cv_threshold: float | None = None)
         elif label.hemisphere == 'R':
             continue
         volumes = [by_name.get(name) for name in names]
-        sides = tuple(_cells(row, cv_threshold) for row in volumes)
+        sides = tuple(_cells(row, cv_threshold, usual, has_interval) for row in volumes)
         name, color = label.name.removeprefix('Left-').replace('-', ' '), legible(label.color)
         if label.hemisphere == 'L':
             paired.append(Structure(name, color, sides, _asymmetry(*volumes)))
@@ -127,7 +151,29 @@ def volumes_table(rows: Iterable[Mapping], *, cv_threshold: float | None = None)
     doubts = [
         f'{str(row["name"]).replace("-", " ")}: {"; ".join(why)}' for row in rows if (why := _flags(row)[1])
     ]
-    return Volumes(totals, paired, midline, doubts, cv_threshold)
+    compared = any(cells.uncertainty != MISSING for row in (*paired, *midline) for cells in row.sides)
+    columns = output_rules()['morph_columns']
+    described = ['volume_mm3', INTERVAL[0]] if has_interval else ['volume_mm3', 'mc_mean_mm3', 'mc_std_mm3']
+    return Volumes(
+        totals, paired, midline, doubts, cv_threshold,
+        spread='90 % interval, ml' if has_interval else 'Passes, mean ± SD, ml',
+        compared=compared,
+        meaning=[columns[name]['Description'] for name in described if name in columns],
+    )  # fmt: skip
+
+
+def usual_uncertainty(card: Mapping) -> tuple[float, ...]:
+    """Return the mean uncertainty of each class in good scans that a model knows of; empty if it does not.
+
+    Parameters
+    ----------
+    card : mapping
+        ``model.json`` of the model.
+    """
+    usual = card.get('usual_entropy')
+    means = usual.get('mean') if isinstance(usual, Mapping) else None
+    known = isinstance(means, list) and len(means) == len(label_table())
+    return tuple(_float(value) for value in means) if known else ()
 
 
 def header_facts(qc: Mapping) -> list[tuple[str, str]]:
@@ -141,19 +187,25 @@ def header_facts(qc: Mapping) -> list[tuple[str, str]]:
     return items
 
 
-def quality_numbers(qc: Mapping) -> list[dict[str, str]]:
-    """Return every quality number with its unit, bounds and meaning."""
+def quality_numbers(qc: Mapping) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Return the quality numbers with unit, bounds and meaning: those for readers, then :data:`DETAILS`.
+
+    A detail that was judged is for readers.
+    """
     units, meaning, rules = (qc.get(key) or {} for key in ('Units', 'Meaning', 'Rules'))
-    return [
-        {
+    shown, details = [], []
+    for name, value in (qc.get('numbers') or {}).items():
+        unit = str(units.get(name, ''))
+        volume = unit == 'mm^3'
+        row = {
             'name': name,
-            'value': plain(value),
-            'unit': str(units.get(name, '')),
-            'bounds': bounds(rules.get(name)),
+            'value': milliliters(value, '') if volume else plain(value),
+            'unit': 'ml' if volume else unit.replace('unitless', ''),
+            'bounds': bounds(rules.get(name), 1000 if volume else 1),
             'meaning': str((meaning.get(name) or {}).get('Description', '')),
         }
-        for name, value in (qc.get('numbers') or {}).items()
-    ]
+        (details if name in DETAILS and not row['bounds'] else shown).append(row)
+    return shown, details
 
 
 def run_facts(qc: Mapping) -> list[tuple[str, str]]:
@@ -191,14 +243,40 @@ def rank(scan: ScanResult, peers: Mapping[str, Sequence[float]]) -> Rank | None:
     return Rank(value, bounds(rules), others, bisect.bisect_left(others, value))
 
 
-def _cells(row: Mapping | None, threshold: float | None) -> Cells:
+def _cells(row: Mapping | None, threshold: float | None, usual: Sequence[float], has_interval: bool) -> Cells:
     if row is None:
         return NOTHING
-    spread, doubts = _flags(row)
-    cv, mean = number(row.get('cv_mc'), 2), number(row.get('mc_mean_mm3'))
+    of_cv, doubts = _flags(row)
+    cv = number(row.get('cv_mc'), 2)
     high = threshold is not None and cv != MISSING and float(row['cv_mc']) > threshold
-    passes = mean if mean == MISSING else f'{mean} ± {number(row.get("mc_std_mm3"))}'
-    return Cells(number(row.get('volume_mm3')), passes, cv, '; '.join(doubts), bool(spread) or high)
+    expected = usual[int(row['index'])] if usual else math.nan
+    ratio = _float(row.get('entropy_mean')) / expected if expected else math.nan
+    return Cells(
+        milliliters(row.get('volume_mm3'), ''),
+        _spread(row, has_interval),
+        cv,
+        number(ratio, 2),
+        doubts='; '.join(doubts),
+        high=bool(of_cv) or high,
+        unusual=ratio > UNUSUAL,
+    )
+
+
+def _spread(row: Mapping, has_interval: bool) -> str:
+    """Write the interval of a volume, or mean and standard deviation over the passes, in ml."""
+    if has_interval:
+        low, high = (milliliters(row.get(name), '') for name in INTERVAL)
+        return MISSING if MISSING in (low, high) else f'{low} to {high}'
+    mean, sd = (milliliters(row.get(name), '') for name in ('mc_mean_mm3', 'mc_std_mm3'))
+    return mean if MISSING in (mean, sd) else f'{mean} ± {sd}'
+
+
+def _float(value: object) -> float:
+    """Return a number of a table, nan for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _flags(row: Mapping) -> tuple[list[str], list[str]]:

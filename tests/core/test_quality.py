@@ -23,8 +23,8 @@ def test_good_numbers_pass_without_a_reason():
         ({'cv_mean': 3.25}, 'review', 'mean CV is 3.25 %, above 2.5 %'),
         ({'alignment': 0.4}, 'review', 'alignment is 0.4, below 0.5'),
         ({'alignment': 0.2}, 'fail', 'alignment is 0.2, below 0.3'),
-        ({'brain_mm3': 723456.7}, 'review', 'brain_mm3 is 723,500 mm3, below 800,000 mm3'),
-        ({'brain_mm3': 1.9e6}, 'review', 'brain_mm3 is 1,900,000 mm3, above 1,700,000 mm3'),
+        ({'brain_mm3': 723456.7}, 'review', 'brain_mm3 is 723.5 ml, below 800 ml'),
+        ({'brain_mm3': 1.9e6}, 'review', 'brain_mm3 is 1900 ml, above 1700 ml'),
         ({'alignment': float('nan')}, 'fail', 'alignment could not be measured'),
     ],
 )

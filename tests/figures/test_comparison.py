@@ -36,7 +36,7 @@ def test_the_reference_lies_in_white_on_what_was_found(phantom27, tmp_path):
     assert [kind for kind, _ in drawn] == ['bb-scan', 'bb-lines bb-under', 'bb-lines', 'bb-marks']
     under, over = drawn[1][1], drawn[2][1]
     assert {stroke for *_, stroke, _ in over} == {WHITE}
-    colors = {(f'bb-{label.index}', slices.legible(label.color)) for label in label_table()[1:]}
+    colors = {(f'bb-{label.index}', slices.outline_color(label)) for label in label_table()[1:]}
     assert {line[:2] for line in under} <= colors
     assert len({name for name, *_ in under}) > 20  # few slices: not every structure is in one
     # where both agree, every line lies on its partner

@@ -82,7 +82,7 @@ def test_colors_are_those_of_the_table(boxes, tmp_path):
     image, labels, affine = boxes
     root = ElementTree.parse(slices.contours_figure(image, labels, affine, tmp_path / 'a.svg')).getroot()
     seen = {(line.get('class'), line.get('stroke')) for line in root.iter(f'{SVG}path')}
-    assert seen == {(f'bb-{label.index}', slices.legible(label.color)) for label in label_table()[1:]}
+    assert seen == {(f'bb-{label.index}', slices.outline_color(label)) for label in label_table()[1:]}
     names = {text.text for text in root.iter(f'{SVG}text')}
     assert {'Hippocampus', 'Brain Stem', 'L', 'R', 'A', 'P'} <= names
 
@@ -106,12 +106,39 @@ def test_uncertainty_uses_the_slices_of_the_contours(boxes, tmp_path):
     ]
     places = [[dict(item.attrib, href='') for item in root.iter(f'{SVG}image')] for root in drawn]
     assert places[0] == places[1]
-    assert '\N{GREATER-THAN OR EQUAL TO} 0.4' in {text.text for text in drawn[1].iter(f'{SVG}text')}
+    assert '2 times that, or more' in {text.text for text in drawn[1].iter(f'{SVG}text')}
 
 
-def test_blend_leaves_certain_voxels_gray_and_saturates():
+def test_the_legend_says_what_the_uncertainty_is_compared_with(boxes, tmp_path):
+    image, labels, affine = boxes
+    entropy = np.zeros(labels.shape)
+    for limits, words in ((None, slices.UNKNOWN), ([0.1] * 28, slices.USUAL)):
+        path = slices.uncertainty_figure(image, entropy, labels, affine, tmp_path / 'a.svg', limits=limits)
+        texts = {text.text for text in ElementTree.parse(path).getroot().iter(f'{SVG}text')}
+        assert texts >= set(words)
+
+
+def test_outlines_of_the_right_are_dashed(boxes, tmp_path):
+    image, labels, affine = boxes
+    text = slices.contours_figure(image, labels, affine, tmp_path / 'a.svg').read_text()
+    dashed = re.search(r'([^}]*){stroke-dasharray', text)[1]
+    numbers = {int(number) for number in re.findall(r'\.bb-(\d+)', dashed)}
+    assert numbers == {label.index for label in label_table() if label.hemisphere == 'R'}
+    assert slices.SIDES in text
+
+
+def test_sagittal_slices_keep_away_from_the_fissure(boxes):
+    image, labels, affine = boxes
+    grid, (labels,) = slices.panels.oriented(affine, labels=labels)
+    sagittal = [panel.index for panel in slices.panels.lay_out(labels, grid).panels if panel.axis == 0]
+    x = [(grid.affine @ [index, 0, 0, 1])[0] for index in sagittal]
+    assert len(x) == 5
+    assert min(map(abs, x)) >= slices.panels.FISSURE_MM
+
+
+def test_blend_leaves_usual_voxels_gray_and_saturates():
     base = np.full((1, 4), 100, np.uint8)
-    colors = slices.blend(base, np.array([[0.0, 0.02, 0.4, 0.9]]))
+    colors = slices.blend(base, np.array([[0.0, 0.9, 2.0, 5.0]]))
     assert (colors[0, :2] == 100).all()
     assert (colors[0, 2] == colors[0, 3]).all()
     assert colors[0, 2].tolist() != [100, 100, 100]

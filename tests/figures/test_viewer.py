@@ -37,8 +37,9 @@ def test_every_voxel_of_the_viewer_shows_what_is_there(phantom27, tmp_path, turn
         labels = labels.transpose(0, 2, 1)[::-1, ::-1, ::-1]
         affine = np.array([[-2, 0, 0, 47.0], [0, 0, -2, 55], [0, -2, 0, 39], [0, 0, 0, 1]])
     image = labels * 8.0
-    entropy = np.where(labels > 0, 0.5, 0.0)
-    path = viewer.viewer_figure(image, labels, entropy, affine, tmp_path / 'viewer.json')
+    entropy = np.full(labels.shape, 0.3)
+    limits = [0.3 if index == 2 else 0.6 for index in range(28)]
+    path = viewer.viewer_figure(image, labels, entropy, affine, tmp_path / 'viewer.json', limits=limits)
     content = json.loads(path.read_text())
     assert content['spacing_mm'] == 2  # no finer than the scan
     shape = tuple(content['shape'])
@@ -47,8 +48,16 @@ def test_every_voxel_of_the_viewer_shows_what_is_there(phantom27, tmp_path, turn
     np.testing.assert_array_equal(shown, phantom27.labels_at(points + np.array(content['affine'])[:3, 3]))
     assert set(np.unique(shown)) == set(range(28))
     doubt = unfold(pixels(content['uncertainty']), shape, content['columns'])
-    assert abs(np.median(doubt[shown == 2]) - 127.5) < 4
-    assert np.median(doubt[shown == 0]) < 4
+    assert abs(np.median(doubt[shown == 2]) - content['unit']) < 4  # as uncertain as usual
+    assert abs(np.median(doubt[shown == 0]) - content['unit'] / 2) < 4
+
+
+def test_bytes_reach_beyond_the_window_and_can_be_turned_back():
+    values = np.array([[[-1000.0, 0, 40, 80, 3000]]])
+    knots = viewer.intensity_knots(values, (0.0, 80.0))
+    codes = viewer.as_bytes(values, knots)
+    assert codes.ravel().tolist() == [0, 32, 120, 208, 255]
+    np.testing.assert_allclose(np.interp(codes, *zip(*knots, strict=True)), values)
 
 
 def test_thick_slices_become_cubes(tmp_path):
@@ -93,4 +102,5 @@ def test_names_and_colors_for_every_class():
     assert len(tables['names']) == len(tables['colors']) == len(label_table())
     assert tables['names'][15] == 'Left Hippocampus'
     assert tables['names'][0] == tables['colors'][0] == ''
-    assert len(tables['ramp']) == 256
+    assert len(tables['ramp']) == len(tables['weights']) == 256
+    assert tables['weights'][viewer.UNIT // 2] == 0 and tables['weights'][2 * viewer.UNIT] == 1

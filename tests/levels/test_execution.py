@@ -95,9 +95,7 @@ def test_scans_are_finished_one_after_the_other(tmp_path, monkeypatch):
         subject.add_nodes([scan])
         scan.connect(node('check', GOOD), 'y', node('segment', GOOD), 'x')
     started = []
-    monkeypatch.setattr(
-        'bids_brainseg.levels.execution.print_progress', lambda n, s: started.append((s, n.fullname))
-    )
+    monkeypatch.setattr(execution.Progress, '__call__', lambda _, n, s: started.append((s, n.fullname)))
     assert run_workflow(workflow, settings) is None
     order = [name.removeprefix('run.subject.') for status, name in started if status == 'start']
     assert len(order) == 8

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -46,26 +47,74 @@ window.addEventListener('load', () => {
       const before = grab(), control = root.querySelector(name);
       change(control);
       control.dispatchEvent(new Event(kind));
-      told[name] = differ(before, grab());
+      told[name] = Math.max(told[name] || 0, differ(before, grab()));
     };
     told.colors = colors(grab());
     told.size = [canvas.width, canvas.height];
+    const readout = () => root.querySelector('output').textContent;
+    const frame = canvas.getBoundingClientRect();
+    const point = (kind, across, down, more) => {
+      const event = { clientX: frame.left + frame.width * across, clientY: frame.top + frame.height * down };
+      const type = kind === 'wheel' ? WheelEvent : PointerEvent;
+      canvas.dispatchEvent(new type(kind, { ...event, bubbles: true, cancelable: true, ...more }));
+    };
     use('.opacity', 'input', (x) => { x.value = 1; });
     use('.uncertainty', 'change', (x) => { x.checked = true; });
     use('.structures', 'change', (x) => { x.checked = false; });
-    const frame = canvas.getBoundingClientRect();
+    use('.structures', 'change', (x) => { x.checked = true; });
+    use('.high', 'change', (x) => { x.value = Number(root.querySelector('.low').value) + 1; });
+    use('.radiological', 'change', (x) => { x.checked = true; });
+    use('.none', 'click', () => {});
+    use('.all', 'click', () => {});
+    use('.closer', 'click', () => {});
+    use('.reset', 'click', () => {});
+    use('.radiological', 'change', (x) => { x.checked = false; });
     const names = new Set();
     for (let i = 0.5; i < 60; i++) for (let j = 0.5; j < 20; j++) {
-      canvas.dispatchEvent(new MouseEvent('mousemove', {
-        clientX: frame.left + frame.width * i / 60, clientY: frame.top + frame.height * j / 20 }));
+      point('pointermove', i / 60, j / 20);
       names.add(canvas.title);
     }
     told.names = [...names];
-    const before = root.querySelector('output').textContent;
-    canvas.dispatchEvent(new MouseEvent('click', {
-      clientX: frame.left + frame.width / 12, clientY: frame.top + frame.height / 2 }));
-    told.clicked = [before, root.querySelector('output').textContent];
+    const before = readout();
+    point('pointerdown', 1 / 12, 1 / 2);
+    point('pointerup', 1 / 12, 1 / 2);
+    told.clicked = [before, readout()];
+    point('wheel', 1 / 12, 1 / 2, { deltaY: -1 });
+    told.wheel = readout();
+    root.querySelector('.list li:nth-child(15) button').click();
+    told.went = readout();
+
+    const dialog = document.querySelector('dialog.enlarged');
+    const figure = [...document.querySelectorAll('.figure')][1];
+    figure.focus();
+    figure.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));
+    const label = dialog.querySelector('output');
+    told.enlarged = [dialog.open, label.textContent, dialog.querySelector('svg').viewBox.baseVal.width];
+    dialog.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }));
+    told.next = dialog.querySelector('output').textContent;
+    dialog.querySelector('.close').click();
+    told.closed = !dialog.open;
+    const picture = figure.querySelectorAll('.bb-scan image')[3].getBoundingClientRect();
+    figure.querySelector('svg').dispatchEvent(new MouseEvent('click', {
+      clientX: picture.left + picture.width / 2, clientY: picture.top + picture.height / 2, bubbles: true }));
+    told.byClick = dialog.querySelector('output').textContent;
+    dialog.close();
+
+    const form = document.querySelector('.rating');
+    form.querySelector('input[value=fail]').click();
+    form.querySelector('textarea').value = ['a', 'tab and', 'a line'].join(String.fromCharCode(10));
+    form.dispatchEvent(new Event('input', { bubbles: true }));
+    told.kept = Object.values(localStorage);
+    const saved = [];
+    URL.createObjectURL = (blob) => { saved.push(blob); return 'data:,'; };
+    HTMLAnchorElement.prototype.click = function() { saved.push(this.download); };
+    document.querySelectorAll('#ratings button').forEach((button) => button.click());
+    told.after = Object.values(localStorage);
+    told.status = document.querySelector('#ratings output').textContent;
+    Promise.all([saved[0].text(), saved[2].text()]).then((texts) => {
+      told.saved = [saved[1], texts[0], saved[3], texts[1]];
     fetch('http://127.0.0.1:PORT/', { method: 'POST', mode: 'no-cors', body: JSON.stringify(told) });
+    });
   }, 50);
 });
 </script></body>"""
@@ -77,7 +126,7 @@ def page(phantom27, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('derivatives')
     labels, affine = phantom27.labels, phantom27.affine
     image = np.float32(labels * 20 + 100 + 10 * np.random.default_rng(0).normal(size=labels.shape))
-    entropy = np.where(labels > 0, 0.2, 0.0)  # so little that structures show through
+    entropy = np.where(labels > 0, 0.6, 0.0)
     drawings = folder / 'sub-01' / 'figures'
     drawings.mkdir(parents=True)
     alignment_figure(
@@ -143,21 +192,63 @@ def complaints(log: str) -> list[str]:
     return [line for line in lines if 'willReadFrequently' not in line]
 
 
-def test_the_viewer_draws_and_answers(page, tmp_path):
-    copy = tmp_path / 'moved' / page.name  # a page is often read elsewhere
-    copy.parent.mkdir()
+@pytest.fixture(scope='module')
+def told(page, tmp_path_factory) -> dict:
+    """What the page answered to all that the probe did; it complained of nothing."""
+    copy = tmp_path_factory.mktemp('moved') / page.name  # a page is often read elsewhere
     copy.write_bytes(page.read_bytes())
-    told, log = interrogate(copy, tmp_path)
+    told, log = interrogate(copy, copy.parent)
     assert complaints(log) == []
+    return told
+
+
+def test_the_viewer_draws_and_answers(told):
     assert told['colors'] > 100, 'the canvas is blank'
-    assert told['size'][0] > 800
+    assert told['size'][0] > 600
     changed = told['size'][0] * told['size'][1] * 0.02
-    for control in ('.opacity', '.uncertainty', '.structures'):
+    controls = (
+        '.opacity',
+        '.uncertainty',
+        '.structures',
+        '.high',
+        '.radiological',
+        '.none',
+        '.all',
+        '.closer',
+    )
+    for control in controls:
         assert told[control] > changed, f'{control} changes nothing'
     # what the phantom has in its middle, where the slices are at first
     assert set(told['names']) >= {'', '3rd Ventricle', '4th Ventricle', 'Brain Stem'}
     assert told['clicked'][0] != told['clicked'][1]
-    assert re.search(r'uncertainty \d\.\d\d · x \S+, y \S+, z \S+ mm', told['clicked'][1])
+    words = r'uncertainty \d\.\d × usual · intensity \S+ · x (\S+), y (\S+), z (\S+) mm'
+    clicked, turned = (re.search(words, text) for text in (told['clicked'][1], told['wheel']))
+    assert clicked[1] != turned[1] and clicked.groups()[1:] == turned.groups()[1:], 'the wheel leafs in x'
+    assert told['went'].startswith('Left Hippocampus ·')
+
+
+def test_slices_are_enlarged_by_click_and_keyboard(told):
+    is_open, label, width = told['enlarged']
+    assert is_open and 100 < width < 700
+    assert re.fullmatch(r'z \S+ mm · slice 1 of \d+', label)
+    assert ' slice 2 of ' in told['next'] and ' slice 4 of ' in told['byClick']
+    assert told['closed']
+
+
+def test_a_rating_is_kept_until_it_is_downloaded(told):
+    (kept,) = told['kept']
+    assert json.loads(kept)['scans']['sub-01_T1w']['verdict'] == 'fail'
+    assert told['after'] == []
+    name, text, table_name, table = told['saved']
+    assert (name, table_name) == ('sub-01_rating.json', 'sub-01_rating.tsv')
+    (row,) = json.loads(text)
+    (line,) = csv.DictReader(table.splitlines(), delimiter='\t')
+    assert list(row) == list(line)
+    assert {**line, 'note': '', 'rater': ''} == {**row, 'note': '', 'rater': ''}
+    assert (line['note'], line['rater']) == ('a tab and a line', 'n/a')
+    assert (row['scan'], row['verdict'], row['bids_brainseg_verdict']) == ('sub-01_T1w', 'fail', 'review')
+    assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', row['rated_at'])
+    assert told['status'].startswith('1 of 1 scans rated; downloaded as')
 
 
 def test_console_errors_would_be_seen(page, tmp_path):

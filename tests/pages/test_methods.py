@@ -20,27 +20,33 @@ def paragraphs(*qcs: dict) -> list[str]:
 
 def test_what_scans_share_is_said_once():
     program = 'By a program, after Zopes et al. (2021).'
-    assert paragraphs(T1W, {}, T1W) == [program, 'T1w: Aligned (Klein et al., 2010). Model a. Measured.']
+    alone = f'{program} Aligned (Klein et al., 2010). Model a. Measured.'
+    assert paragraphs(T1W, {}, T1W) == [alone]
     assert paragraphs(T1W, FLAIR, {}, T1W) == [
-        program,
-        'T1w, FLAIR: Aligned (Klein et al., 2010). Measured.',
-        'T1w: Model a.',
-        'FLAIR: Model b.',
+        f'{program} Aligned (Klein et al., 2010). Model a (T1w), b (FLAIR). Measured.'
     ]
-    assert paragraphs(T1W, TEMPLATE) == [
-        program,
-        'T1w: Aligned (Klein et al., 2010). Model a. Measured.',
-        'T1w: To a template.',
-    ]
+    assert paragraphs(T1W, TEMPLATE) == [f'{alone} For some scans of T1w: To a template.']
     assert methods_text([{}]) == bibliography([{}]) == ''
 
 
 def test_versions_stay_apart():
     older = {'modality': 'T1w', 'Methods': T1W['Methods'].replace('a program', 'an older one')}
-    assert paragraphs(T1W, older)[:2] == [
-        'By a program, after Zopes et al. (2021).',
-        'By an older one, after Zopes et al. (2021).',
+    (text,) = paragraphs(T1W, older)
+    assert text.startswith(
+        'For some scans of T1w: By an older one, after Zopes et al. (2021). For some scans of T1w: By a'
+    )
+    other = {'modality': 'T1w', 'Methods': T1W['Methods'].replace('a program', 'b program')}
+    assert paragraphs(T1W, other)[0].startswith('By a (T1w), b (T1w) program, after Zopes et al. (2021).')
+
+
+def test_a_value_of_several_words_is_named_once():
+    models = [
+        {'modality': name, 'Methods': f'The model {name} 1.0 (hash {n}), trained on maps.\n'}
+        for n, name in enumerate(('T1w', 'ct'))
     ]
+    assert (
+        'The model T1w 1.0 (hash 0) (T1w), ct 1.0 (hash 1) (ct), trained on maps.' in paragraphs(*models)[0]
+    )
 
 
 def test_what_is_cited_is_listed_and_nothing_else():

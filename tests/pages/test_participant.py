@@ -9,6 +9,7 @@ import pytest
 
 from bids_brainseg.data import label_table
 from bids_brainseg.pages import participant
+from bids_brainseg.pages.drawings import VIEWER_KEYS
 from bids_brainseg.results.outcomes import write_outcomes
 from bids_brainseg.results.scans import MEASURES, TOTALS, read_scans
 
@@ -49,7 +50,7 @@ class Page(HTMLParser):
 
 
 def make_viewer(folder, scan='T1w', size=0):
-    content = {'spacing_mm': 1.5, 'scan': 'x' * size, 'note': '</script><b>'}
+    content = dict.fromkeys(VIEWER_KEYS, '') | {'spacing_mm': 1.5, 'scan': 'x' * size, 'unit': '</script><b>'}
     (folder / 'figures' / f'{folder.name}_desc-viewer_{scan}.json').write_text(json.dumps(content))
 
 
@@ -106,7 +107,7 @@ def test_every_scan_has_its_own_numbers_and_figures(tmp_path, make_scan):
         text = page.sections[f'scan-{number}']
         found = re.findall(r'(sub-\S+) (\S+) (alignment|contours|uncertainty)\b', text)
         assert found == [(stem, scan, kind) for kind in ('alignment', 'contours', 'uncertainty')]
-        assert re.findall(r'(\d)\.0 ml', text) == [str(number)] * 3
+        assert re.findall(r'(\d)\.00 ml', text) == [str(number)] * 3
 
 
 def test_sessions_come_in_order(tmp_path, make_scan):
@@ -189,7 +190,41 @@ def test_a_subject_without_any_result_has_a_page(tmp_path):
 def test_methods_and_versions(tmp_path, make_scan):
     make_scan([], 'T1w', modality='T1w', Model={'Name': 'made-up'}, Versions={'keras': '3.99'})
     page = Page(write_page(tmp_path, methods='How <it> was done.\n\n# References\n\nA paper.'))
-    assert page.sections['methods'] == 'Methods How <it> was done. References A paper. Software keras 3.99'
+    text = page.sections['methods']
+    assert text.startswith('Methods copy How <it> was done. References A paper. ')
+    assert 'Made with keras 3.99.' in page.sections['overview']
+
+
+def test_who_was_scanned_and_when_stand_at_the_top(tmp_path, make_scan):
+    make_scan([], 'T1w')
+    make_scan([], 'ct', folder='ct')
+    page = Page(write_page(tmp_path, facts=[('Age', '34 <years>')], dates={'sub-01_T1w': '2020-02-03'}))
+    assert 'Age 34 <years>' in page.sections['overview']
+    assert 'T1w 2020-02-03' in page.sections['overview']
+    assert 'of 2020-02-03' in page.sections['scan-1'] and ' of 20' not in page.sections['scan-2']
+
+
+def test_a_damaged_figure_or_viewer_is_named_in_its_place(tmp_path, make_scan):
+    make_scan([], 'T1w')
+    figures = tmp_path / 'sub-01' / 'figures'
+    (figures / 'sub-01_desc-alignment_T1w.svg').write_bytes(b'\xff\xfe</svg>')
+    (figures / 'sub-01_desc-contours_T1w.svg').write_text('<svg><path d="M1')
+    (figures / 'sub-01_desc-viewer_T1w.json').write_text('{"shape": [1}')
+    text = Page(write_page(tmp_path)).sections['scan-1']
+    assert 'figure sub-01_desc-alignment_T1w.svg is not shown: ' in text
+    assert 'figure sub-01_desc-contours_T1w.svg is not shown: it is cut short' in text
+    assert 'viewer sub-01_desc-viewer_T1w.json is not shown: ' in text
+    assert 'sub-01 T1w uncertainty' in text
+
+
+def test_every_scan_can_be_rated(tmp_path, make_scan):
+    make_scan(['acq-2D'], 'T1w', verdict='review', Versions={'bids_brainseg': '0.0.9'})
+    text = write_page(tmp_path).read_text()
+    assert (
+        '<form class="rating" data-scan="sub-01_acq-2D_T1w" data-verdict="review" data-version="0.0.9">'
+        in text
+    )
+    assert 'id="ratings" data-participant="sub-01"' in text
 
 
 def test_the_parts_of_a_scan_come_in_order(tmp_path, make_scan):
@@ -201,7 +236,7 @@ def test_the_parts_of_a_scan_come_in_order(tmp_path, make_scan):
     text = Page(write_page(tmp_path)).sections['scan-1']
     end = 0
     for words in (
-        'bids:raw:', 'Review', 'odd', 'Alignment to the reference',
+        'Review', 'odd', 'Alignment to the reference',
         'Alignment 0.50', 'Structures', 'Slice by slice', 'Uncertainty', 'Volumes', 'Header', '1 × 2 × 3',
         'Quality numbers', 'cv_mean', 'Run', 'Registration',
     ):  # fmt: skip
@@ -213,7 +248,7 @@ def test_the_overview_says_why(tmp_path, make_scan):
     make_scan([], 'T1w', verdict='review', reasons=['a <reason>', 'another'], numbers=numbers)
     make_scan([], 'dwi', folder='dwi', verdict='odd')
     text = Page(write_page(tmp_path)).sections['overview']
-    assert 'T1w Review 1 250.0 ml n/a 0.71 % 0.90 a <reason>; another' in text
+    assert 'T1w Review a <reason>; another 1250.0 ml n/a 0.71 % 0.90' in text
     assert 'dwi No verdict' in text
 
 
@@ -227,7 +262,7 @@ def test_marks_are_explained(tmp_path, make_scan):
     assert usual in table.read_text()
     table.write_text(table.read_text().replace(usual, marked))
     page = write_page(tmp_path)
-    assert '<span class="flag" title="touches &lt;edge&gt;">4</span>' in page.read_text()
+    assert '<span class="flag" title="touches &lt;edge&gt;">0.00</span>' in page.read_text()
     assert '<span class="flag" title="above the threshold">1.20</span>' in page.read_text()
     text = Page(page).sections['scan-1']
     assert 'Left Caudate: touches <edge>' in text
@@ -240,22 +275,22 @@ def test_viewers_bring_their_library_once(tmp_path, make_scan):
         make_viewer(tmp_path / 'sub-01', scan)
     text = write_page(tmp_path).read_text()
     assert text.count('class="viewer"') == 2
-    assert text.count('function brainsprite(') == text.count('id="viewer-tables"') == 1
+    assert text.count('Slice viewers:') == text.count('id="viewer-tables"') == 1
     assert '</script><b>' not in text, 'what a volume holds cannot end its element'
     page = Page(tmp_path / 'sub-01.html')
     assert page.fetched == []
     assert '1.5 mm' in page.sections['scan-1']
 
 
-def test_a_page_without_viewers_has_no_script(tmp_path, make_scan):
+def test_a_page_without_viewers_does_without_their_script(tmp_path, make_scan):
     make_scan([], 'T1w')
-    assert '<script' not in write_page(tmp_path).read_text()
+    assert 'Slice viewers:' not in write_page(tmp_path).read_text()
 
 
 def test_viewers_that_would_make_the_page_heavy_are_left_out(tmp_path, make_scan):
     for number in range(4):
         make_scan([f'run-{number}'], 'T1w')
-        content = {'spacing_mm': 1.5, 'scan': 'x' * 3_000_000}
+        content = dict.fromkeys(VIEWER_KEYS, '') | {'spacing_mm': 1.5, 'scan': 'x' * 3_000_000}
         name = f'sub-01_run-{number}_desc-viewer_T1w.json'
         (tmp_path / 'sub-01' / 'figures' / name).write_text(json.dumps(content))
     path = write_page(tmp_path)

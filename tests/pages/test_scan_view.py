@@ -4,12 +4,14 @@ from __future__ import annotations
 import pytest
 
 from bids_brainseg.data import label_table
+from bids_brainseg.pages.drawings import read_viewer
 from bids_brainseg.pages.scan_view import (
     durations,
     header_facts,
     quality_numbers,
     rank,
     run_facts,
+    usual_uncertainty,
     volumes_table,
 )
 from bids_brainseg.records import ScanResult
@@ -53,11 +55,13 @@ def test_volumes_put_left_beside_right():
     )
     row = structure(table, 'Hippocampus')
     assert [side[:3] for side in row.sides] == [
-        ('3\u2009600', '1\u2009010 ± 5', '0.50'), ('4\u2009400', '1\u2009010 ± 5', '0.50')
+        ('3.60', '1.01 ± 0.01', '0.50'), ('4.40', '1.01 ± 0.01', '0.50')
     ]  # fmt: skip
     assert row.asymmetry == '\N{MINUS SIGN}20.0'  # the left is smaller
     (side,) = structure(table, 'Brain Stem').sides
-    assert side[:3] == ('1\u2009000', '1\u2009010 ± 5', '0.50')
+    assert side[:3] == ('1.00', '1.01 ± 0.01', '0.50')
+    assert table.spread == 'Passes, mean ± SD, ml' and not table.compared
+    assert len(table.meaning) == 3 and all(table.meaning)
     assert (len(table.paired), len(table.midline)) == (12, 3)
 
 
@@ -81,14 +85,14 @@ def test_absent_numbers_are_said_to_be_absent():
     table = rows(Left_Amygdala={'volume_mm3': '0.0', 'mc_mean_mm3': '0', 'cv_mc': 'n/a'})
     table = [row for row in table if row['name'] != 'Right-Amygdala']
     row = structure(volumes_table(table, cv_threshold=1.0), 'Amygdala')
-    assert [side[:3] for side in row.sides] == [('0', '0 ± 5', 'n/a'), ('n/a', 'n/a', 'n/a')]
+    assert [side[:3] for side in row.sides] == [('0.00', '0.00 ± 0.01', 'n/a'), ('n/a', 'n/a', 'n/a')]
     assert row.asymmetry == 'n/a'
 
 
 def test_totals_are_given_in_milliliters():
     assert volumes_table(rows()).totals == [
-        ('Brain without ventricles', '1\u2009200.0\u2009ml'), ('Ventricles', '25.0\u2009ml'),
-        ('eTIV', '1\u2009500.0\u2009ml'),
+        ('Brain without ventricles', '1200.0\u2009ml'), ('Ventricles', '25.00\u2009ml'),
+        ('eTIV', '1500.0\u2009ml'),
     ]  # fmt: skip
 
 
@@ -125,18 +129,71 @@ def test_header_facts():
     ]  # fmt: skip
 
 
+def test_the_interval_is_shown_where_there_is_one():
+    interval = {'volume_low_mm3': '900.0', 'volume_high_mm3': '1234.0'}
+    table = volumes_table(rows(Brain_Stem=interval, Left_Caudate={'volume_low_mm3': 'n/a'}))
+    assert table.spread == '90 % interval, ml'
+    assert structure(table, 'Brain Stem').sides[0].spread == '0.90 to 1.23'
+    assert structure(table, 'Caudate').sides[0].spread == 'n/a'
+
+
+def test_uncertainty_is_a_multiple_of_the_usual_one():
+    usual = [0.1] * 28
+    found = rows(Left_Caudate={'entropy_mean': '0.15'}, Right_Caudate={'entropy_mean': '0.12'})
+    table = volumes_table(found, usual=usual)
+    assert table.compared
+    assert [side.uncertainty for side in structure(table, 'Caudate').sides] == ['1.50', '1.20']
+    assert [side.unusual for side in structure(table, 'Caudate').sides] == [True, False]
+    assert structure(table, 'Brain Stem').sides[0].uncertainty == 'n/a'
+    assert not volumes_table(found).compared
+
+
+@pytest.mark.parametrize('usual', [None, {}, {'mean': [0.1]}, {'mean': 'x'}])
+def test_a_card_without_usual_values_gives_none(usual):
+    assert usual_uncertainty({'usual_entropy': usual}) == usual_uncertainty({}) == ()
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('{"shape": [1', 'delimiter'),
+        ('[1]', 'does not describe a viewer'),
+        ('{"shape": [1, 2, 3]}', 'without affine, columns,'),
+        (b'\xff\xfe', 'decode'),
+    ],
+)
+def test_a_damaged_viewer_is_said_to_be_so(tmp_path, content, words):
+    path = tmp_path / 'v.json'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    found, reason = read_viewer(path)
+    assert found is None
+    assert reason.startswith('viewer v.json is not shown: ') and words in reason
+
+
+def test_numbers_for_developers_stand_apart_unless_they_were_judged():
+    qc = {'numbers': {'mc_iou_mean': 0.1, 'rotation': 70.0}, 'Rules': {'rotation': {'review_above': 60}}}
+    shown, details = quality_numbers(qc)
+    assert [row['name'] for row in shown] == ['rotation']
+    assert [row['name'] for row in details] == ['mc_iou_mean']
+
+
 def test_quality_numbers_keep_their_units_and_rules():
-    assert quality_numbers({'numbers': {'etiv_mm3': 1.5e6}, 'Units': {'etiv_mm3': 'mm^3'}}) == [
-        {'name': 'etiv_mm3', 'value': '1500000', 'unit': 'mm^3', 'bounds': '', 'meaning': ''}
+    qc = {
+        'numbers': {'etiv_mm3': 1.5e6},
+        'Units': {'etiv_mm3': 'mm^3'},
+        'Rules': {'etiv_mm3': {'review_above': 2e6}},
+    }
+    assert quality_numbers(qc)[0] == [
+        {'name': 'etiv_mm3', 'value': '1500.0', 'unit': 'ml', 'bounds': 'review above 2000', 'meaning': ''}
     ]
     qc = {
         'numbers': {'fov_truncation': 0.1},
         'Rules': {'fov_truncation': {'review_above': 0.3, 'label': 'cut', 'unit': ''}},
         'Meaning': {'fov_truncation': {'Description': 'how <much>'}},
     }
-    (row,) = quality_numbers(qc)
+    ((row,), _) = quality_numbers(qc)
     assert (row['value'], row['bounds'], row['meaning']) == ('0.1', 'review above 0.3', 'how <much>')
-    assert quality_numbers({}) == []
+    assert quality_numbers({}) == ([], [])
 
 
 def scan(modality, value, **qc):
