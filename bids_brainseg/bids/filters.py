@@ -13,6 +13,9 @@ from ..files import read_text
 from .names import LONG_NAMES, strip_prefix
 
 USAGE = 2
+#: Words of pybids for values, in filter files of other programs.
+QUERIES = {'Query.NONE': None, 'Query.ANY': '*', 'Query.REQUIRED': '*'}
+OPTIONAL = 'Query.OPTIONAL'
 # No entities of a name; pybids and the NiPreps filter by them as well.
 FILE_PROPERTIES = ('suffix', 'extension', 'datatype')
 
@@ -21,7 +24,8 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
     """Read a filter file: ``{"T1w": {"session": null, "acquisition": "*"}}``.
 
     A value is a label, a list of labels, ``null`` (the entity must be absent) or ``"*"`` (any label, but
-    present). Entities go by their pybids name (``acquisition``) or by the key in the file name (``acq``).
+    present); ``"Query.NONE"``, ``"Query.ANY"``, ``"Query.OPTIONAL"`` of pybids mean absent, present, either.
+    Entities go by their pybids name (``acquisition``) or by the key in the file name (``acq``).
 
     A file for a job of one session, as BABS writes it, gives that session in every entry, also in those for
     other programs, but has none for modalities that only this program knows. They get the session as well.
@@ -53,7 +57,11 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
             )
         name = canonical.get(str(modality).casefold())
         if name is not None:  # a file shared with another pipeline may hold bold, fmap, ...
-            filters_of[name] = {_key(entity, modality): value for entity, value in conditions.items()}
+            filters_of[name] = {
+                _key(entity, modality): _plain(value)
+                for entity, value in conditions.items()
+                if value != OPTIONAL
+            }
     if session := session_of_job(filters):
         for name in modalities():
             filters_of.setdefault(name, {'ses': session})
@@ -145,6 +153,17 @@ def _read(source: Path | str | Mapping | None) -> Mapping:
             f'BIDS filter file is not a mapping: {source}; expected {{"T1w": {{"session": "1"}}}}', USAGE
         )
     return content
+
+
+def _plain(value: object) -> object:
+    """Write what pybids calls a query as ``null`` or ``"*"``.
+
+    >>> _plain(['1', 'Query.NONE']), _plain('Query.ANY')
+    (['1', None], '*')
+    """
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return QUERIES.get(value, value) if isinstance(value, str) else value
 
 
 def _key(entity: str, modality: str) -> str:

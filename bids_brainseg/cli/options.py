@@ -168,6 +168,8 @@ def _take_positionals(
         words.bids_dir = read_path(rest[len(scans)]) / SCANS_DATASET
         words.output_dir, words.level = read_path(rest[len(scans)]), 'participant'
         return SCANS, scans
+    if len(rest) == 1 and _is_image(rest[0]):
+        parser.error(f'the following arguments are required: OUTPUT_DIR; e.g. {parser.prog} {rest[0]} OUT')
     names = ('BIDS_DIR', 'OUTPUT_DIR', 'LEVEL')
     if missing := names[len(rest) :]:
         known = f' (one of {", ".join(LEVELS)})' if 'LEVEL' in missing else ''

@@ -9,6 +9,7 @@ from copy import deepcopy
 import pytest
 
 from bids_brainseg.bids import layout
+from bids_brainseg.bids.filters import load_filters
 from bids_brainseg.bids.query import find_images, select_images
 from bids_brainseg.errors import BidsError
 
@@ -410,3 +411,8 @@ def test_a_pair_of_header_and_image_is_one_scan(make_bids):
     assert [(r.path.name, r.skip is None) for r in records] == [
         ('sub-01_T1w.img', True), ('sub-02_T1w.nii', True), ('sub-02_T1w.img.gz', False),
     ]  # fmt: skip
+
+
+def test_words_of_pybids_in_a_filter():
+    conditions = {'session': 'Query.NONE', 'run': ['1', 'Query.NONE'], 'acq': 'Query.OPTIONAL', 'rec': 'Query.ANY'}
+    assert load_filters({'t1w': conditions}) == {'T1w': {'ses': None, 'run': ['1', None], 'rec': '*'}}

@@ -456,6 +456,7 @@ def test_scans_in_place_of_a_dataset(tmp_path, monkeypatch, make_nifti):
         ('a a/out', 2, 'OUTPUT_DIR is inside'),
         ('scan.nii.gz out --participant-label 01', 2, '--participant-label is an option of'),
         ('bids out', 2, 'required: LEVEL (one of participant,'),
+        ('scan.nii.gz', 2, 'required: OUTPUT_DIR; e.g. bids_brainseg scan.nii.gz OUT'),
         ('a out Group', 17, "unknown level 'Group'"),
         ('scan.nii.gz out --modality photo', 2, "unknown modality 'photo'"),
     ],
