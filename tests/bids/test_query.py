@@ -414,5 +414,5 @@ def test_a_pair_of_header_and_image_is_one_scan(make_bids):
 
 
 def test_words_of_pybids_in_a_filter():
-    conditions = {'session': 'Query.NONE', 'run': ['1', 'Query.NONE'], 'acq': 'Query.OPTIONAL', 'rec': 'Query.ANY'}
-    assert load_filters({'t1w': conditions}) == {'T1w': {'ses': None, 'run': ['1', None], 'rec': '*'}}
+    words = {'session': 'Query.NONE', 'run': ['1', 'Query.NONE'], 'acq': 'Query.OPTIONAL', 'rec': 'Query.ANY'}
+    assert load_filters({'t1w': words}) == {'T1w': {'ses': None, 'run': ['1', None], 'rec': '*'}}
