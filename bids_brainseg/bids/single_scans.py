@@ -87,7 +87,7 @@ def make_dataset(
     """
     with tempfile.TemporaryDirectory(prefix='bids_brainseg_dicom_') as scratch:
         scans, unknown = [], []
-        for number, origin in enumerate(origins):
+        for number, origin in enumerate(dict.fromkeys(map(_whole, origins))):
             if is_image(origin):
                 metadata = _sidecar(origin)
                 name = modality or find_modality(origin, metadata)
@@ -106,6 +106,12 @@ def make_dataset(
             )
         _write_description(dataset)
         return [(scan.origin, record_from_path(_add(scan, dataset), scan.modality)) for scan in scans]
+
+
+def _whole(path: Path) -> Path:
+    """Name a pair of header and image by the image."""
+    image = path.with_suffix('.img')
+    return image if path.suffix == '.hdr' and image.is_file() else path
 
 
 def is_image(path: Path) -> bool:
@@ -270,7 +276,7 @@ def _fill(scan: Scan, target: Path, *, diffusion: bool) -> None:
             take(table, _beside(target, extension))
     if scan.image.name.endswith(NIFTI):
         take(scan.image, target)
-    elif not target.exists():
+    else:
         image = load_image(scan.image)
         save_like(image.data, image, target)
 

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -103,15 +104,18 @@ def test_an_unknown_modality_is_an_error(make_nifti, tmp_path):
     assert record.bids_name == 'sub-a_FLAIR'
 
 
-def test_an_image_that_is_no_nifti_file_is_converted(tmp_path):
-    import nibabel as nib
-
+@pytest.mark.parametrize(
+    ('kind', 'names'), [(nib.MGHImage, ['T1.mgz']), (nib.Nifti1Pair, ['T1.img', 'T1.hdr'])]
+)
+def test_an_image_that_is_no_nifti_file_is_converted(tmp_path, kind, names):
     data = np.arange(512, dtype=np.float32).reshape(8, 8, 8)
-    nib.MGHImage(data, np.diag([2, 2, 2, 1])).to_filename(tmp_path / 'T1.mgz')
-    [(_, record)] = make_dataset([tmp_path / 'T1.mgz'], tmp_path / 'set')
-    image = nib.load(record.path)
-    assert np.array_equal(image.get_fdata(), data)
-    assert np.array_equal(image.affine, np.diag([2, 2, 2, 1]))
+    for values in (data, data + 1):  # exported again
+        kind(values, np.diag([2, 2, 2, 1])).to_filename(tmp_path / names[0])
+        [(_, record)] = make_dataset([tmp_path / name for name in names], tmp_path / 'set')
+        image = nib.load(record.path)
+        assert record.bids_name == 'sub-T1_T1w'
+        assert np.array_equal(image.get_fdata(), values)
+        assert np.array_equal(image.affine, np.diag([2, 2, 2, 1]))
 
 
 def test_a_disk_without_links_gets_a_copy(make_nifti, tmp_path, monkeypatch):
@@ -159,8 +163,6 @@ def write_dicom(
 
 
 def test_a_dicom_folder_becomes_a_scan(tmp_path):
-    import nibabel as nib
-
     folder = tmp_path / 'patient 7'
     write_dicom(folder)
     write_dicom(folder / 'scout', number=1, description='scout', slices=2)
@@ -187,8 +189,6 @@ def test_series_of_one_modality_are_numbered(tmp_path):
 
 
 def test_a_series_of_unequal_slices_is_used_once_and_corrected(tmp_path):
-    import nibabel as nib
-
     write_dicom(tmp_path / 'd', positions=(0, 5, 10, 15, 25, 35, 45, 55))
     [(_, record)] = make_dataset([tmp_path / 'd'], tmp_path / 'set')
     assert record.bids_name == 'sub-d_ct'
