@@ -16,7 +16,7 @@ from ..errors import BrainsegError
 from ..files import write_text
 from ..pages.participant import alignments, write_participant_page
 from ..records import ImageRecord, Outcome, ScanResult
-from ..results.logs import keep_methods, read_methods
+from ..results.logs import keep_methods, read_methods, unread_logs
 from ..results.outcomes import read_unused
 from ..results.scans import missing_figures, read_scans, subjects_of
 from ..settings import Settings
@@ -152,6 +152,7 @@ def report(settings: Settings, selection: Selection, outcomes: Sequence[Outcome]
     collect_methods(results, settings)
     unread = [f'{scan.name}: {scan.reason}' for scan in every if scan.broken]
     unread += [line for scan in every for line in missing_figures(scan)]
+    unread += unread_logs(settings.output_dir, subjects)
     others, seconds = account_for_others(selection), time.monotonic() - began
     print(format_summary(outcomes, settings.output_dir, seconds, others=others, unread=unread))
     return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -68,6 +69,35 @@ def read_methods(output_dir: Path) -> list[dict]:
             continue
     order = list(modalities())
     return sorted((c for c in found if c['modality'] in order), key=lambda c: order.index(c['modality']))
+
+
+def unread_logs(output_dir: Path, subjects: Iterable[str]) -> list[str]:
+    """Name what runs left below ``logs``, and of subjects in their ``log``, that cannot be read.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivatives.
+    subjects : iterable of str
+        Labels.
+
+    Returns
+    -------
+    list of str
+        Sentences without a full stop.
+    """
+    logs = Path(output_dir) / 'logs'
+    paths = [*logs.glob('m*/*.json'), logs / 'bids_validation.json']
+    for subject in subjects:
+        top = Path(output_dir) / f'sub-{subject}'
+        paths += [*top.glob('log/*/outcomes.json'), *top.glob('ses-*/log/*/outcomes.json')]
+    lines = []
+    for path in sorted(path for path in paths if os.path.lexists(path)):
+        try:
+            dict(json.loads(read_text(path)))
+        except (OSError, ValueError, TypeError) as error:
+            lines.append(f'{path.relative_to(output_dir)} cannot be read and is left out: {error}')
+    return lines
 
 
 def read_validation(output_dir: Path) -> dict | None:

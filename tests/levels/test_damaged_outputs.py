@@ -120,6 +120,9 @@ def test_pages_methods_and_summary_come_whatever_lies_there(out, dataset, tmp_pa
     (unread,) = [line for line in printed.out.splitlines() if line.startswith('  unread  sub-02_T1w: ')]
     assert '.json' in unread or '.tsv' in unread
     assert (out / 'sub-01.html').is_file() and (out / 'sub-02.html').is_file()
+    named = ['logs/models/m.json', 'logs/bids_validation.json', 'sub-02/log/2026-1/outcomes.json']
+    for name in named if how == 'a link to nothing' else ():
+        assert f'  unread  {name} cannot be read and is left out: its link is broken; fetch' in printed.out
     assert 'Said by another version (nobody1999)' not in (out / 'logs' / 'CITATION.md').read_text()
     assert '[nobody1999]' in (out / 'logs' / 'CITATION.md').read_text()
     assert main([f'{dataset}', f'{out}', 'group']) == 1  # a scan is broken, and named
