@@ -90,7 +90,8 @@ def unread_logs(output_dir: Path, subjects: Iterable[str]) -> list[str]:
     paths = [*logs.glob('m*/*.json'), logs / 'bids_validation.json']
     for subject in subjects:
         top = Path(output_dir) / f'sub-{subject}'
-        paths += [*top.glob('log/*/outcomes.json'), *top.glob('ses-*/log/*/outcomes.json')]
+        runs = (*top.glob('log/*'), *top.glob('ses-*/log/*'))
+        paths += [run / 'outcomes.json' for run in runs]  # a pattern would leave out a link to nothing
     lines = []
     for path in sorted(path for path in paths if os.path.lexists(path)):
         try:
