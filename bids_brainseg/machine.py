@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine has; the one place that asks what only some operating systems answer."""
+"""What this machine has, also on operating systems that answer less than Linux."""
 
 from __future__ import annotations
 

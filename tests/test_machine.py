@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bids_brainseg import machine
+from bids_brainseg import lifetime, machine
+from bids_brainseg.levels.claim import claimed
 
 ROOT = Path(__file__).parents[1]
 #: What macOS lacks or does otherwise, and what only Unix has.
@@ -28,10 +29,25 @@ sys.modules.update(fcntl=None)
 """
 
 
-def test_one_module_asks_what_only_some_systems_answer():
+#: Modules that ask for it and go on without it: what there is, the death of a parent, locks of a work folder.
+GUARDED = {'machine.py', 'lifetime.py', 'claim.py'}
+
+
+def test_few_modules_ask_what_only_some_systems_answer():
     modules = [*(ROOT / 'bids_brainseg').rglob('*.py'), *(ROOT / 'workflows').rglob('*.py')]
-    asking = [path.name for path in modules if LINUX.search(path.read_text(encoding='utf-8'))]
-    assert asking == ['machine.py']
+    asking = {path.name for path in modules if LINUX.search(path.read_text(encoding='utf-8'))}
+    assert asking == GUARDED
+
+
+def test_a_work_folder_is_used_without_locks(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'fcntl', None)
+    with claimed(tmp_path, ['sub_01_wf.T1w_wf']):
+        pass
+
+
+def test_a_process_watches_its_parent_on_other_systems(monkeypatch):
+    monkeypatch.setattr(sys, 'platform', 'darwin')
+    assert not lifetime._ask_the_kernel()
 
 
 def test_processors_and_users_of_other_systems(monkeypatch):
