@@ -44,8 +44,8 @@ class Segmentation:
         Where the page and all other results are; None if no folder was given.
     """
 
-    labels: nib.Nifti1Image
-    volumes: pd.DataFrame
+    labels: nib.Nifti1Image = field(repr=False)
+    volumes: pd.DataFrame = field(repr=False)
     verdict: str
     reasons: tuple[str, ...]
     modality: str
