@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtri
 
 NAN = float('nan')
 
@@ -96,9 +96,13 @@ def pearson(x: ArrayLike, y: ArrayLike, *, confidence: float = 0.95) -> Correlat
     x, y = x[valid], y[valid]
     if x.size < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Correlation(NAN, NAN, NAN, x.size)
-    result = stats.pearsonr(x, y)
-    low, high = result.confidence_interval(confidence) if x.size > 3 else (NAN, NAN)
-    return Correlation(float(result.statistic), float(low), float(high), x.size)
+    r = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+    if x.size == 3:
+        return Correlation(r, NAN, NAN, 3)
+    margin = ndtri((1 + confidence) / 2) / np.sqrt(x.size - 3)
+    with np.errstate(divide='ignore'):  # of a perfect correlation
+        low, high = np.tanh(np.arctanh(r) + np.array([-margin, margin]))
+    return Correlation(r, float(low), float(high), x.size)
 
 
 class Kappa(NamedTuple):
@@ -165,7 +169,7 @@ def cohen_kappa(counts: ArrayLike, *, weights: ArrayLike | None = None, confiden
     spread = (share * (weights - credit * (1 - kappa)) ** 2).sum() - (kappa - expected * (1 - kappa)) ** 2
     if n < 2 or np.isclose(spread, 0):
         return Kappa(kappa, NAN, NAN, n)
-    margin = float(stats.norm.ppf((1 + confidence) / 2) * np.sqrt(spread / n) / (1 - expected))
+    margin = float(ndtri((1 + confidence) / 2) * np.sqrt(spread / n) / (1 - expected))
     return Kappa(kappa, max(kappa - margin, -1.0), min(kappa + margin, 1.0), n)
 
 

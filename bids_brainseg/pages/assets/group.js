@@ -314,7 +314,10 @@ function drawQuality(id) {
   draw(id, points(chosen, (i) => used.indexOf(data.modality[i]) + jitter(i), (i) => values[i], {
     color: 'verdict', lines: (i) => told(i, withUnit(values[i], unit)), radius: chosen.length > 600 ? 2 : 3.5,
   }), {
-    x: names(used), y: axis('', { suggestedMin: Math.min(low, ...near), suggestedMax: Math.max(high, ...near), ticks: { maxTicksLimit: 5 } }),
+    x: names(used), y: axis('', {
+      suggestedMin: Math.min(low, ...near), suggestedMax: Math.max(high, ...near, low === high ? high + reach : high),
+      min: low === 0 ? 0 : undefined, ticks: { maxTicksLimit: 5 },
+    }),
     legend: false, small: true, boxes, lines,
   });
 }
