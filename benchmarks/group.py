@@ -40,7 +40,7 @@ def browse(program: str, page: Path) -> tuple[float, str]:
     """Wall seconds of a browser that opens a page, and the page as drawn."""
     with tempfile.TemporaryDirectory() as profile:
         command = [program, '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={profile}']
-        command += ['--window-size=1400,900', '--virtual-time-budget=3000', '--dump-dom', page.as_uri()]
+        command += ['--window-size=1400,2600', '--virtual-time-budget=3000', '--dump-dom', page.as_uri()]
         began = time.monotonic()
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         return time.monotonic() - began, run.stdout
