@@ -15,6 +15,7 @@ from ..core.group import LIMIT
 from ..core.quality import BOUNDS
 from ..data import modalities
 from ..data.quality import qc_numbers
+from ..files import unfetched
 from ..records import ScanResult
 from ..results.group import Group
 from ..results.group_measures import NAMES, Measures, scan_pairs
@@ -323,7 +324,7 @@ def _picture(scan: ScanResult, output_dir: Path) -> tuple[str, str]:
     for kind in PICTURES:
         if kind in scan.unfetched:
             path = Path(os.path.relpath(scan.unfetched[kind], output_dir)).as_posix()
-            return '', f'The content of {path} is not on this disk. Fetch it and reload this page.'
+            return '', f'{path}: {unfetched(scan.unfetched[kind]) or "it is cut short or cannot be read"}.'
     if not scan.usable:
         return '', 'No result, so no picture.'
     return '', f'sub-{scan.subject}/figures holds no picture of this scan.'

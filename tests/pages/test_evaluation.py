@@ -41,6 +41,7 @@ def tables():
                 about
                 | {'index': label.index, 'name': label.name, 'hemisphere': label.hemisphere}
                 | {'dice': dice, 'assd_mm': 1.0, 'volume_mm3': 1.1 * truth, 'reference_volume_mm3': truth}
+                | {'volume_low_mm3': (0.9 if number else 1.05) * truth, 'volume_high_mm3': 1.2 * truth}
             )
     return pd.DataFrame(rows), pd.DataFrame(scans)
 
@@ -174,6 +175,9 @@ def test_the_page(tables, tmp_path):
     assert '<svg id="example">' in page and 'href="sub-0/figures/a.svg"' in page
     assert '0.850 [0.825 to 0.875]' in page
     assert '&gt; 3.500' in page
+    assert 'n/a (' not in page  # a threshold that separates nothing
+    assert '<td class="n">0.20</td><td class="n">10.0</td>' in page  # bias in ml and per cent
+    assert 'Of 81 reference volumes, 67\u2009% lie' in page and '<td class="n">67\u2009%</td></tr>' in page
     assert 'noise, 0.50' in page
     parser = Balanced()
     parser.feed(re.sub(r'<svg.*?</svg>', '', page, flags=re.DOTALL))

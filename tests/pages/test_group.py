@@ -134,9 +134,9 @@ def test_contact_sheet_shows_the_worst_first_and_says_what_is_absent(tmp_path):
     write_outcomes(tmp_path / 'sub-06' / 'log' / '1', run='1', version='1', scans=lost)
     figures = tmp_path / 'sub-01' / 'figures'
     write_picture(figures / 'sub-01_desc-thumbnail_T1w.jpg', np.random.default_rng(0))
-    (figures / 'sub-01_desc-contours_T1w.svg').write_text('<svg/>')
+    (figures / 'sub-01_desc-contours_T1w.svg').write_text('<svg></svg>')
     (tmp_path / 'sub-02' / 'figures').mkdir()
-    (tmp_path / 'sub-02' / 'figures' / 'sub-02_desc-contours_T1w.svg').write_text('<svg/>')
+    (tmp_path / 'sub-02' / 'figures' / 'sub-02_desc-contours_T1w.svg').write_text('<svg></svg>')
     (tmp_path / 'sub-03' / 'figures').mkdir()
     (tmp_path / 'sub-03' / 'figures' / 'sub-03_desc-thumbnail_T1w.jpg').symlink_to('.git/annex/objects/x')
     (tmp_path / 'sub-05.html').touch()
@@ -146,9 +146,10 @@ def test_contact_sheet_shows_the_worst_first_and_says_what_is_absent(tmp_path):
     assert sheet[1][2:5] == ['failed', 'empty', '']
     assert sheet[5][5:] == ['sub-01/figures/sub-01_desc-thumbnail_T1w.jpg', 'thumbnail']
     assert sheet[4][5:] == ['sub-02/figures/sub-02_desc-contours_T1w.svg', 'contours']
-    unfetched, none, no_result = sheet[3], sheet[2], sheet[1]
-    assert unfetched[5] == none[5] == no_result[5] == ''
-    assert 'sub-03/figures/sub-03_desc-thumbnail_T1w.jpg is not on this disk' in unfetched[6]
+    lost, none, no_result = sheet[3], sheet[2], sheet[1]
+    assert lost[5] == none[5] == no_result[5] == ''
+    assert lost[6].startswith('sub-03/figures/sub-03_desc-thumbnail_T1w.jpg: ')
+    assert 'fetch its content' in lost[6]
     assert none[6] == 'sub-04/figures holds no picture of this scan.'
     assert no_result[6] == 'No result, so no picture.'
 
