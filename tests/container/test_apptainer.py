@@ -50,7 +50,7 @@ def test_a_scan_is_segmented(apptainer, study):
     words = ('/data', '/out', 'participant', '-w', '/scratch', '--participant-label')
     done = apptainer(study, *words, 'good', '--mc-samples', '2')
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (study / 'out' / 'sub-good' / 'anat').glob('*_dseg.nii.gz')
+    (path,) = (study / 'out' / 'sub-good' / 'anat').glob('*_seg-brainseg_*_dseg.nii.gz')
     assert set(np.unique(np.asarray(nib.load(path).dataobj))) == set(range(28))
     failed = apptainer(study, *words, 'bad')
     assert failed.returncode == 1
