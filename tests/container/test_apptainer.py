@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -18,8 +19,8 @@ FAST = ('--mksquashfs-args', '-comp zstd -Xcompression-level 1')
 
 
 @pytest.fixture(scope='module')
-def apptainer(engine, image, tmp_path_factory):
-    """Run the command in an image file made by Apptainer.def, as docs/cluster.rst says."""
+def sif(engine, image, tmp_path_factory) -> Path:
+    """The image as a file, made by Apptainer.def as docs/cluster.rst says."""
     if shutil.which('apptainer') is None:
         pytest.skip('needs apptainer')
     folder = tmp_path_factory.mktemp('apptainer')
@@ -29,30 +30,62 @@ def apptainer(engine, image, tmp_path_factory):
     assert saved.returncode == 0, saved.stderr
     words = ('--build-arg', f'archive={archive}', sif, ROOT / 'Apptainer.def')
     built = run('apptainer', 'build', *FAST, *words)
-    assert built.returncode == 0, built.stderr[-3000:]
     archive.unlink()
-    # root keeps none of its rights, so that it is like any user
-    options = ['--cleanenv', '--no-home', *(['--no-privs'] if os.geteuid() == 0 else [])]
-    host = os.environ | {'PYTHONPATH': '/nonexistent', 'APPTAINERENV_TF_CPP_MIN_LOG_LEVEL': '3'}
+    assert built.returncode == 0, built.stderr[-3000:]
+    return sif
 
-    def command(study, *words: str):
-        binds = (f'{study}/in:/data:ro', f'{study}/out:/out', f'{study}/work:/scratch')
-        mounts = [word for bind in binds for word in ('--bind', bind)]
-        return run('apptainer', 'run', *options, *mounts, sif, *words, env=host, cwd=folder)
+
+@pytest.fixture(scope='module')
+def host(study) -> dict[str, str]:
+    """The environment of a user, with a path of Python that must not reach the image."""
+    for name in ('out', 'work'):
+        os.chown(study / name, os.geteuid(), os.getegid())
+    # root keeps none of its rights, so that it is like any user
+    rights = {'APPTAINER_NO_PRIVS': 'true'} if os.geteuid() == 0 else {}
+    return os.environ | {'PYTHONPATH': '/nonexistent'} | rights
+
+
+@pytest.fixture(scope='module')
+def command(sif, study, host):
+    """Run the command in the image."""
+    binds = (f'{study}/in:/data:ro', f'{study}/out:/out', f'{study}/work:/scratch')
+    mounts = [word for bind in binds for word in ('--bind', bind)]
+
+    def command(*words: str):
+        return run(
+            'apptainer', 'run', '--cleanenv', '--no-home', *mounts, sif, *words, env=host, cwd=sif.parent
+        )
 
     return command
 
 
-def test_a_scan_is_segmented(apptainer, study):
-    for name in ('out', 'work'):
-        os.chown(study / name, os.geteuid(), os.getegid())
-    assert apptainer(study, '--version').stdout.strip() == f'bids_brainseg {__version__}'
-    words = ('/data', '/out', 'participant', '-w', '/scratch', '--participant-label')
-    done = apptainer(study, *words, 'good', '--mc-samples', '2')
-    assert done.returncode == 0, done.stdout + done.stderr
+def labels(study: Path) -> set[int]:
     (path,) = (study / 'out' / 'sub-good' / 'anat').glob('*_seg-brainseg_*_dseg.nii.gz')
-    assert set(np.unique(np.asarray(nib.load(path).dataobj))) == set(range(28))
-    failed = apptainer(study, *words, 'bad')
+    return set(np.unique(np.asarray(nib.load(path).dataobj)))
+
+
+def test_a_scan_is_segmented(command, study):
+    assert command('--version').stdout.strip() == f'bids_brainseg {__version__}'
+    words = ('/data', '/out', 'participant', '-w', '/scratch', '--participant-label')
+    done = command(*words, 'good', '--mc-samples', '2')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert labels(study) == set(range(28))
+    failed = command(*words, 'bad')
     assert failed.returncode == 1
     assert 'Empty file' in failed.stdout + failed.stderr
-    assert apptainer(study, *words, 'nobody').returncode == 18
+    assert command(*words, 'nobody').returncode == 18
+
+
+def test_the_array_script_runs_the_image(command, sif, study, host):
+    """After the test before it, in the same work folder: there is nothing left to compute."""
+    (study / 'labels.txt').write_text('sub-bad\nsub-good\n')
+    task = {
+        'BIDS': f'{study}/in', 'OUT': f'{study}/out', 'WORK': f'{study}/work',
+        'LABELS': f'{study}/labels.txt',
+        'SIF': str(sif), 'SLURM_ARRAY_TASK_ID': '2', 'SLURM_CPUS_PER_TASK': '2', 'SLURM_MEM_PER_NODE': '6144',
+        'OPTIONS': '--mc-samples 2',
+    }  # fmt: skip
+    done = run('bash', ROOT / 'examples' / 'slurm_array.sh', env=host | task, cwd=sif.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '1 of 1 scans segmented' in done.stdout
+    assert labels(study) == set(range(28))
