@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import doctest
 import importlib
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from bids_brainseg.cli.options import parse
 from bids_brainseg.data.quality import qc_numbers
 
 DOCS = Path(__file__).parents[1] / 'docs'
@@ -57,3 +60,23 @@ def test_a_drawing_has_every_step(extension):
 def test_examples_of_the_extensions(extension, name):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     assert doctest.testmod(extension(name), optionflags=flags).failed == 0
+
+
+COMMAND = re.compile(r'\$ bids_brainseg ((?:[A-Z$][\w$]*) .*)')
+#: What is said of words; that files of an example are not there, is another matter.
+WRONG_WORDS = re.compile('unknown option|is an option of|unrecognized|unknown level|required:|invalid')
+
+
+def commands() -> list[str]:
+    """Commands with BIDS_DIR, OUTPUT_DIR and level in the manual, without their comments."""
+    pages = [path.read_text(encoding='utf-8').replace('\\\n', ' ') for path in DOCS.glob('*.rst')]
+    return [match[1].split(' #')[0] for page in pages for match in COMMAND.finditer(page)]
+
+
+def test_commands_of_the_manual_are_understood(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert len(commands()) > 20
+    for command in commands():
+        with contextlib.suppress(SystemExit):
+            parse(shlex.split(command))
+        assert not WRONG_WORDS.search(capsys.readouterr().err), command

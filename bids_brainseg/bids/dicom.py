@@ -43,11 +43,12 @@ class Series:
     @property
     def diffusion(self) -> str | None:
         """Name of the modality of diffusion series, if this is one."""
-        kinds = {str(kind).upper() for kind in self.metadata.get('ImageType', ())}
+        kinds = {str(kind).casefold() for kind in self.metadata.get('ImageType', ())}
         measured = self.image.with_name(self.image.name.removesuffix('.nii.gz') + '.bval').is_file()
-        if kinds & {'ADC', 'FA', 'EXP'} or not (measured or kinds & {'TRACEW', 'TRACE'}):
-            return None
-        return next((name for name, rule in modalities().items() if rule.diffusion is not None), None)
+        for name, rule in modalities().items():
+            if rule.diffusion is not None and not kinds & {*rule.excluded_words, *rule.excluded_values}:
+                return name if measured or kinds & {*rule.diffusion['trace_words']} else None
+        return None
 
     @property
     def title(self) -> str:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_brainseg.bids.dicom import Series
 from bids_brainseg.bids.query import find_images
 from bids_brainseg.bids.single_scans import find_modality, make_dataset
 from bids_brainseg.errors import BidsError
@@ -221,3 +222,18 @@ def test_a_series_that_does_not_say_its_modality_needs_it(tmp_path):
         make_dataset([tmp_path / 'd'], tmp_path / 'set')
     [(_, record)] = make_dataset([tmp_path / 'd'], tmp_path / 'set', modality='T1w')
     assert record.bids_name == 'sub-d_T1w'
+
+
+@pytest.mark.parametrize(
+    ('kinds', 'has_b_values', 'expected'),
+    [
+        (['ORIGINAL', 'PRIMARY', 'DIFFUSION'], True, 'dwi'),
+        (['DERIVED', 'PRIMARY', 'DIFFUSION', 'TRACEW'], False, 'dwi'),
+        (['DERIVED', 'PRIMARY', 'DIFFUSION', 'ADC'], True, None),
+        (['ORIGINAL', 'PRIMARY', 'M'], False, None),
+    ],
+)
+def test_which_series_are_diffusion(tmp_path, kinds, has_b_values, expected):
+    if has_b_values:
+        (tmp_path / '3.bval').write_text('0 1000')
+    assert Series(tmp_path / '3.nii.gz', {'ImageType': kinds}).diffusion == expected
