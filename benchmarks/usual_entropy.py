@@ -3,9 +3,9 @@
 
     python benchmarks/usual_entropy.py DERIVATIVES SCAN... [--model FOLDER --what TEXT]
 
-Each SCAN is the name of a good scan in DERIVATIVES (``sub-01_T1w``), segmented with the usual number of passes.
-The values of a structure are the median over the scans, and the mean of left and right. They are printed, with
-the spread over the scans, and with ``--model`` written into its ``model.json``.
+Each SCAN is the name of a good scan in DERIVATIVES (``sub-01_T1w``), segmented with the usual number of
+passes. The values of a structure are the median over the scans, and the mean of left and right. They are
+printed, with the spread over the scans, and with ``--model`` written into its ``model.json``.
 """
 
 from __future__ import annotations

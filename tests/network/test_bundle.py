@@ -78,11 +78,20 @@ def test_a_bundle_that_does_not_say_mirrors_nothing(copy):
     assert load_bundle(copy).mirrored_passes
 
 
+def test_a_bundle_need_not_know_what_uncertainty_is_usual(copy):
+    assert load_bundle(copy).entropy_limits == ()
+    edit(copy, usual_entropy={'limit': [0.2] * 28})
+    assert load_bundle(copy).entropy_limits == (0.2,) * 28
+
+
 def test_every_modality_has_a_packaged_bundle():
     for modality in modalities():
         bundle = load_bundle(find_bundle(modality))
         assert bundle.modality == modality
         assert {'dice', 'limits', 'training'} <= set(bundle.card)
+        assert len(bundle.entropy_limits) == len(bundle.usual_entropy['mean']) == 28
+        assert all(0 < value < 1 for kind in ('mean', 'limit') for value in bundle.usual_entropy[kind])
+        assert bundle.usual_entropy['what']
 
 
 def test_an_unknown_modality_names_the_way_out():
