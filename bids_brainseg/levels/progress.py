@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -148,8 +149,9 @@ class Progress:
                 self._write(f'{time.strftime("%H:%M:%S")} {words}\n')
             elif alone:
                 self._write(f'\r\033[K{words}\n')
-            else:
-                self._write(f'\r\033[K{words}')
+            else:  # a line that wraps could not be renewed
+                room = shutil.get_terminal_size().columns - 1
+                self._write(f'\r\033[K{words[:room]}')
 
     def _write(self, text: str) -> None:
         self.stream.write(text)

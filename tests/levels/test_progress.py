@@ -104,6 +104,15 @@ def test_a_terminal_has_one_line_that_renews_itself(graph):
     assert shown.endswith('\r\033[K')
 
 
+def test_a_line_of_a_terminal_never_wraps(graph, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '12')
+    stream = Terminal()
+    progress = Progress(graph, stream)
+    for node in nodes_of(graph, 'T1w'):
+        progress(node, 'end')
+    assert stream.getvalue() == '\r\033[K1 of 2 scan'
+
+
 def test_steps_of_no_scan_do_not_count(graph):
     stream = io.StringIO()
     progress = Progress(graph, stream)
