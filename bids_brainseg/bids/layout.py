@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -10,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,14 +85,26 @@ def list_images(bids_dir: Path, subjects: Sequence[str] = ()) -> list[Path]:
         Below the root, sorted. Folders of other kinds of data (``func`` ...) are not searched; a folder that
         cannot be read is told in the log.
     """
-    bids_dir, ignored = Path(os.path.abspath(bids_dir)), _ignored(subjects)
-    images, folders = [], ['']
+    images = []
+    for path, problem in _walk(Path(os.path.abspath(bids_dir)), _ignored(subjects)):
+        if problem is not None:
+            LOGGER.warning('%s cannot be read and is left out: %s', path.lstrip('/'), problem)
+        elif _IMAGE.search(path):
+            images.append(Path(path.lstrip('/')))
+    return sorted(images)
+
+
+def _walk(bids_dir: Path, ignored: Sequence[re.Pattern]) -> Iterator[tuple[str, str | None]]:
+    """Yield the path of each file, and of each folder that cannot be read together with the reason."""
+    folders = ['']
     while folders:
         folder = folders.pop()
         try:
             entries = list(os.scandir(f'{bids_dir}{folder}'))
+            if not os.access(f'{bids_dir}{folder}', os.X_OK):  # its files can be listed and not opened
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            LOGGER.warning('%s cannot be read and is left out: %s', folder.lstrip('/'), error.strerror)
+            yield folder, error.strerror
             continue
         for entry in entries:
             path = f'{folder}/{entry.name}'
@@ -99,9 +112,8 @@ def list_images(bids_dir: Path, subjects: Sequence[str] = ()) -> list[Path]:
                 continue
             if entry.is_dir():
                 folders.append(path)
-            elif _IMAGE.search(entry.name):
-                images.append(Path(path.lstrip('/')))
-    return sorted(images)
+            else:
+                yield path, None
 
 
 def find_niftis(
@@ -158,9 +170,20 @@ def _index(bids_dir: Path, *, subjects: Sequence[str] = (), database: Path | Non
         re.compile(rf'^/sub-[^/]+/ses-[^/]+/(?!(?:{folders})(?:/|$))'),
         re.compile(rf'/(?:{folders})/[^/]+{endings}$'),
     ]
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[*_ignored(subjects), *others])
-    config = str(resource('pybids.json'))
-    return BIDSLayout(bids_dir, validate=False, config=config, indexer=indexer, database_path=database)
+    config, ignored = str(resource('pybids.json')), [*_ignored(subjects), *others]
+
+    def layout() -> BIDSLayout:
+        indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignored)
+        return BIDSLayout(bids_dir, validate=False, config=config, indexer=indexer, database_path=database)
+
+    try:
+        return layout()
+    except OSError:  # pybids stops at a folder that cannot be read
+        unreadable = [path for path, problem in _walk(bids_dir, ignored) if problem is not None]
+        if not unreadable or '' in unreadable:
+            raise
+        ignored += [re.compile(rf'^{re.escape(path)}(?:/|$)') for path in unreadable]
+        return layout()
 
 
 def _ignored(subjects: Sequence[str]) -> list[re.Pattern]:
@@ -194,6 +217,6 @@ def _from_database(bids_dir: Path, here: Sequence[Path], database_dir: Path) -> 
             images = _images_of(_index(bids_dir, database=Path(scratch)))
             shutil.move(Path(scratch) / DATABASE, temporary)
             return images
-    except OSError as error:
+    except Exception as error:  # of the disk, or of SQLAlchemy where it was full
         LOGGER.warning('The BIDS database folder cannot be written, the dataset is indexed again: %s', error)
         return _images_of(_index(bids_dir))

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .. import __version__
 from ..bids.paths import other_version, write_dataset_files
-from ..errors import BrainsegError
+from ..errors import BrainsegError, explain_refusal
 from ..files import write_text
 from ..records import Bundle
 from ..settings import Settings
@@ -42,6 +44,28 @@ def check_writable(folder: Path, what: str) -> None:
             f'the {what} cannot be written: {folder} ({error.strerror}); '
             'choose another one, or change its permissions'
         ) from error
+
+
+@contextlib.contextmanager
+def tolerated(what: str) -> Iterator[list[str]]:
+    """Let a block fail that writes what describes a run: that is told, and the results are kept.
+
+    Parameters
+    ----------
+    what : str
+        That is written, e.g. ``'the settings'``.
+
+    Yields
+    ------
+    list of str
+        Gets the reason why it was not.
+    """
+    problems: list[str] = []
+    try:
+        yield problems
+    except OSError as error:
+        problems.append(explain_refusal(str(error)) or str(error))
+        print(f'not written: {what}: {problems[0]}', file=sys.stderr)
 
 
 def prepare_output(settings: Settings, links: Mapping[str, Path] | None = None) -> None:

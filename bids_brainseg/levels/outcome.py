@@ -21,6 +21,7 @@ from ..results.outcomes import reason_of
 from ..results.scans import match_results
 from ..settings import Settings
 from ..workflows.base import scan_wf_name, subject_wf_name
+from .folders import tolerated
 
 
 def assess_outcome(
@@ -99,7 +100,7 @@ def _age(path: Path) -> float:
 
 def write_outcomes(
     outcomes: Iterable[Outcome], settings: Settings, unused: Iterable[UnusedImage] = ()
-) -> None:
+) -> bool:
     """Write what became of the scans beside the log of each subject and session, for pages and group level.
 
     Parameters
@@ -110,7 +111,13 @@ def write_outcomes(
         Of the run.
     unused : iterable of UnusedImage
         The other images.
+
+    Returns
+    -------
+    bool
+        Whether all were written; what was not is told.
     """
+    complete = True
     logs: dict[Path, dict] = defaultdict(dict)
     others: dict[Path, list] = defaultdict(list)
     for image in unused:
@@ -125,9 +132,12 @@ def write_outcomes(
             'crashfile': crash.relative_to(settings.output_dir) if inside else crash,
         }
     for folder in dict.fromkeys([*logs, *others]):
-        outcome_files.write_outcomes(
-            folder, run=settings.run_uuid, version=__version__, scans=logs[folder], unused=others[folder]
-        )
+        with tolerated(f'the outcomes in {folder}') as problems:
+            outcome_files.write_outcomes(
+                folder, run=settings.run_uuid, version=__version__, scans=logs[folder], unused=others[folder]
+            )
+        complete = complete and not problems
+    return complete
 
 
 def account_for_others(selection: Selection) -> list[str]:

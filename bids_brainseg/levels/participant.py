@@ -7,8 +7,8 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 from ..bids.query import Selection
 from ..bids.visits import participant_facts, scan_date
@@ -23,7 +23,7 @@ from ..settings import Settings
 from ..workflows.base import init_brainseg_wf
 from .bundles import choose_templates
 from .dry_run import format_dry_run
-from .folders import copy_model_cards, prepare_output
+from .folders import copy_model_cards, prepare_output, tolerated
 from .outcome import account_for_others, format_summary, previous_outcomes, reproduce, write_outcomes
 from .scans import (
     methods_of,
@@ -106,18 +106,19 @@ def report_again(settings: Settings, selection: Selection) -> int:
 def segment(settings: Settings, selection: Selection) -> int:
     """Segment the scans, then write the pages and the summary."""
     began = time.monotonic()
-    pool = ThreadPoolExecutor(1)
-    validated = pool.submit(validate_dataset, settings)  # takes as long as building the graph does
-    pool.shutdown(wait=False)
+    # It takes as long as building the graph does. A command that ends early does not wait for it.
+    validation = Thread(target=validate_dataset, args=(settings,), daemon=True)
+    validation.start()
     settings = resolve_device(settings)
     runnable, outcomes, bundles = select_runnable(settings, selection.records)
     templates = choose_templates(settings, bundles)
-    copy_model_cards(bundles.values() if runnable else (), settings.output_dir)
+    with tolerated('the cards of the models') as unwritten:
+        copy_model_cards(bundles.values() if runnable else (), settings.output_dir)
     finished, complaint = run_graph(settings, runnable, bundles, templates=templates)
-    validated.result()
+    validation.join()
     outcomes += finished
-    write_outcomes(outcomes, settings, selection.unused)
-    code = report(settings, selection, outcomes, began)
+    complete = write_outcomes(outcomes, settings, selection.unused) and not unwritten
+    code = max(report(settings, selection, outcomes, began), int(not complete))
     failed = any(outcome.status == 'failed' for outcome in outcomes)
     if complaint and not failed:  # older derivatives may hide what was not done this time
         print(f'bids_brainseg: error: the run ended early: {complaint}', file=sys.stderr)
@@ -149,13 +150,14 @@ def report(settings: Settings, selection: Selection, outcomes: Sequence[Outcome]
     results = {subject: read_scans(settings.output_dir, subject) for subject in subjects}
     every = [scan for scans in results.values() for scan in scans]
     code = write_reports(settings, results, failures_by_subject(selection.records, outcomes, settings))
-    collect_methods(results, settings)
+    with tolerated('the methods') as unwritten:
+        collect_methods(results, settings)
     unread = [f'{scan.name}: {scan.reason}' for scan in every if scan.broken]
     unread += [line for scan in every for line in missing_figures(scan)]
     unread += unread_logs(settings.output_dir, subjects)
     others, seconds = account_for_others(selection), time.monotonic() - began
     print(format_summary(outcomes, settings.output_dir, seconds, others=others, unread=unread))
-    return code
+    return 1 if unwritten else code
 
 
 def failures_by_subject(

@@ -23,7 +23,7 @@ from ..workflows.base import init_brainseg_wf, scan_wf_name, subject_wf_name
 from .bundles import choose_bundles
 from .claim import claimed
 from .execution import configure, run_workflow, write_graph
-from .folders import check_writable
+from .folders import check_writable, tolerated
 from .outcome import assess_outcome
 
 #: A GPU is planned with only where one of these exists.
@@ -116,7 +116,8 @@ def validate_dataset(settings: Settings) -> None:
     findings = validation_findings(settings.bids_dir)
     log_findings(findings)
     if findings is not None:
-        write_json(findings, settings.output_dir / 'logs' / 'bids_validation.json')
+        with tolerated('the findings of the BIDS validator'):
+            write_json(findings, settings.output_dir / 'logs' / 'bids_validation.json')
 
 
 def resolve_device(settings: Settings) -> Settings:
@@ -190,7 +191,8 @@ def prepare_work(settings: Settings, records: Sequence[ImageRecord]) -> None:
 def write_settings(settings: Settings, records: Iterable[ImageRecord]) -> None:
     """Save the settings of the run in the log folder of each subject and session."""
     for folder in {settings.log_dir(record.subject, record.session) for record in records}:
-        write_text(settings.to_toml(), folder / 'settings.toml')
+        with tolerated('the settings'):
+            write_text(settings.to_toml(), folder / 'settings.toml')
 
 
 def methods_of(qcs: Iterable[Mapping]) -> tuple[str, str]:

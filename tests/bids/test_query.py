@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -416,3 +417,19 @@ def test_a_pair_of_header_and_image_is_one_scan(make_bids):
 def test_words_of_pybids_in_a_filter():
     words = {'session': 'Query.NONE', 'run': ['1', 'Query.NONE'], 'acq': 'Query.OPTIONAL', 'rec': 'Query.ANY'}
     assert load_filters({'t1w': words}) == {'T1w': {'ses': None, 'run': ['1', None], 'rec': '*'}}
+
+
+def test_a_folder_that_cannot_be_read_is_left_out(make_bids, monkeypatch, caplog):
+    """Neither our list nor pybids stops there; root may read everything, so the system is made to refuse."""
+    root = make_bids({f'sub-0{n}/anat/sub-0{n}_T1w.nii.gz': None for n in (1, 2, 3)})
+    scandir, stat = os.scandir, os.stat
+
+    def refuse(call, path, *more, **options):
+        if f'{root}/sub-02' in str(path) and str(path) != f'{root}/sub-02':
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return call(path, *more, **options)
+
+    monkeypatch.setattr(os, 'scandir', lambda path='.': refuse(scandir, f'{path}/'.replace('//', '/')))
+    monkeypatch.setattr(os, 'stat', lambda path, *more, **options: refuse(stat, path, *more, **options))
+    assert [record.subject for record in find_images(root)] == ['01', '03']
+    assert 'sub-02 cannot be read and is left out: Permission denied' in caplog.text

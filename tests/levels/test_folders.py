@@ -38,3 +38,15 @@ def test_the_card_of_each_model_is_copied(tiny_bundle, tmp_path):
     (card,) = (tmp_path / 'logs' / 'models').iterdir()
     assert card.name == f'{bundle.name}-{bundle.weights_sha256[:12]}.json'
     assert card.read_text() == (Path(bundle.path) / 'model.json').read_text()
+
+
+def test_what_describes_a_run_may_fail_and_is_told(capsys):
+    with folders.tolerated('the settings') as problems:
+        raise OSError(28, 'No space left on device', '/out/log')
+    assert len(problems) == 1 and problems[0].endswith(': /out/log')
+    assert capsys.readouterr().err.startswith('not written: the settings: no space is left on the disk; free')
+    with folders.tolerated('the settings') as problems:
+        pass
+    assert problems == []
+    with pytest.raises(ValueError, match='a fault of ours'), folders.tolerated('the settings'):
+        raise ValueError('a fault of ours')
