@@ -162,8 +162,9 @@ def modality_of_metadata(metadata: Mapping) -> str | None:
     """Tell the modality from a sidecar, as converters of DICOM write it."""
     kind = metadata.get('Modality')
     if kind in (None, 'MR'):
-        text = ' '.join(str(metadata.get(key, '')) for key in ('SeriesDescription', 'ProtocolName'))
-        return modality_of_words(text)
+        text = [str(metadata.get(key, '')) for key in ('SeriesDescription', 'ProtocolName')]
+        kinds = metadata.get('ImageType') or ()  # ADC, TRACEW ...
+        return modality_of_words(' '.join([*text, *map(str, kinds if isinstance(kinds, list) else [kinds])]))
     return next((name for name, rule in modalities().items() if kind in rule.suffixes), None)
 
 

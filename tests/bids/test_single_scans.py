@@ -72,6 +72,7 @@ def test_scans_with_names_of_bids_share_a_participant(make_nifti, tmp_path):
         ('0042', {}, None),
         ('0042', {'SeriesDescription': 'AX T2 FLAIR'}, 'FLAIR'),
         ('0042', {'Modality': 'CT'}, 'ct'),
+        ('0042', {'SeriesDescription': 'DWI', 'ImageType': ['DERIVED', 'PRIMARY', 'DIFFUSION', 'ADC']}, None),
         ('0042', {'Modality': 'MR', 'ProtocolName': 't1_mprage_sag'}, 'T1w'),
     ],
 )
