@@ -280,7 +280,8 @@ def _add_selection(group: Group) -> None:
         '--bids-database-dir',
         type=words.path,
         metavar='DIR',
-        help='folder for the pybids index; created if needed, used again by later runs',
+        help='folder for the pybids index, which later runs over all participants use while it holds what is '
+        'there; created if needed',
     )
     group.add_argument(
         '-d',

@@ -22,7 +22,7 @@ from ..results.evaluation_tables import collect_evaluation, write_evaluation, wr
 from ..results.scans import match_results
 from ..settings import Settings
 from .folders import prepare_output
-from .outcome import format_summary, previous_outcomes
+from .outcome import account_for_others, format_summary, previous_outcomes
 from .scans import methods_of, resolve_device, run_graph, select_runnable, select_scans, validate_dataset
 from .study import Network, plan_study, study
 
@@ -41,10 +41,10 @@ def run(settings: Settings) -> int:
         If no dataset of labels is named, no scan has labels, or too few are left for a study.
     """
     began = time.monotonic()
-    records = select_scans(settings).records
+    selection = select_scans(settings)
     root = labels_folder(settings)
     settings = resolve_device(settings)
-    runnable, outcomes, bundles = select_runnable(settings, records)
+    runnable, outcomes, bundles = select_runnable(settings, selection.records)
     comparisons, unlabeled = find_comparisons(settings, runnable, root)
     outcomes += unlabeled
     runnable = [record for record in runnable if (record.subject, record.key) in comparisons]
@@ -58,6 +58,8 @@ def run(settings: Settings) -> int:
     networks = plan_study(settings, runnable) if settings.study and not settings.reports_only else []
     if settings.dry_run:
         print(format_dry_run(settings, runnable, comparisons, outcomes, networks))
+        for line in account_for_others(selection):
+            print(line.strip())
         return 0
     prepare_output(settings, links={'labels': root})
     validate_dataset(settings)
@@ -71,7 +73,8 @@ def run(settings: Settings) -> int:
     corrupted, corruptions = run_calibration(settings, done, bundles, comparisons)
     if done:
         write_results(settings, bundles, done, corrupted, corruptions, outcomes)
-    print(format_summary(outcomes, settings.output_dir, time.monotonic() - began))
+    seconds, others = time.monotonic() - began, account_for_others(selection)
+    print(format_summary(outcomes, settings.output_dir, seconds, others=others))
     return 0 if done and not failed and all(outcome.status != 'failed' for outcome in outcomes) else 1
 
 
