@@ -64,7 +64,7 @@ def load_filters(source: Path | str | Mapping | None) -> dict[str, dict]:
             }
     if session := session_of_job(filters):
         for name in modalities():
-            filters_of.setdefault(name, {'ses': session})
+            filters_of.setdefault(name, {}).setdefault('ses', session)
     return filters_of
 
 

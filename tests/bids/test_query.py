@@ -133,6 +133,7 @@ BABS = {
     [
         (BABS, ['T1w', 'dwi', 'ct']),
         (BABS | {'dwi': {'datatype': 'dwi', 'session': '2', 'suffix': 'dwi'}}, ['T1w', 'dwi', 'ct']),
+        (BABS | {'ct': {'run': None}}, ['T1w', 'dwi', 'ct']),
         (BABS | {'ct': {'session': '1'}}, ['T1w', 'dwi', 'dwi', 'ct']),  # not for one session
         ({'T1w': {'session': '2'}, 'FLAIR': {'session': '2'}}, ['T1w', 'dwi', 'dwi', 'ct', 'ct']),
         ({'t1w': {'session': '*'}, 't2w': {'session': '*'}}, ['T1w', 'T1w', 'dwi', 'dwi', 'ct', 'ct']),
