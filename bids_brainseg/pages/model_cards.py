@@ -47,6 +47,7 @@ def _card(model: Mapping) -> Card:
         ('Network grid', plain(list(model.get('grid_shape') or ()))),
         ('Held out', training.get('held_out')),
         ('Training pairs', training.get('pairs_seen')),
+        ('Intervals of volumes', card.get('intervals')),
     ]
     scores = [
         (str(entry.get('what')), number(_mean_dice(entry), 2))

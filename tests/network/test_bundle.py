@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from bids_brainseg.data import modalities
+from bids_brainseg.data import label_table, modalities
 from bids_brainseg.errors import ModelError
 from bids_brainseg.network.bundle import find_bundle, load_bundle, write_volume_errors
 
@@ -121,3 +121,13 @@ def test_errors_of_volumes_lie_beside_the_bundle_and_belong_to_its_weights(copy)
     path.write_text('{')
     with pytest.raises(ModelError, match='cannot be read'):
         load_bundle(copy)
+
+
+@pytest.mark.parametrize('modality', modalities())
+def test_packaged_intervals_hold_the_labels_as_often_as_they_promise(modality):
+    errors = load_bundle(find_bundle(modality)).volume_errors
+    assert list(errors['structures']) == [label.name for label in label_table()[1:]]
+    assert 0.85 <= errors['coverage']['all'] <= 0.95
+    assert errors['inflation'] >= 1 and errors['because'] != 'n/a'
+    sides = {name: row for name, row in errors['structures'].items() if name.startswith('Left')}
+    assert all(row == errors['structures'][name.replace('Left', 'Right')] for name, row in sides.items())
