@@ -201,7 +201,7 @@ def init_ds_freesurfer_wf(
     workflow.__desc__ = (
         'The mask of the brain is the union of all structures, closed by a ball of 5 mm and filled.\n'
     )
-    numbers = pe.Node(FreeSurferLabels(), name='numbers')
+    numbers = pe.Node(FreeSurferLabels(), name='numbers', mem_gb=mem_gb)
     brain_mask = pe.Node(BrainMask(), name='brain_mask', mem_gb=mem_gb)
     statistics = pe.Node(AsegStats(record=record), name='statistics', mem_gb=mem_gb)
     common = {'record': record, 'output_dir': str(output_dir)}

@@ -114,6 +114,7 @@ def init_scan_wf(
             volume_errors=dict(bundle.volume_errors),
         ),
         name='measure',
+        mem_gb=heavy_gb or 1.5,
     )
     derivatives_wf = init_derivatives_wf(bundle=bundle, **where)
     branches = [
