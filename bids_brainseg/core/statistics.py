@@ -130,9 +130,9 @@ def cohen_kappa(counts: ArrayLike, *, weights: ArrayLike | None = None, confiden
     Returns
     -------
     Kappa
-        1 is perfect agreement, 0 as much as by chance. nan without scans, and where both raters used one and
-        the same category only. The interval is cut to [-1, 1]; it is nan with fewer than two scans, and where
-        the raters agree on every scan or on none, since it would have no width.
+        1 is perfect agreement, 0 as much as by chance. nan with fewer than two scans, and where both raters
+        used one and the same category only. The interval is cut to [-1, 1]; it is nan where it would have no
+        width, as with raters who agree on every scan or on none.
 
     Raises
     ------
@@ -157,8 +157,8 @@ def cohen_kappa(counts: ArrayLike, *, weights: ArrayLike | None = None, confiden
     if weights.shape != counts.shape:
         raise ValueError(f'expected weights of shape {counts.shape}, got {weights.shape}')
     n = int(counts.sum())
-    if n == 0:
-        return Kappa(NAN, NAN, NAN, 0)
+    if n < 2:
+        return Kappa(NAN, NAN, NAN, n)
     share = counts / n
     of_first, of_second = share.sum(axis=1), share.sum(axis=0)
     expected = float(of_first @ weights @ of_second)
@@ -167,7 +167,7 @@ def cohen_kappa(counts: ArrayLike, *, weights: ArrayLike | None = None, confiden
     kappa = (float((weights * share).sum()) - expected) / (1 - expected)
     credit = (weights @ of_second)[:, None] + (of_first @ weights)[None, :]
     spread = (share * (weights - credit * (1 - kappa)) ** 2).sum() - (kappa - expected * (1 - kappa)) ** 2
-    if n < 2 or np.isclose(spread, 0):
+    if np.isclose(spread, 0):
         return Kappa(kappa, NAN, NAN, n)
     margin = float(ndtri((1 + confidence) / 2) * np.sqrt(spread / n) / (1 - expected))
     return Kappa(kappa, max(kappa - margin, -1.0), min(kappa + margin, 1.0), n)

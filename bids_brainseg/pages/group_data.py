@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.group import LIMIT
-from ..core.quality import BOUNDS
+from ..core.quality import BOUNDS, LEVELS
 from ..data import modalities
 from ..data.quality import qc_numbers
 from ..files import unfetched
@@ -347,7 +347,7 @@ def _disagreeing(group: Group) -> list[list]:
         ratings, verdict = by_scan.get(scan.name, ()), str(scan.qc.get('verdict') or '')
         if len({verdict, *(rating.verdict for rating in ratings)} - {''}) > 1:
             said = [
-                [rating.rater, rating.verdict, rating.note, rating.verdict_seen not in ('', verdict)]
+                [rating.rater, rating.verdict, rating.note, rating.verdict_seen in {*LEVELS} - {verdict}]
                 for rating in ratings
             ]
             rows.append([scan.name, scan.modality, verdict, said, _page_of(scan, group)])

@@ -83,7 +83,8 @@ def test_kappa_of_neighbors_counts_in_part():
         ([[0, 5], [5, 0]], -1.0),
         ([[9, 0], [0, 0]], np.nan),  # one category only: chance explains all
         ([[0, 0], [0, 0]], np.nan),
-        ([[0, 1], [0, 0]], 0.0),
+        ([[0, 1], [0, 0]], np.nan),  # of one scan
+        ([[0, 2], [0, 0]], 0.0),
     ],
 )
 def test_kappa_at_its_limits(counts, kappa):

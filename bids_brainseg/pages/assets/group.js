@@ -209,7 +209,7 @@ function points(chosen, x, y, { color, lines, outlier = () => false, radius }) {
   const size = radius ?? (chosen.length > 600 ? 2.5 : 4);
   const set = (own, label, tone) => ({
     label, data: own.map((i) => ({ x: x(i), y: y(i), scan: i })), told: lines, pointRadius: size, pointHoverRadius: size + 2,
-    backgroundColor: `${tone}bf`, borderColor: tone, borderWidth: 0, pointHitRadius: 3,
+    backgroundColor: `${tone}bf`, borderColor: tone, borderWidth: 0, pointHitRadius: 3, clip: size + 2,
   });
   const sets = group.levels.map((level, g) => set(chosen.filter((i) => group.of[i] === g), level,
     color === 'verdict' ? css(VERDICT[level] ?? '--none') : palette()[g % COLORS.length]));
