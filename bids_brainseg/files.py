@@ -28,6 +28,9 @@ from typing import Protocol
 _STALE_SECONDS = 24 * 3600
 #: Letters that :func:`write_whole` adds to a name at most, while it writes.
 TEMPORARY_LETTERS = 48
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+_NEW_FILE = 0o666 & ~_UMASK  # mode
 _BEING_WRITTEN: set[Path] = set()  # by the threads of this process
 
 
@@ -73,6 +76,8 @@ def write_whole(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         with temporary.open('rb') as stream:  # on disk before it gets its name, even if the power fails
             os.fsync(stream.fileno())
+            with contextlib.suppress(OSError):  # safetensors, for one, writes files that only we may read
+                os.fchmod(stream.fileno(), os.fstat(stream.fileno()).st_mode & 0o777 | _NEW_FILE)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

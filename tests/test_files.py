@@ -34,6 +34,13 @@ def leave_half_a_file(target: Path) -> Path:
 
 
 @pytest.mark.parametrize('name', ['dseg.nii.gz', '.bidsignore', 'README', 'table.tsv'])
+def test_others_may_read_what_a_library_wrote_for_us_alone(tmp_path):
+    (tmp_path / 'usual').touch()
+    with write_whole(tmp_path / 'weights') as temporary:
+        temporary.touch(0o600)
+    assert (tmp_path / 'weights').stat().st_mode == (tmp_path / 'usual').stat().st_mode
+
+
 def test_the_temporary_file_is_hidden_and_keeps_the_extension(tmp_path, name):
     target = tmp_path / 'folder' / name
     with write_whole(target) as temporary:
