@@ -34,13 +34,6 @@ def leave_half_a_file(target: Path) -> Path:
 
 
 @pytest.mark.parametrize('name', ['dseg.nii.gz', '.bidsignore', 'README', 'table.tsv'])
-def test_others_may_read_what_a_library_wrote_for_us_alone(tmp_path):
-    (tmp_path / 'usual').touch()
-    with write_whole(tmp_path / 'weights') as temporary:
-        temporary.touch(0o600)
-    assert (tmp_path / 'weights').stat().st_mode == (tmp_path / 'usual').stat().st_mode
-
-
 def test_the_temporary_file_is_hidden_and_keeps_the_extension(tmp_path, name):
     target = tmp_path / 'folder' / name
     with write_whole(target) as temporary:
@@ -125,3 +118,10 @@ def test_a_copy_is_whole_or_absent_and_an_equal_one_is_left_alone(tmp_path, monk
     with pytest.raises(OSError, match='disk full'):
         copy_file(source, target)
     assert target.read_text() == 'other' and list(target.parent.iterdir()) == [target]
+
+
+def test_others_may_read_what_a_library_wrote_for_us_alone(tmp_path):
+    (tmp_path / 'usual').touch()
+    with write_whole(tmp_path / 'weights') as temporary:
+        temporary.touch(0o600)
+    assert (tmp_path / 'weights').stat().st_mode == (tmp_path / 'usual').stat().st_mode
