@@ -28,9 +28,6 @@ from typing import Protocol
 _STALE_SECONDS = 24 * 3600
 #: Letters that :func:`write_whole` adds to a name at most, while it writes.
 TEMPORARY_LETTERS = 48
-_UMASK = os.umask(0)
-os.umask(_UMASK)
-_NEW_FILE = 0o666 & ~_UMASK  # mode
 _BEING_WRITTEN: set[Path] = set()  # by the threads of this process
 
 
@@ -76,12 +73,19 @@ def write_whole(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         with temporary.open('rb') as stream:  # on disk before it gets its name, even if the power fails
             os.fsync(stream.fileno())
-            with contextlib.suppress(OSError):  # safetensors, for one, writes files that only we may read
-                os.fchmod(stream.fileno(), os.fstat(stream.fileno()).st_mode & 0o777 | _NEW_FILE)
+            _share(stream.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
         _BEING_WRITTEN.discard(temporary)
+
+
+def _share(descriptor: int) -> None:
+    """Let those read a file who may read any new one; safetensors, for one, writes for its owner alone."""
+    if not os.fstat(descriptor).st_mode & 0o077:
+        os.umask(mask := os.umask(0))
+        with contextlib.suppress(OSError):  # storage without modes
+            os.fchmod(descriptor, 0o666 & ~mask)
 
 
 def _remove_leftovers(path: Path) -> None:
