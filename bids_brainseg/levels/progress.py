@@ -20,6 +20,8 @@ from ..records import PASSES
 
 #: Steps of a scan that take the most time, in their order, with their share of it; figures are the rest.
 SHARES = {'check': 0.03, 'coregister': 0.1, 'segment': 0.7, 'resample_to_scan': 0.06, 'measure': 0.04}
+#: Steps that a log names when they start: these, and two of training pairs.
+LONG_STEPS = (*SHARES, 'register_t1w', 'resample_labels')
 #: Seconds between two renewals of the line of a terminal, and between two lines of a log.
 TERMINAL_SECONDS, LOG_SECONDS = 1.0, 60.0
 #: Nothing is said of the time left before so many seconds, and before so much of the work was seen.
@@ -39,8 +41,8 @@ class _Scan(NamedTuple):
 class Progress:
     """Follows the steps of a graph; give it to nipype as ``status_callback`` and run the graph within it.
 
-    In a terminal it keeps one line that renews itself; elsewhere it writes a line when a scan is finished,
-    and otherwise one a minute. A step that fails has a line of its own.
+    In a terminal it keeps one line that renews itself; elsewhere it writes a line when a long step of a scan
+    starts and when a scan is finished, and otherwise one a minute. A step that fails has a line of its own.
 
     Parameters
     ----------
@@ -84,6 +86,8 @@ class Progress:
         if scan is None:
             return
         with self._lock:
+            if status == 'start' and node.name in LONG_STEPS and not self._terminal:
+                self._say(f'{scan}: {node.name}')
             if status == 'exception':
                 self._failed.add(scan)
                 self._segmenting.pop(scan, None)

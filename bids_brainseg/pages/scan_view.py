@@ -153,7 +153,7 @@ def volumes_table(
     ]
     compared = any(cells.uncertainty != MISSING for row in (*paired, *midline) for cells in row.sides)
     columns = output_rules()['morph_columns']
-    described = ['volume_mm3', INTERVAL[0]] if has_interval else ['volume_mm3', 'mc_mean_mm3', 'mc_std_mm3']
+    described = ['volume_mm3', INTERVAL[0]] if has_interval else ['volume_mm3']
     return Volumes(
         totals, paired, midline, doubts, cv_threshold,
         spread='90 % interval, ml' if has_interval else 'Passes, mean ± SD, ml',
@@ -264,11 +264,13 @@ def _cells(row: Mapping | None, threshold: float | None, usual: Sequence[float],
 
 def _spread(row: Mapping, has_interval: bool) -> str:
     """Write the interval of a volume, or mean and standard deviation over the passes, in ml."""
-    if has_interval:
-        low, high = (milliliters(row.get(name), '') for name in INTERVAL)
-        return MISSING if MISSING in (low, high) else f'{low} to {high}'
-    mean, sd = (milliliters(row.get(name), '') for name in ('mc_mean_mm3', 'mc_std_mm3'))
-    return mean if MISSING in (mean, sd) else f'{mean} ± {sd}'
+    names = INTERVAL if has_interval else ('mc_mean_mm3', 'mc_std_mm3')
+    ends = [_float(row.get(name)) / 1000 for name in names]
+    digits = 1 if max(ends) >= 100 else 2  # of both alike
+    low, high = (number(end, digits) for end in ends)
+    if MISSING in (low, high):
+        return MISSING if has_interval else low
+    return f'{low} to {high}' if has_interval else f'{low} ± {high}'
 
 
 def _float(value: object) -> float:

@@ -79,8 +79,10 @@ def test_scans_passes_and_time_left(graph, monkeypatch):
     assert 'pass 0 of 10' in progress.line()
     for node in (segment, *others):
         progress(node, 'end')
-    assert stream.getvalue().startswith('12:00:00 1 of 2 scans done, about ')
-    assert stream.getvalue().count('\n') == 1
+    lines = stream.getvalue().splitlines()
+    assert lines[:3] == [f'12:00:00 sub-01 T1w: {step}' for step in ('check', 'coregister', 'segment')]
+    assert lines[3].startswith('12:00:00 1 of 2 scans done, about ')
+    assert len(lines) == 4
 
 
 def test_a_failed_step_has_a_line_and_its_scan_is_over(graph):

@@ -20,7 +20,11 @@
 
   function show(n) {
     chosen = (n + slices.length) % slices.length;
-    place.firstChild.setAttribute('viewBox', slices[chosen].box.join(' '));
+    const svg = place.firstChild;
+    const [, , width, height] = slices[chosen].box;
+    const scale = Math.min(place.clientWidth / width, place.clientHeight / height); // no neighbor shows
+    svg.setAttribute('viewBox', slices[chosen].box.join(' '));
+    Object.assign(svg.style, { width: `${width * scale}px`, height: `${height * scale}px` });
     words.textContent = `${slices[chosen].label} mm \u00b7 slice ${chosen + 1} of ${slices.length}`;
   }
 
@@ -32,8 +36,8 @@
     // what the boxes beside the figure switch on and off
     dialog.classList.toggle('reference', Boolean(figure.closest('.part').querySelector('input.show:checked')));
     dialog.classList.toggle('bare', Boolean(figure.closest('.part').querySelector('input.outlines:not(:checked)')));
-    show(n);
     dialog.showModal();
+    show(n);
   }
 
   /* The slice at a point of the window. */
