@@ -114,7 +114,7 @@ def check(folder: Path, files: dict, words: list, level: str, environment: dict,
     )
     printed = done.stdout.decode(errors='replace')
     assert done.returncode in CODES, printed
-    assert 'unexpected' not in printed, printed
+    assert 'error: unexpected' not in printed, printed
     if ('-v',) not in words:
         assert 'Traceback' not in printed, printed
     assert not (folder / 'out').exists(), 'a dry run wrote something'

@@ -52,7 +52,7 @@ def told(run: Run, code: int) -> str:
     found, printed = run.finish()
     print(printed)
     assert found == code, printed
-    assert 'Traceback' not in printed and 'unexpected' not in printed, printed
+    assert 'Traceback' not in printed and 'error: unexpected' not in printed, printed
     run.seconds_until_gone()
     return printed
 

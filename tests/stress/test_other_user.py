@@ -22,7 +22,7 @@ def as_user(command: list[str], **env: str) -> tuple[int, str]:
     other = ['setpriv', f'--reuid={USER}', f'--regid={USER}', '--clear-groups', *command]
     code, printed = Run(other, env=env, cwd='/').finish()
     print(printed)
-    assert 'Traceback' not in printed and 'unexpected' not in printed, printed
+    assert 'Traceback' not in printed and 'error: unexpected' not in printed, printed
     return code, printed
 
 
