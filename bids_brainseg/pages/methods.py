@@ -183,6 +183,8 @@ def _values(values: Sequence[str], owners: Sequence[str]) -> str:
     for value, owner in zip(values, owners, strict=True):
         by_value.setdefault(value, []).append(owner)
     stop = next(iter(by_value))[-1] if all(value[-1] in ',.;' for value in by_value) else ''
+    if len(set(owners)) == 1:
+        return f'{" or ".join(value.rstrip(",.;") for value in by_value)} ({owners[0]}){stop}'
     listed = [f'{value.rstrip(",.;")} ({", ".join(dict.fromkeys(who))})' for value, who in by_value.items()]
     return ', '.join(listed) + stop
 
