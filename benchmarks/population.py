@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how large each structure is in a population of label maps, relative to the intracranial volume.
+"""Measure the structures of a population of label maps: volume over intracranial volume, asymmetry, place.
 
 The table that the quality checks compare volumes with (``bids_brainseg/data/population.tsv``) is its output
 for the label maps that the shipped bundles were trained on:
@@ -15,22 +15,50 @@ from pathlib import Path
 import numpy as np
 
 from bids_brainseg.core.geometry import voxel_volume
+from bids_brainseg.core.inspection import structure_centers
 from bids_brainseg.core.labels import remap
-from bids_brainseg.core.volumes import label_volumes
-from bids_brainseg.data import freesurfer_to_index, label_table
+from bids_brainseg.core.volumes import asymmetry, label_volumes
+from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
 from bids_brainseg.imaging import load_image
+from bids_brainseg.synthesis.common_space import MNI_CENTERS, common_space
 
 FIRST_HEAD_TISSUE = 500
 
 
-def shares(path: Path) -> np.ndarray:
-    """Return (28,) volumes over the intracranial volume; the first is that volume, mm3."""
+#: Structures that fix the common space; the others of its table are in few label maps.
+NUMBERS = tuple(MNI_CENTERS)
+
+
+def measure(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measure a label map.
+
+    Returns
+    -------
+    shares : (28,) array
+        Volumes over the intracranial volume; the first is that volume, mm3.
+    centers : (28, 3) array, RAS mm
+        Of the structures.
+    landmarks : (n, 3) array, RAS mm
+        Centers of ``NUMBERS``, which fix the common space.
+    """
     image = load_image(path)
     labels = np.rint(image.data).astype(np.int16)
     voxel = voxel_volume(image.affine)
-    intracranial = voxel * np.count_nonzero((labels > 0) & (labels < FIRST_HEAD_TISSUE))
-    volumes = label_volumes(remap(labels, freesurfer_to_index(), default=0), voxel)
-    return np.r_[intracranial, volumes[1:] / intracranial]
+    brain = np.where(labels < FIRST_HEAD_TISSUE, labels, 0)
+    classes = remap(brain, freesurfer_to_index(), default=0)
+    volumes, intracranial = label_volumes(classes, voxel), voxel * np.count_nonzero(brain)
+    landmarks = structure_centers(brain, image.affine, FIRST_HEAD_TISSUE)[list(NUMBERS)]
+    centers = structure_centers(classes, image.affine)
+    return np.r_[intracranial, volumes[1:] / intracranial], centers, landmarks
+
+
+def asymmetries(shares: np.ndarray) -> np.ndarray:
+    """Return (n, 28) asymmetries of the pairs, per cent, for both structures of each; nan for the others."""
+    found = np.full(shares.shape, np.nan)
+    pairs = [(x.index, mirrored_classes()[x.index]) for x in label_table() if x.hemisphere == 'L']
+    for left, right in pairs:
+        found[:, [left, right]] = asymmetry(shares[:, left], shares[:, right])[:, None]
+    return found
 
 
 def main() -> None:
@@ -39,8 +67,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('label_maps', nargs='+', type=Path, help='whole-head label maps, FreeSurfer numbers')
-    found = np.array([shares(path) for path in parser.parse_args().label_maps])
-    logs = np.log(found)
+    measured = [measure(path) for path in parser.parse_args().label_maps]
+    found = np.array([one[0] for one in measured])
+    moves = [np.linalg.inv(matrix) for matrix in common_space([one[2] for one in measured], NUMBERS)]
+    places = np.mean(
+        [centers @ m[:3, :3].T + m[:3, 3] for (_, centers, _), m in zip(measured, moves, strict=True)], axis=0
+    )
+    logs, sides = np.log(found), asymmetries(found)
     columns = (
         found.mean(0),
         found.std(0, ddof=1),
@@ -48,11 +81,16 @@ def main() -> None:
         logs.std(0, ddof=1),
         found.min(0),
         found.max(0),
+        sides.mean(0),
+        sides.std(0, ddof=1),
+        *places.T,
     )
-    print('index\tname\tn\tmean\tsd\tlog_mean\tlog_sd\tmin\tmax')
+    names = 'index name n mean sd log_mean log_sd min max asymmetry_mean asymmetry_sd right anterior superior'
+    print(*names.split(), sep='\t')
     for label, *values in zip(label_table(), *columns, strict=True):
         name = label.name if label.index else 'Intracranial'
-        print(label.index, name, len(found), *(f'{value:.6g}' for value in values), sep='\t')
+        cells = (f'{value:.6g}' if np.isfinite(value) else 'n/a' for value in values)
+        print(label.index, name, len(found), *cells, sep='\t')
 
 
 if __name__ == '__main__':

@@ -67,6 +67,7 @@ class Settings:
     label_filter: Mapping = field(default_factory=dict)
     calibrate: int = 0  # corrupted copies of each scan
     acceptable_dice: float | None = None
+    keep_misplaced_labels: bool = False
     study: str | None = None  # scaling or equal-size
     study_sizes: tuple[int, ...] = ()
 

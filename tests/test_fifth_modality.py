@@ -89,7 +89,10 @@ def packaged(tmp_path, monkeypatch):
     [
         ({'units': 'counts'}, "units is 'counts'; it must be one of arbitrary, HU"),
         ({'colour': 'red'}, 'holds colour, which nothing reads'),
-        ({'diffusion': {'b_range': [1, 2]}}, 'diffusion lacks b0_below, b0_words, trace_words'),
+        (
+            {'diffusion': {'b_range': [1, 2]}},
+            'diffusion lacks b0_below, b0_words, fallback_range, trace_words',
+        ),
         ({'contrast': {'means': {}}}, 'contrast lacks background'),
         ({'acquisition': entry()['acquisition'] | {'blur': 1}}, 'acquisition holds blur'),
         ({'contrast': entry()['contrast'] | {'means': {'wm': [1, 0]}}}, 'means lacks accumbens, air'),

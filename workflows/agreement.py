@@ -78,7 +78,7 @@ def init_agreement_wf(
     # fmt: off
     workflow.connect([
         (inputnode, resample_labels, [('in_file', 'in_file')]),
-        (inputnode, compare, [('dseg', 'dseg'), ('provenance', 'provenance')]),
+        (inputnode, compare, [('in_file', 'in_file'), ('dseg', 'dseg'), ('provenance', 'provenance')]),
         (resample_labels, compare, [('out_file', 'reference')]),
         (inputnode, figure, [('in_file', 'in_file'), ('dseg', 'dseg')]),
         (resample_labels, figure, [('out_file', 'reference')]),

@@ -19,6 +19,8 @@ from .inheritance import Sidecars
 from .words import has_word
 
 ONLY_B0 = 'only b = 0: there is no diffusion-weighted volume'
+#: Volumes of one shell differ by less than this fraction of its b-value.
+SHELL_WIDTH = 0.05
 # Entities that, beside the suffix, may say what a diffusion image is.
 MARKS = ('rec', 'desc', 'acq')
 
@@ -50,7 +52,8 @@ def choose_volumes(
     b_values : list of float, optional
         One for each volume, s/mm2; None without a bval file.
     rule : mapping
-        ``b_range`` (both ends included) and ``b0_below``, s/mm2.
+        ``b_range`` (both ends included), ``b0_below``, and ``fallback_range``, in which the shell nearest to
+        the middle of ``b_range`` is taken where that range is empty; s/mm2.
     is_trace : bool
         Whether its name says that it is a trace image made by the scanner.
     named : sequence of float
@@ -89,10 +92,32 @@ def choose_volumes(
     if not chosen:
         if all(b < rule['b0_below'] for b in b_values):
             return Choice(skip=ONLY_B0)
-        present = ', '.join(f'{b:g}' for b in sorted(set(b_values)))
-        return Choice(skip=f'no volume with b from {low:g} to {high:g} s/mm2: found b = {present}')
+        return _nearest_shell(b_values, rule)
     b_value = sum(b_values[i] for i in chosen) / len(chosen)
     return Choice(None if len(b_values) == 1 else chosen, b_value, warnings)
+
+
+def _nearest_shell(b_values: Sequence[float], rule: Mapping) -> Choice:
+    """Choose the volumes of the shell that is nearest to what was asked for, or say why there are none."""
+    low, high = rule['b_range']
+    least, most = rule['fallback_range']
+    present = ', '.join(f'{b:g}' for b in sorted(set(b_values)))
+    wanted = f'no volume with b from {low:g} to {high:g} s/mm2: found b = {present}'
+    usable = [b for b in b_values if least <= b <= most]
+    if not usable:
+        return Choice(skip=wanted)
+    nearest = min(usable, key=lambda b: abs(b - (low + high) / 2))
+    # scanners write the b-values of one shell with some spread
+    chosen = tuple(i for i, b in enumerate(b_values) if abs(b - nearest) <= SHELL_WIDTH * nearest)
+    b_value = sum(b_values[i] for i in chosen) / len(chosen)
+    return Choice(
+        volumes=None if len(b_values) == 1 else chosen,
+        b_value=b_value,
+        warnings=(
+            f'{wanted}; the nearest, b = {b_value:.0f}, is used, whose contrast is another than the model '
+            'learned: look at the segmentation',
+        ),
+    )
 
 
 def read_bval(path: Path) -> list[float]:

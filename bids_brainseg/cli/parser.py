@@ -609,6 +609,12 @@ def _add_evaluation(group: Group) -> None:
         'scans that are not corrupted)',
     )
     group.add_argument(
+        '--keep-misplaced-labels',
+        action='store_true',
+        help='average also over scans whose reference labels do not lie on the brain (default: they are '
+        'listed and left out of all averages, and the exit code is 1)',
+    )
+    group.add_argument(
         '--study',
         choices=('scaling', 'equal-size'),
         help='also train networks with the training options and score them on the selected scans. scaling: '

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from .geometry import bounding_box
-from .volumes import N_CLASSES
+from .volumes import N_CLASSES, asymmetry
 
 ANY_NEIGHBOR = np.ones((3, 3, 3), bool)
+#: Of an asymmetry, per cent: structures that are always alike on both sides are not measured that well.
+SMALLEST_SD = 4.0
 #: An interpolated magnitude image falls below 0 by less than this fraction of its 99.5th percentile.
 ZERO_SHIFT = 0.02
 
@@ -176,6 +178,102 @@ def saturation_fraction(image: ArrayLike, inside: ArrayLike) -> float:
     box = bounding_box(inside)
     values = image[box][inside[box] != 0]
     return float(np.mean(values >= image.max())) if values.size else float('nan')
+
+
+def structure_centers(labels: ArrayLike, affine: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
+    """Find the center of mass of each structure.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Class indices, 0 is background.
+    affine : (4, 4) array_like
+        Voxel indices to RAS mm.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    (n, 3) float64 array, RAS mm
+        nan for the background and for classes that do not occur.
+
+    Examples
+    --------
+    >>> structure_centers(np.array([[[0, 1, 1, 0, 3]]]), np.diag([1, 1, 2, 1]), n=4)[:, 2].tolist()
+    [nan, 3.0, nan, 8.0]
+    """
+    where = np.nonzero(labels)
+    values, affine = np.asarray(labels)[where], np.asarray(affine, np.float64)
+    sizes = np.bincount(values, minlength=n)[:, None]
+    sums = np.stack([np.bincount(values, axis, n) for axis in where], axis=1)
+    centers = np.full((n, 3), np.nan)
+    np.divide(sums, sizes, out=centers, where=sizes > 0)
+    return centers @ affine[:3, :3].T + affine[:3, 3]
+
+
+def structure_offset(centers: ArrayLike, expected: ArrayLike, matrix: ArrayLike) -> float:
+    """Measure how far the structures of a scan lie from where the reference has them.
+
+    Parameters
+    ----------
+    centers : (S, 3) array_like
+        RAS mm of the scan; nan where a structure is absent.
+    expected : (S, 3) array_like
+        RAS mm of the reference; nan where it has no place for a structure.
+    matrix : (4, 4) array_like
+        RAS points of the scan to RAS points of the reference.
+
+    Returns
+    -------
+    float, mm
+        Median distance over the structures; nan if fewer than three can be compared.
+
+    Examples
+    --------
+    >>> places = [[0, 0, 0], [10, 0, 0], [0, 20, 0]]
+    >>> shift = np.eye(4)
+    >>> shift[0, 3] = 7
+    >>> structure_offset(places, places, shift)
+    7.0
+    """
+    matrix = np.asarray(matrix, np.float64)
+    apart = np.asarray(centers, np.float64) @ matrix[:3, :3].T + matrix[:3, 3] - np.asarray(expected)
+    distances = np.linalg.norm(apart, axis=1)
+    distances = distances[np.isfinite(distances)]
+    return float(np.median(distances)) if distances.size >= 3 else float('nan')
+
+
+def asymmetry_scores(
+    volumes: ArrayLike, pairs: Sequence[tuple[int, int]], mean: ArrayLike, sd: ArrayLike
+) -> NDArray[np.float64]:
+    """Compare the asymmetry of pairs of structures with that in a population.
+
+    Parameters
+    ----------
+    volumes : (S,) array_like, mm3
+    pairs : sequence of (int, int)
+        Left and right structure of each pair.
+    mean, sd : (S,) array_like, per cent
+        Of the asymmetry in the population; read at the left structure.
+
+    Returns
+    -------
+    (S,) float64 array
+        Distance from the mean in standard deviations, not negative, for both structures of a pair; nan for a
+        structure without pair, and where both are absent. A standard deviation below 4 % counts as 4 %, about
+        the error of a segmentation.
+
+    Examples
+    --------
+    >>> asymmetry_scores([0, 100, 50.0], [(1, 2)], [0, 6.0, 6.0], [0, 10.0, 10.0]).round(2).tolist()
+    [nan, 6.07, 6.07]
+    """
+    volumes, scores = np.asarray(volumes, np.float64), np.full(len(volumes), np.nan)
+    for left, right in pairs:
+        found = float(asymmetry(volumes[left], volumes[right]))
+        deviation = abs(found - mean[left]) / max(sd[left], SMALLEST_SD)
+        scores[[left, right]] = deviation
+    return scores
 
 
 def population_scores(

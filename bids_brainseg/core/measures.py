@@ -14,6 +14,8 @@ from .volume_errors import VolumeErrors, relative_spread, volume_intervals
 
 #: Standard deviations from the training population beyond which a volume counts as implausible.
 IMPLAUSIBLE_SD = 5.0
+#: The same for the asymmetry of a pair of structures.
+ASYMMETRIC_SD = 5.0
 #: Fraction of a structure in its largest connected component below which it counts as fragmented.
 FRAGMENTED = 0.8
 
@@ -24,6 +26,7 @@ class Structures(NamedTuple):
     white_matter: tuple[int, int]
     cortex: tuple[int, int]
     ventricles: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
 
 
 class Alignment(NamedTuple):
@@ -67,10 +70,23 @@ class Passes(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """Mean and standard deviation over a population of log(volume / intracranial volume), (S,) each."""
+    """What the structures of a population are like.
+
+    Attributes
+    ----------
+    log_mean, log_sd : (S,) array_like
+        Mean and standard deviation of log(volume / intracranial volume).
+    asymmetry_mean, asymmetry_sd : (S,) array_like, per cent
+        Of the asymmetry of the pair of which a structure is a part.
+    centers : (S, 3) array_like, RAS mm
+        Mean center of mass of each structure in the space of the reference.
+    """
 
     log_mean: ArrayLike
     log_sd: ArrayLike
+    asymmetry_mean: ArrayLike
+    asymmetry_sd: ArrayLike
+    centers: ArrayLike
 
 
 class ScanMeasures(NamedTuple):
@@ -162,12 +178,18 @@ def measure_scan(
     low = high = np.full(len(mm3), np.nan)
     if errors is not None:
         low, high = volume_intervals(mm3, relative_spread(spread.cv, len(passes.counts)), errors)
+    sides = inspection.asymmetry_scores(mm3, structures.pairs, norm.asymmetry_mean, norm.asymmetry_sd)
+    centers = inspection.structure_centers(labels, affine)
     numbers = {
         'brain_mm3': totals.brain,
         'ventricles_mm3': totals.ventricles,
         'etiv_mm3': etiv,
         'brain_etiv_percent': 100 * totals.brain / etiv,
         **_alignment_numbers(alignment),
+        'structure_offset': inspection.structure_offset(
+            centers, norm.centers, geometry.invert(alignment.matrix)
+        ),
+        'asymmetry_score_max': float(np.nanmax(sides)) if np.isfinite(sides).any() else float('nan'),
         **_pass_numbers(passes, spread.cv, entropy, labels),
         **_structure_numbers(mm3, scores, components, structures),
         **_scan_numbers(scan, labels, structures, magnitude),
@@ -187,14 +209,14 @@ def measure_scan(
     }
     return ScanMeasures(
         columns=columns,
-        flags=_flags(mm3, spread.cv, scores, components, cv_threshold),
+        flags=_flags(mm3, spread.cv, scores, components, cv_threshold, sides),
         totals={'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
         numbers=numbers,
     )
 
 
 def _flags(
-    mm3: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float
+    mm3: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float, sides: NDArray
 ) -> dict[int, str]:
     """Say which structures should be reviewed, and why.
 
@@ -204,6 +226,8 @@ def _flags(
         Volumes (mm3), CV (per cent), deviations from the population (SD), and fractions in the largest
         connected component, by class.
     cv_threshold : float, per cent
+    sides : (S,) array
+        Deviations of the asymmetry from the population (SD).
 
     Returns
     -------
@@ -212,7 +236,7 @@ def _flags(
 
     Examples
     --------
-    >>> _flags([9.0, 1.0, 0.0, 1.0], [0, 3, 0, 4], [0, 0, 0, 0], [1, 1, 0, 0.5], 2.5)
+    >>> _flags([9.0, 1.0, 0.0, 1.0], [0, 3, 0, 4], [0, 0, 0, 0], [1, 1, 0, 0.5], 2.5, [0, 0, 0, 0])
     {1: 'cv above 2.5 %', 2: 'absent', 3: 'cv above 2.5 %; fragmented: 50 % in one piece'}
     """
     reasons = {}
@@ -226,6 +250,8 @@ def _flags(
             if abs(scores[index]) > IMPLAUSIBLE_SD:
                 side = 'above' if scores[index] > 0 else 'below'
                 sentences.append(f'{abs(scores[index]):.1f} SD {side} the training population')
+            if sides[index] > ASYMMETRIC_SD:
+                sentences.append(f'left and right differ by {sides[index]:.1f} SD more than usual')
             if components[index] < FRAGMENTED:
                 sentences.append(f'fragmented: {100 * components[index]:.0f} % in one piece')
         if sentences:

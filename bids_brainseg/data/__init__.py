@@ -27,7 +27,7 @@ JSON_TYPES = {
 }
 #: Keys of ``contrast``, ``diffusion`` and ``acquisition`` of a modality.
 CONTRAST_KEYS = {'unit', 'background', 'texture', 'variation', 'rim', 'jitter', 'means'}
-DIFFUSION_KEYS = {'b_range', 'b0_below', 'trace_words', 'b0_words'}
+DIFFUSION_KEYS = {'b_range', 'fallback_range', 'b0_below', 'trace_words', 'b0_words'}
 ACQUISITION_KEYS = {'slab', 'thickness', 'in_plane', 'noise', 'bias', 'strip'}
 
 
@@ -136,6 +136,18 @@ def mirrored_classes() -> tuple[int, ...]:
     return tuple(
         index[x.name.replace(*swap[x.hemisphere])] if x.hemisphere in swap else x.index for x in label_table()
     )
+
+
+@cache
+def structure_pairs() -> tuple[tuple[int, int], ...]:
+    """Return the class indices of all paired structures, left and right.
+
+    Examples
+    --------
+    >>> structure_pairs()[:2]
+    ((1, 3), (2, 4))
+    """
+    return tuple((x.index, mirrored_classes()[x.index]) for x in label_table() if x.hemisphere == 'L')
 
 
 def freesurfer_to_index() -> dict[int, int]:

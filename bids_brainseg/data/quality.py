@@ -14,9 +14,11 @@ from . import label_table, modalities, resource
 
 
 class Population(NamedTuple):
-    """Volume of each class over the intracranial volume in the label maps of the training.
+    """Volume of each class over the intracranial volume in the label maps of the training, and asymmetry.
 
-    From ``population.tsv``: one value per class, nan for the background; `n` is the number of heads.
+    From ``population.tsv``: one value per class, nan for the background; `n` is the number of heads. The
+    asymmetry, per cent, is that of the pair, positive where the left structure is larger; nan for a class
+    without pair.
     """
 
     n: int
@@ -24,6 +26,8 @@ class Population(NamedTuple):
     sd: tuple[float, ...]
     log_mean: tuple[float, ...]
     log_sd: tuple[float, ...]
+    asymmetry_mean: tuple[float, ...]
+    asymmetry_sd: tuple[float, ...]
 
 
 @cache
@@ -39,12 +43,35 @@ def population() -> Population:
     ValueError
         If the table does not fit ``labels.tsv``.
     """
+    rows = _population_rows()
+    columns = ((math.nan, *(_number(row[name]) for row in rows)) for name in Population._fields[1:])
+    return Population(int(rows[0]['n']), *columns)
+
+
+def _population_rows() -> list[dict[str, str]]:
     with resource('population.tsv').open(newline='') as stream:
         rows = [row for row in csv.DictReader(stream, delimiter='\t') if row['name'] != 'Intracranial']
     if [int(row['index']) for row in rows] != list(range(1, len(label_table()))):
         raise ValueError('population.tsv does not hold the structures of labels.tsv')
-    columns = ((math.nan, *(float(row[name]) for row in rows)) for name in Population._fields[1:])
-    return Population(int(rows[0]['n']), *columns)
+    return rows
+
+
+def _number(cell: str) -> float:
+    return math.nan if cell == 'n/a' else float(cell)
+
+
+@cache
+def reference_centers() -> list[tuple[float, float, float]]:
+    """Return where the common space of the packaged references has each structure (``population.tsv``).
+
+    Returns
+    -------
+    list of 28 (float, float, float)
+        Mean center of mass over the training population, RAS mm; nan for the background.
+    """
+    rows = _population_rows()
+    nothing = (math.nan,) * 3
+    return [nothing, *(tuple(float(row[axis]) for axis in ('right', 'anterior', 'superior')) for row in rows)]
 
 
 @cache

@@ -9,7 +9,7 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.agreement import compare
+from ..core.agreement import center_distance, compare
 from ..core.labels import freesurfer_classes, to_classes
 from ..core.resampling import resample_labels_nearest
 from ..data import freesurfer_rules, structure_pair
@@ -18,6 +18,7 @@ from ..figures.comparison import comparison_figure
 from ..files import write_json, write_tsv
 from ..imaging import load_image, save_like
 from ..records import ClassTable, ImageRecord, Provenance
+from ..registration import label_agreement
 from ..results.agreement import agreement_document, agreement_table
 from .images import read_array
 
@@ -76,6 +77,7 @@ class ResampleReferenceLabels(SimpleInterface):
 
 
 class _CompareSegmentationsInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='checked scan')
     dseg = File(exists=True, mandatory=True, desc="labels on the scan's own grid")
     reference = File(exists=True, mandatory=True, desc='reference classes on the same grid')
     provenance = traits.Instance(Provenance, mandatory=True, desc='how the segmentation was made')
@@ -96,7 +98,8 @@ class CompareSegmentations(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         image = nb.load(self.inputs.dseg)
-        agreement = compare(np.asanyarray(image.dataobj), read_array(self.inputs.reference), image.affine)
+        labels, reference = np.asanyarray(image.dataobj), read_array(self.inputs.reference)
+        agreement = compare(labels, reference, image.affine)
         document = agreement_document(
             self.inputs.record,
             averages={
@@ -104,6 +107,8 @@ class CompareSegmentations(SimpleInterface):
                 'D_V': agreement.dice_volume_weighted,
                 'ASSD_mm': agreement.assd_average,
                 'structures_missed': agreement.missed,
+                'label_distance_mm': center_distance(labels, reference, image.affine),
+                'label_fit': label_agreement(read_array(self.inputs.in_file), reference, image.affine),
             },
             labels=self.inputs.source,
             provenance=self.inputs.provenance,

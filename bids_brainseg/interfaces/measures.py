@@ -23,8 +23,8 @@ from ..bids.sidecars import morph_table, qc_document
 from ..core.measures import Alignment, Norm, Passes, ScanMeasures, Structures, measure_scan
 from ..core.quality import verdict, with_default
 from ..core.volume_errors import VolumeErrors
-from ..data import label_table, modalities, structure_pair, ventricles
-from ..data.quality import population, qc_numbers
+from ..data import label_table, modalities, structure_pair, structure_pairs, ventricles
+from ..data.quality import population, qc_numbers, reference_centers
 from ..files import write_json, write_tsv
 from ..records import ImageRecord, Provenance
 from .images import read_array, read_matrix
@@ -112,9 +112,14 @@ class ComputeMeasures(SimpleInterface):
                 samples['mutual_information_mean'],
             ),
             structures=Structures(
-                structure_pair('Cerebral-White-Matter'), structure_pair('Cerebral-Cortex'), ventricles()
+                structure_pair('Cerebral-White-Matter'),
+                structure_pair('Cerebral-Cortex'),
+                ventricles(),
+                structure_pairs(),
             ),
-            norm=Norm(norm.log_mean, norm.log_sd),
+            norm=Norm(
+                norm.log_mean, norm.log_sd, norm.asymmetry_mean, norm.asymmetry_sd, reference_centers()
+            ),
             icv_mm3=inputs.icv_mm3,
             cv_threshold=inputs.provenance.cv_threshold,
             magnitude=not modalities()[inputs.record.modality].hounsfield,

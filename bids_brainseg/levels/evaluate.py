@@ -17,7 +17,7 @@ from ..data import modalities
 from ..errors import BidsError, InputError
 from ..pages.evaluation import write_evaluation_page
 from ..records import Bundle, ImageRecord, Outcome
-from ..results.evaluation import summarize_evaluation
+from ..results.evaluation import misplaced_labels, summarize_evaluation
 from ..results.evaluation_tables import collect_evaluation, write_evaluation, write_study_table
 from ..results.scans import match_results
 from ..settings import Settings
@@ -33,7 +33,7 @@ def run(settings: Settings) -> int:
     Returns
     -------
     int
-        0; 1 if something failed.
+        0; 1 if something failed, or if reference labels do not lie on the brain and are left out.
 
     Raises
     ------
@@ -69,13 +69,16 @@ def run(settings: Settings) -> int:
         compared, _ = run_graph(settings, runnable, bundles, comparisons=comparisons)
     outcomes += compared
     done = [outcome.record for outcome in compared if outcome.status == 'done']
-    failed = run_study(settings, networks, done, comparisons) if networks and done else []
+    failed: list = run_study(settings, networks, done, comparisons) if networks and done else []
     corrupted, corruptions = run_calibration(settings, done, bundles, comparisons)
+    misplaced = []
     if done:
-        write_results(settings, bundles, done, corrupted, corruptions, outcomes)
+        misplaced = write_results(settings, bundles, done, corrupted, corruptions, outcomes)
     seconds, others = time.monotonic() - began, account_for_others(selection)
+    others = [*others, *(f'  left out of all averages  {sentence}' for sentence in misplaced)]
     print(format_summary(outcomes, settings.output_dir, seconds, others=others))
-    return 0 if done and not failed and all(outcome.status != 'failed' for outcome in outcomes) else 1
+    failed += [outcome for outcome in outcomes if outcome.status == 'failed']
+    return 0 if done and not failed and not misplaced else 1
 
 
 def labels_folder(settings: Settings) -> Path:
@@ -215,13 +218,22 @@ def write_results(
     corrupted: Sequence[ImageRecord],
     corruptions: Mapping,
     outcomes: Sequence[Outcome],
-) -> None:
-    """Write tables, summary and page from the tables of the scans."""
+) -> list[str]:
+    """Write tables, summary and page from the tables of the scans.
+
+    Returns
+    -------
+    list of str
+        A sentence for each scan that is left out of all averages, since its reference labels do not lie on
+        the brain.
+    """
     sources = [(records, settings.output_dir), (corrupted, calibration_folder(settings))]
     tables = collect_evaluation(sources, corruptions)
+    misplaced = {} if settings.keep_misplaced_labels else misplaced_labels(tables.scans)
+    structures, scans = (table[~table['scan'].isin(list(misplaced))] for table in tables[:2])
     summary = summarize_evaluation(
-        tables.structures,
-        tables.scans,
+        structures,
+        scans,
         bundles={
             name: {'Name': b.name, 'SHA256': b.weights_sha256, 'cv_threshold': b.cv_threshold}
             for name, b in bundles.items()
@@ -229,19 +241,26 @@ def write_results(
         labels=str(settings.derivatives['labels']),
         acceptable=settings.acceptable_dice,
     )
+    summary['LeftOut'] = misplaced
     write_evaluation(tables, summary, settings.output_dir)
+    if scans.empty:
+        return list(misplaced.values())
     figures = {
         record.bids_name: figure_path(record, settings.output_dir, kind='comparison') for record in records
     }
     page = write_evaluation_page(
         settings.output_dir,
-        tables.structures,
-        tables.scans,
+        structures,
+        scans,
         summary,
         figures=figures,
-        failures=[outcome.as_failure() for outcome in outcomes if outcome.status != 'done'],
+        failures=[
+            *(outcome.as_failure() for outcome in outcomes if outcome.status != 'done'),
+            *({'scan': scan, 'status': 'failed', 'reason': reason} for scan, reason in misplaced.items()),
+        ],
         methods=methods_of(
             scan.qc for _, scan in match_results(records, settings.output_dir) if scan
         )[0],
     )
     print(f'evaluation: {page}')
+    return list(misplaced.values())

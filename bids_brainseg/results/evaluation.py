@@ -23,6 +23,9 @@ PREDICTORS = {
     'alignment': False,
 }
 _AVERAGES = ('D_A', 'D_V', 'ASSD_mm')
+#: Labels do not lie on the brain if their structures are so far (mm) from those of the segmentation, and fit
+#: the scan less than this fraction of what training asks for.
+MISPLACED_MM, MISPLACED_FIT = 10.0, 0.6
 
 
 def summarize_evaluation(
@@ -75,6 +78,39 @@ def summarize_evaluation(
         by_modality[modality] = part
     units = {'D_A': 'fraction', 'D_V': 'fraction', 'ASSD_mm': 'mm'}
     return {'ReferenceLabels': labels, 'Units': units, 'modalities': by_modality}
+
+
+def misplaced_labels(scans: pd.DataFrame) -> dict[str, str]:
+    """Find the scans whose reference labels do not lie on the brain.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        Of :func:`bids_brainseg.results.evaluation_tables.collect_evaluation`. Only scans as they are count.
+
+    Returns
+    -------
+    dict of str
+        Name of the scan -> what was found. Both must speak against the labels, their distance from the same
+        structures of the segmentation and their fit to the scan itself, so that a segmentation that failed
+        is not left out.
+    """
+    found = {}
+    if not {'label_distance_mm', 'label_fit'} <= set(scans.columns):
+        return found
+    for row in scans[scans['corrupted'].isna()].to_dict('records'):
+        least = MISPLACED_FIT * modalities()[row['modality']].agreement_threshold
+        distance, fit = float(row['label_distance_mm']), float(row['label_fit'])
+        if distance <= MISPLACED_MM or fit >= least:
+            continue
+        apart = 'no structure in common with the segmentation'
+        if distance == distance:
+            apart = f'{distance:.0f} mm from where the segmentation has them'
+        found[row['scan']] = (
+            f'{row["scan"]}: the reference labels do not lie on the brain ({apart}, fit to the scan '
+            f'{fit:.2f}, below {least:.2f}); check their header, or give --keep-misplaced-labels'
+        )
+    return found
 
 
 def averages(scans: pd.DataFrame) -> dict:

@@ -6,7 +6,7 @@ import pytest
 from bids_brainseg.bids.diffusion import choose_volumes, read_bval
 from bids_brainseg.bids.query import find_images
 
-RULE = {'b_range': [700, 1300], 'b0_below': 50}
+RULE = {'b_range': [700, 1300], 'fallback_range': [400, 3000], 'b0_below': 50}
 SERIES = (4, 4, 4, 5)
 BVAL = '0 700 1000 1300 2000'
 
@@ -39,9 +39,9 @@ def test_volumes_within_the_range_are_taken(count, b_values, volumes, b_value):
         (1, [0], True, 'only b = 0', False),
         (
             3,
-            [0, 2000, 3000],
+            [0, 200, 5000],
             False,
-            r'no volume with b from 700 to 1300 s/mm2: found b = 0, 2000, 3000',
+            r'no volume with b from 700 to 1300 s/mm2: found b = 0, 200, 5000',
             False,
         ),
         (3, [0, 1000], False, 'bval does not fit: 2 b-values for 3 volumes', True),
@@ -54,6 +54,23 @@ def test_reasons_to_skip(count, b_values, is_trace, reason, broken):
     choice = choose_volumes(count, b_values, RULE, is_trace=is_trace)
     assert choice.skip.startswith(reason)
     assert choice.broken is broken
+
+
+@pytest.mark.parametrize(
+    ('b_values', 'volumes', 'b_value'),
+    [
+        ([0, 1500, 1500], (1, 2), 1500),
+        ([0, 500, 2000, 500], (1, 3), 500),
+        ([0, 2000, 3000, 2000], (1, 3), 2000),
+        ([5, 1495, 1500, 1505, 2500], (1, 2, 3), 1500),
+        ([0, 1400, 600, 1400], (1, 3), 1400),
+        ([2000], None, 2000),
+    ],
+)
+def test_the_nearest_shell_is_used_with_a_warning(b_values, volumes, b_value):
+    choice = choose_volumes(len(b_values), b_values, RULE, is_trace=False)
+    assert (choice.skip, choice.volumes, choice.b_value) == (None, volumes, pytest.approx(b_value))
+    assert f'the nearest, b = {b_value}, is used' in choice.warnings[0]
 
 
 @pytest.mark.parametrize(('is_trace', 'warnings'), [(True, 0), (False, 1)])

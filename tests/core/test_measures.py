@@ -10,11 +10,19 @@ from bids_brainseg.core.measures import Alignment, Norm, Passes, Structures, mea
 from bids_brainseg.core.volume_errors import VolumeErrors
 from bids_brainseg.data.quality import qc_numbers
 
-STRUCTURES = Structures(white_matter=(1, 3), cortex=(2, 4), ventricles=(5, 12, 13, 18))
+STRUCTURES = Structures(
+    white_matter=(1, 3), cortex=(2, 4), ventricles=(5, 12, 13, 18), pairs=((1, 3), (2, 4), (5, 18))
+)
 #: Reference to scan: a volume of the reference is 0.88 of it in the scan.
 ALIGNMENT = Alignment(np.diag([1.1, 1.0, 0.8, 1.0]), similarity=0.6, coverage=0.95, scales=(0.8, 1.0, 1.1))
 #: The logarithm of volume over eTIV is normal about 1/1000, with a factor of 2 as its standard deviation.
-NORM = Norm(np.full(28, np.log(1e-3)), np.full(28, np.log(2)))
+NORM = Norm(
+    log_mean=np.full(28, np.log(1e-3)),
+    log_sd=np.full(28, np.log(2)),
+    asymmetry_mean=np.zeros(28),
+    asymmetry_sd=np.full(28, 5.0),
+    centers=np.full((28, 3), np.nan),
+)
 OVERLAP = np.array([0.9, 0.5, np.nan, *[0.75] * 25])
 
 
@@ -151,3 +159,24 @@ def test_intervals_come_from_errors_on_labeled_scans(measured, phantom27):
     # the passes differ by 10 % of the volume of the first class: population SD of two
     reach = 2 * (0.05 + 0.1 * np.sqrt(2))
     assert columns['volume_high_mm3'][1] == pytest.approx(exact[1] * np.exp(reach))
+
+
+def test_structures_are_looked_for_where_the_population_has_them(measured, phantom27):
+    """The alignment takes them there, apart from 7 mm along one axis."""
+    centers = np.array([phantom27.center(index) for index in range(28)])
+    places = centers @ np.linalg.inv(ALIGNMENT.matrix)[:3, :3].T
+    norm = NORM._replace(centers=places + [0, 7, 0])
+    assert measured(norm=norm).numbers['structure_offset'] == pytest.approx(7)
+    assert np.isnan(measured().numbers['structure_offset'])
+
+
+def test_a_structure_that_is_small_on_one_side_is_flagged(measured, phantom27):
+    labels = phantom27.labels.copy()
+    box = np.argwhere(labels == 18)
+    labels[tuple(box[: len(box) * 2 // 5].T)] = 0
+    found = measured(labels)
+    size = np.count_nonzero(labels == 18) / np.count_nonzero(phantom27.labels == 18)
+    score = 200 * (1 - size) / (1 + size) / 5
+    assert found.numbers['asymmetry_score_max'] == pytest.approx(score) and score > 5
+    assert 'left and right differ by' in found.flags[5] and 'left and right differ by' in found.flags[18]
+    assert 'differ' not in found.flags.get(1, '')

@@ -80,6 +80,7 @@ def test_the_table_of_a_scan(phantom27, make_nifti, folder):
     found = np.roll(phantom27.labels, 1, axis=0)
     found[found == 14] = 0
     outputs = CompareSegmentations(
+        in_file=str(make_nifti('scan.nii.gz', phantom27.labels.astype(float), phantom27.affine)),
         dseg=str(make_nifti('dseg.nii.gz', found, phantom27.affine)),
         reference=str(make_nifti('reference.nii.gz', phantom27.labels, phantom27.affine)),
         provenance=example_provenance(model_sha256='f' * 64),
@@ -95,6 +96,8 @@ def test_the_table_of_a_scan(phantom27, make_nifti, folder):
     np.testing.assert_allclose(table['dice'].drop(13), np.delete((widths - 1) / widths, 13))
     document = json.loads(Path(outputs.document).read_text())
     assert document['Averages']['structures_missed'] == 1
+    assert document['Averages']['label_distance_mm'] == pytest.approx(2)  # one voxel
+    assert document['Averages']['label_fit'] > 0.5
     assert document['Averages']['D_A'] == pytest.approx(table['dice'].mean())
     assert document['ReferenceLabels'] == 'bids:labels:x'
     assert set(table.columns) <= set(document)

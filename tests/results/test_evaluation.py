@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the intervals of volumes hold the reference, and by how much they are too narrow."""
+"""How often intervals hold the reference, how much too narrow they are; labels that do not lie on the brain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_brainseg.results.evaluation import summarize_evaluation
+from bids_brainseg.results.evaluation import misplaced_labels, summarize_evaluation
 
 
 def frames(errors):
@@ -41,3 +41,30 @@ def test_without_intervals_there_is_nothing_to_count():
     structures['volume_low_mm3'] = np.nan
     found = summarize_evaluation(structures, scans, bundles={}, labels='/labels')['modalities']['T1w']
     assert 'intervals' not in found
+
+
+RIGHT = {
+    'scan': 'sub-01_T1w', 'modality': 'T1w', 'corrupted': None, 'label_distance_mm': 1.2, 'label_fit': 0.7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('changed', 'told'),
+    [
+        ({}, None),
+        ({'label_distance_mm': 40.0, 'label_fit': 0.1}, '40 mm from where the segmentation has them'),
+        ({'label_distance_mm': float('nan'), 'label_fit': 0.0}, 'no structure in common'),
+        ({'label_distance_mm': 40.0}, None),  # the segmentation failed, the labels fit
+        ({'label_fit': 0.1}, None),  # a few structures, or a poor scan
+        ({'label_distance_mm': 40.0, 'label_fit': 0.1, 'corrupted': 'noise'}, None),
+    ],
+)
+def test_both_numbers_must_speak_against_the_labels(changed, told):
+    found = misplaced_labels(pd.DataFrame([RIGHT | changed]))
+    assert bool(found) is (told is not None)
+    if told:
+        assert told in found['sub-01_T1w'] and '--keep-misplaced-labels' in found['sub-01_T1w']
+
+
+def test_results_of_a_version_without_these_numbers_are_kept():
+    assert misplaced_labels(pd.DataFrame([{'scan': 'x', 'modality': 'T1w', 'corrupted': None}])) == {}
