@@ -6,7 +6,7 @@ import math
 import pytest
 
 from bids_brainseg.core.quality import check_rules, merge_rules, verdict
-from bids_brainseg.data import modalities
+from bids_brainseg.data import modalities, structure_pairs
 from bids_brainseg.data.quality import packaged_rules, population, qc_numbers
 
 
@@ -58,7 +58,18 @@ def test_the_population_is_one_of_adult_heads():
     assert norm.n == 15
     assert math.isnan(norm.mean[0]) and len(norm.mean) == 28
     assert 0.75 < sum(norm.mean[1:]) < 0.95  # the rest of the cavity is fluid around the brain
-    for mean, sd, log_mean, log_sd in zip(*(column[1:] for column in norm[1:]), strict=True):
+    for mean, sd, log_mean, log_sd in zip(*(column[1:] for column in norm[1:5]), strict=True):
         assert 0 < sd < mean
         assert math.exp(log_mean) <= mean  # geometric and arithmetic mean
         assert log_sd > 0
+
+
+def test_pairs_of_the_population_are_nearly_alike_on_both_sides():
+    norm, centers = population(), reference_centers()
+    for left, right in structure_pairs():
+        assert norm.asymmetry_mean[left] == norm.asymmetry_mean[right] and norm.asymmetry_sd[left] > 1
+        assert abs(norm.asymmetry_mean[left]) < 10
+        (x, y, z), (mirrored_x, *rest) = centers[left], centers[right]
+        assert x < 0 < mirrored_x and (-x, y, z) == pytest.approx((mirrored_x, *rest), abs=3)
+    unpaired = {index for index in range(1, 28)} - {index for pair in structure_pairs() for index in pair}
+    assert all(math.isnan(norm.asymmetry_sd[index]) for index in unpaired) and len(unpaired) == 3
