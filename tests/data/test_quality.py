@@ -7,7 +7,7 @@ import pytest
 
 from bids_brainseg.core.quality import check_rules, merge_rules, verdict
 from bids_brainseg.data import modalities, structure_pairs
-from bids_brainseg.data.quality import packaged_rules, population, qc_numbers
+from bids_brainseg.data.quality import packaged_rules, population, qc_numbers, reference_centers
 
 
 def test_every_number_is_described():
