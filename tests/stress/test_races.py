@@ -49,7 +49,8 @@ def test_four_jobs_and_readers(study):
         assert codes == [0] * len(LABELS), [printed for code, printed in ended if code]
         for code, printed in readings:
             # 18: there is nothing yet; 1: nothing of some participants yet
-            assert code in (0, 1, 18) and 'Traceback' not in printed and 'error: unexpected' not in printed, printed
+            assert code in (0, 1, 18), printed
+            assert 'Traceback' not in printed and 'error: unexpected' not in printed, printed
         assert fingerprints(study / 'out') == expected
         assert not [path for path in (study / 'out').rglob('.*') if '.part' in path.name]
     last = Run([sys.executable, '-m', 'bids_brainseg', f'{study}/none', f'{study}/out', 'group'])
