@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,12 @@ def words(folder: Path, *more: str, out: str = 'out', work: str = 'work') -> lis
     ]
 
 
+def heed_signals() -> None:
+    """Undo what `nohup` and the background of a script leave: signals that are ignored stay so."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Run:
     """A command in a process of its own; `mark` stands in the environment of all that it starts."""
 
@@ -53,8 +60,9 @@ class Run:
         self.mark = uuid.uuid4().hex
         environment = {**os.environ, **options.pop('env', {}), MARK: self.mark}
         self.began = time.monotonic()
+        pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
         self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+            command, env=environment, preexec_fn=heed_signals, **pipes, **options
         )
 
     def finish(self, timeout: float = 1800) -> tuple[int, str]:
