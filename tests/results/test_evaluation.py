@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often intervals hold the reference, how far they are too narrow; labels that do not lie on the brain."""
+"""How often intervals hold the reference, how far they are too narrow; labels off the brain."""
 
 from __future__ import annotations
 
