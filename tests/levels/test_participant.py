@@ -228,7 +228,7 @@ def test_methods_and_models_are_told(whole_run):
     assert '@article{zopes2021,' in (logs / 'CITATION.bib').read_text()
     citation = (logs / 'CITATION.md').read_text()
     assert '; Gal and Ghahramani, 2016)' in citation and '@' not in citation
-    assert [citation.count(start) for start in ('Scans were', '\nT1w: ', '\nct: ')] == [1, 1, 1]
+    assert [citation.count(start) for start in ('Scans were', 'For T1w: ', 'For ct: ')] == [1, 1, 1]
     models = {json.loads(path.read_text())['name'] for path in (logs / 'models').glob('*.json')}
     assert models == {f'tiny{modality}' for modality in ('T1w', 'ct')}
     page = (folder / 'out' / 'sub-good.html').read_text()
