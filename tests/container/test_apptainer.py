@@ -28,7 +28,7 @@ def sif(engine, image, tmp_path_factory) -> Path:
     saved = run(engine, 'save', *form, '-o', archive, image)
     assert saved.returncode == 0, saved.stderr
     words = ('--build-arg', f'archive={archive}', sif, ROOT / 'Apptainer.def')
-    built = run('apptainer', 'build', '--sandbox', *words)
+    built = run('apptainer', 'build', '--sandbox', '--notest', *words)  # the tests below say more
     archive.unlink()
     assert built.returncode == 0, built.stderr[-3000:]
     return sif
