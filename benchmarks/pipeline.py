@@ -24,6 +24,8 @@ from pathlib import Path
 import pandas as pd
 from nipype.utils.filemanip import loadpkl
 
+from bids_brainseg.settings import graph_name
+
 GRAPH_SUBJECTS = 100
 PAGE_KIB = os.sysconf('SC_PAGE_SIZE') / 1024
 
@@ -94,7 +96,7 @@ def stages(work_dir: Path, watch: MemoryWatch) -> pd.DataFrame:
     """One row for each node that ran: subject, scan, stage, seconds, peak GiB, claimed GiB."""
     rows = []
     for result in sorted(work_dir.rglob('result_*.pklz')):
-        subject, scan, *stage = result.parent.relative_to(work_dir / 'brainseg_wf').parts
+        subject, scan, *stage = result.parent.relative_to(work_dir / graph_name('brainseg')).parts
         rows.append(
             {
                 'subject': subject.removesuffix('_wf'),

@@ -4,15 +4,28 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from . import __version__
 from .data import modalities
 from .records import TrainingRequest
 
 #: The dataset that is made of single scans, below OUTPUT_DIR.
 SCANS_DATASET = Path('sourcedata', 'scans')
+
+
+def graph_name(stem: str, version: str = __version__) -> str:
+    """Return the name of a graph and of its folder in the work folder.
+
+    Nipype takes the result of a step again when its inputs are the same, so that each version needs its own.
+
+    >>> graph_name('brainseg', '0.1.0+local')
+    'brainseg_0_1_0_local_wf'
+    """
+    return re.sub(r'\W', '_', f'{stem}_{version}_wf')
 
 
 @dataclass(frozen=True)

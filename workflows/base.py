@@ -14,7 +14,7 @@ from ..interfaces.agreement import ResampleReferenceLabels
 from ..interfaces.images import CheckImage
 from ..interfaces.training import FreeSurferClasses
 from ..records import Bundle, ImageRecord, Template
-from ..settings import Settings
+from ..settings import Settings, graph_name
 from .scan import init_scan_wf
 
 #: GB that any step may take: Python, nipype and NumPy alone are a tenth, a table or a figure as much again.
@@ -30,7 +30,7 @@ def init_brainseg_wf(
     bundles: Mapping[str, Bundle],
     comparisons: Mapping[tuple[str, str], Mapping] | None = None,
     templates: Mapping[str, Sequence[Template]] | None = None,
-    name: str = 'brainseg_wf',
+    name: str = graph_name('brainseg'),
 ) -> Workflow:
     """Build the graph of a run: one workflow per subject.
 

@@ -21,7 +21,7 @@ from ..interfaces.training import (
     ResampleTrainingLabels,
 )
 from ..records import Bundle, TrainingCase
-from ..settings import Settings
+from ..settings import Settings, graph_name
 from .base import configure_nodes, scan_wf_name, subject_wf_name
 from .check import init_check_wf
 from .preprocessing import init_preprocessing_wf, registration_window
@@ -33,7 +33,7 @@ def init_training_wf(
     cases: Sequence[TrainingCase],
     origins: Mapping[Path, Mapping],
     base: Bundle,
-    name: str = 'training_wf',
+    name: str = graph_name('training'),
 ) -> Workflow:
     """Build the graph that prepares training pairs: one workflow per scan, which do not depend on each other.
 

@@ -333,7 +333,8 @@ def _plugin(parser: Parser, path: Path | Mapping | None) -> tuple[str, dict]:
         )
     if name not in PLUGINS:
         parser.error(f'--use-plugin {path}: unknown plugin {name!r}; known: {", ".join(PLUGINS)}')
-    return name, content.get('plugin_args') or {}
+    # Files for other NiPreps name the older one; here both are processes on this machine.
+    return name.removeprefix('Legacy'), content.get('plugin_args') or {}
 
 
 def _models(parser: Parser, words: Sequence[NamedPath]) -> tuple[tuple[str, Path], ...]:

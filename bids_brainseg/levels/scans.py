@@ -18,7 +18,7 @@ from ..pages.methods import bibliography, methods_text
 from ..records import Bundle, ImageRecord, Outcome
 from ..results.expected import expected_files, result_files
 from ..results.outcomes import reason_of
-from ..settings import Settings
+from ..settings import Settings, graph_name
 from ..workflows.base import init_brainseg_wf, scan_wf_name, subject_wf_name
 from .bundles import choose_bundles
 from .claim import claimed
@@ -183,7 +183,7 @@ def prepare_work(settings: Settings, records: Sequence[ImageRecord]) -> None:
     """Remove old results with ``--clean-workdir``, save the settings with the log."""
     if settings.clean_workdir:
         for subject in {record.subject for record in records}:
-            folder = settings.work_dir / 'brainseg_wf' / subject_wf_name(subject)
+            folder = settings.work_dir / graph_name('brainseg') / subject_wf_name(subject)
             shutil.rmtree(folder, ignore_errors=True)
     write_settings(settings, records)
 

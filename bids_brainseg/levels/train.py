@@ -19,7 +19,7 @@ from ..files import write_json
 from ..lifetime import PARENT
 from ..network.bundle import find_bundle, load_bundle, on_grid
 from ..records import Bundle, TrainingCase, TrainingPlan, TrainingRequest
-from ..settings import Settings
+from ..settings import Settings, graph_name
 from .folders import check_writable, prepare_output
 from .pairs import prepare_pairs, query, write_cases
 from .recipe import Recipe, read_recipe
@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
     folder, work = settings.output_dir / f'training_{label}', settings.work_dir / f'training_{label}'
     check_writable(settings.work_dir, 'work folder')
     if settings.clean_workdir:
-        for path in (settings.work_dir / 'training_wf', work):
+        for path in (settings.work_dir / graph_name('training'), work):
             shutil.rmtree(path, ignore_errors=True)
     prepare_output(settings, links=settings.derivatives)
     if any(cases.values()):

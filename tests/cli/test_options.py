@@ -60,7 +60,7 @@ def test_every_word_arrives(tmp_path):
     assert settings.bids_filters == {'T1w': {'acquisition': None, 'run': '*'}}
     assert settings.bids_database_dir == tmp_path / 'db'
     assert (settings.nprocs, settings.omp_nthreads, settings.mem_gb, settings.low_mem) == (8, 3, 16.0, True)
-    assert (settings.plugin, settings.plugin_args) == ('LegacyMultiProc', {'max_jobs': 2})
+    assert (settings.plugin, settings.plugin_args) == ('MultiProc', {'max_jobs': 2})
     assert settings.models == (('ct', tmp_path / 'model'), ('', tmp_path / 'model'))
     assert (settings.mc_samples, settings.random_seed, settings.cv_threshold) == (0, 5, 2.5)
     assert settings.ct_window == (-20.0, 100.0)

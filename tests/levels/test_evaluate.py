@@ -16,6 +16,7 @@ from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.cli.run import main
 from bids_brainseg.data import modalities
 from bids_brainseg.levels.evaluate import corrupted_copies
+from bids_brainseg.settings import graph_name
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
@@ -139,7 +140,7 @@ def test_corrupted_scans_leave_nothing_in_the_output_folder(whole_run):
 @pytest.mark.integration
 def test_results_of_a_participant_run_are_used_again(whole_run, tiny_bundle, capsys):
     _, _, root = whole_run
-    posterior = root / 'work/brainseg_wf/sub_a_wf/T1w_wf/segmentation_wf/segment/posterior.npy'
+    posterior = root / 'work' / graph_name('brainseg') / 'sub_a_wf/T1w_wf/segmentation_wf/segment/posterior.npy'
     before = posterior.stat().st_mtime_ns
     command = words(root, tiny_bundle, '--participant-label', 'a')
     assert main([*command[:2], 'participant', *command[3:]]) == 0

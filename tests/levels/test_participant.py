@@ -24,7 +24,7 @@ from bids_brainseg.levels import participant
 from bids_brainseg.records import Outcome
 from bids_brainseg.results.outcomes import read_outcomes
 from bids_brainseg.results.scans import read_scans
-from bids_brainseg.settings import Settings
+from bids_brainseg.settings import Settings, graph_name
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
@@ -280,7 +280,7 @@ def test_second_run_computes_nothing_and_brings_back_what_is_gone(whole_run, cap
 @pytest.mark.integration
 def test_a_run_that_was_killed_goes_on(whole_run, capsys):
     _, _, folder, words = whole_run
-    part = folder / 'work' / 'brainseg_wf' / 'sub_good_wf' / 'T1w_wf'
+    part = folder / 'work' / graph_name('brainseg') / 'sub_good_wf' / 'T1w_wf'
     segmentation = part / 'segmentation_wf'
     segmented = (segmentation / 'segment' / 'posterior.npy').stat().st_mtime_ns
     # as if it had stopped in the middle of this step

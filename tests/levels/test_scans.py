@@ -11,7 +11,7 @@ import pytest
 
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.levels import scans
-from bids_brainseg.settings import Settings
+from bids_brainseg.settings import Settings, graph_name
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_defect_is_a_failure_and_a_choice_is_not(settings):
 
 def test_old_results_are_removed_only_on_request_and_only_of_the_selected(settings):
     record = record_from_path(Path('sub-01/anat/sub-01_T1w.nii.gz'), 'T1w')
-    top = settings.work_dir / 'brainseg_wf'
+    top = settings.work_dir / graph_name('brainseg')
     for name in ('sub_01_wf', 'sub_02_wf'):
         (top / name).mkdir(parents=True)
     scans.prepare_work(settings, [record])

@@ -18,6 +18,8 @@ import pytest
 from one_node_slurm import missing, one_node_slurm
 from tiny import GRID, SPACING, head, make_tiny_bundle
 
+from bids_brainseg.settings import graph_name
+
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).parents[2] / 'examples' / 'slurm_array.sh'
 LABELS = ('01', '02', '03')
@@ -238,7 +240,7 @@ def test_tasks_that_are_lost_harm_no_other_and_continue(study, alone):
     array = submit(study, out, '--array=1-2', '--mem=2G')
     short = submit(study, out, '--array=3', '--mem=120M')
     for task, lose in ((1, ['scancel', '--signal=KILL', '--full']), (2, ['scancel'])):
-        step = f'{out}_work/brainseg_wf/sub_0{task}_wf/T1w_wf/preprocessing_wf/coregister'
+        step = f'{out}_work/{graph_name('brainseg')}/sub_0{task}_wf/T1w_wf/preprocessing_wf/coregister'
         wait_for(lambda step=step: list(Path(step).glob('result_*.pklz')))
         subprocess.run([*lose, f'{array}_{task}'], check=True)
     lost = [*states(array).values(), *states(short).values()]

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from stress.runs import Run, fingerprints, make_dataset, words
 
+from bids_brainseg.settings import graph_name
+
 pytestmark = [
     pytest.mark.stress,
     pytest.mark.skipif(os.geteuid() != 0, reason='only root may mount a small file system'),
@@ -59,7 +61,7 @@ def told(run: Run, code: int) -> str:
 
 def test_work_folder_of_one_scan(study):
     """The other scan is segmented; once there is room, the same command does the rest."""
-    with small_disk(study / 'work1' / 'brainseg_wf' / 'sub_002_wf', '2m'):
+    with small_disk(study / 'work1' / graph_name('brainseg') / 'sub_002_wf', '2m'):
         printed = told(Run(words(study, out='out1', work='work1')), 1)
     assert re.search(rf'failed  sub-002/anat/sub-002_T1w.nii.gz: {re.escape(FULL)}', printed)
     assert '1 of 2 scans segmented, 1 failed' in printed

@@ -13,7 +13,7 @@ import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_brainseg.records import PackagedAlignment
-from bids_brainseg.settings import Settings
+from bids_brainseg.settings import Settings, graph_name
 from bids_brainseg.workflows.base import init_brainseg_wf, subject_wf_name
 from bids_brainseg.workflows.examples import (
     example_bundle,
@@ -66,7 +66,7 @@ def expanded(settings, records, **more) -> dict:
     """Nodes of the graph that would run, by name below the run's workflow, and the graph itself."""
     workflow = init_brainseg_wf(settings=settings, records=records, bundles=BUNDLES, **more)
     graph = generate_expanded_graph(workflow._create_flat_graph())
-    nodes = {node.fullname.removeprefix('brainseg_wf.'): node for node in graph.nodes()}
+    nodes = {node.fullname.removeprefix(f"{graph_name('brainseg')}."): node for node in graph.nodes()}
     return nodes, graph
 
 
@@ -255,7 +255,7 @@ def test_an_evaluation_adds_a_comparison_and_changes_nothing_before_it(settings)
             assert 'reference labels' in node.inputs.methods
         elif name in plain:
             assert node.inputs.get_hashval()[1] == plain[name].inputs.get_hashval()[1]
-            places = [one.output_dir().partition('brainseg_wf')[2] for one in (node, plain[name])]
+            places = [one.output_dir().partition(graph_name('brainseg'))[2] for one in (node, plain[name])]
             assert places[0] == places[1]
 
 
@@ -294,7 +294,7 @@ def training_graph(settings, cases):
         settings=settings, cases=cases, origins={cases[0].record.path: {'scan': 'x'}}, base=BUNDLES['FLAIR']
     )
     graph = generate_expanded_graph(workflow._create_flat_graph())
-    return {node.fullname.removeprefix('training_wf.'): node for node in graph.nodes()}, graph
+    return {node.fullname.removeprefix(f"{graph_name('training')}."): node for node in graph.nodes()}, graph
 
 
 def test_training_prepares_scans_as_inference_does(settings):
