@@ -140,7 +140,8 @@ def test_corrupted_scans_leave_nothing_in_the_output_folder(whole_run):
 @pytest.mark.integration
 def test_results_of_a_participant_run_are_used_again(whole_run, tiny_bundle, capsys):
     _, _, root = whole_run
-    posterior = root / 'work' / graph_name('brainseg') / 'sub_a_wf/T1w_wf/segmentation_wf/segment/posterior.npy'
+    scan = root / 'work' / graph_name('brainseg') / 'sub_a_wf' / 'T1w_wf'
+    posterior = scan / 'segmentation_wf' / 'segment' / 'posterior.npy'
     before = posterior.stat().st_mtime_ns
     command = words(root, tiny_bundle, '--participant-label', 'a')
     assert main([*command[:2], 'participant', *command[3:]]) == 0

@@ -237,10 +237,11 @@ def test_an_array_makes_what_one_machine_makes(study, alone):
 def test_tasks_that_are_lost_harm_no_other_and_continue(study, alone):
     """One is killed, one canceled, each after its registration; a third one may not have enough memory."""
     out = study / 'lost'
+    graph = f'{out}_work/{graph_name("brainseg")}'
     array = submit(study, out, '--array=1-2', '--mem=2G')
     short = submit(study, out, '--array=3', '--mem=120M')
     for task, lose in ((1, ['scancel', '--signal=KILL', '--full']), (2, ['scancel'])):
-        step = f'{out}_work/{graph_name('brainseg')}/sub_0{task}_wf/T1w_wf/preprocessing_wf/coregister'
+        step = f'{graph}/sub_0{task}_wf/T1w_wf/preprocessing_wf/coregister'
         wait_for(lambda step=step: list(Path(step).glob('result_*.pklz')))
         subprocess.run([*lose, f'{array}_{task}'], check=True)
     lost = [*states(array).values(), *states(short).values()]
