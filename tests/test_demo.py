@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -12,6 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from bids_brainseg import demo
+from bids_brainseg.lifetime import bound
 
 RADIUS = 20
 
@@ -70,8 +72,10 @@ def test_the_demo_runs_the_program_on_its_dataset(tmp_path, monkeypatch, capsys)
     assert (built, ran) == ([tmp_path / 'bids'], [])
     assert demo.main([str(tmp_path), '--mc-samples', '2']) == 7
     (words,) = ran
-    assert words[1:6] == ['-m', 'bids_brainseg', f'{tmp_path}/bids', f'{tmp_path}/derivatives', 'participant']
-    assert words[6:] == ['--work-dir', f'{tmp_path}/work', '--mc-samples', '2']
+    program = [sys.executable, '-m', 'bids_brainseg']
+    options = ['--work-dir', f'{tmp_path}/work', '--mc-samples', '2']
+    folders = [f'{tmp_path}/bids', f'{tmp_path}/derivatives']
+    assert words == bound([*program, *folders, 'participant', *options])
     assert capsys.readouterr().out.endswith(f'Report: file://{tmp_path}/derivatives/sub-01.html\n')
 
 

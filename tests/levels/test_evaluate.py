@@ -144,7 +144,8 @@ def test_results_of_a_participant_run_are_used_again(whole_run, tiny_bundle, cap
     posterior = scan / 'segmentation_wf' / 'segment' / 'posterior.npy'
     before = posterior.stat().st_mtime_ns
     command = words(root, tiny_bundle, '--participant-label', 'a')
-    assert main([*command[:2], 'participant', *command[3:]]) == 0
+    labels = command.index('--derivatives')  # which this level does not take
+    assert main([*command[:2], 'participant', *command[3:labels], *command[labels + 2 :]]) == 0
     assert main(command) == 0
     assert 'segment' not in capsys.readouterr().err
     assert posterior.stat().st_mtime_ns == before
