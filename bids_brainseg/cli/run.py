@@ -26,6 +26,8 @@ def command() -> int:
         with end_on_signals() as received, contextlib.suppress(Stopped):
             code = main()
         if received:
+            # What a library that was interrupted as it loaded cannot tidy up any more interests nobody.
+            sys.unraisablehook = lambda _: None
             return received[0]
         sys.stdout.flush()
         if files[0].problem is not None:

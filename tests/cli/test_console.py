@@ -41,6 +41,17 @@ def test_signals_have_their_exit_codes(name, code):
     assert said == f'bids_brainseg: ended by {name}; the same command continues where it stopped\n'
 
 
+def test_what_cannot_be_tidied_up_is_not_told():
+    body = f'import atexit; atexit.register(lambda: 1 / 0); {WAITS}'
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    with subprocess.Popen(command(body), text=True, **pipes) as process:
+        assert process.stdout.readline() == 'ready\n'
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert said == 'bids_brainseg: ended by SIGTERM; the same command continues where it stopped\n'
+
+
 def test_a_second_signal_ends_it_at_once():
     stubborn = (
         "print('ready', flush=True)\n"
