@@ -80,7 +80,7 @@ def test_a_series_that_lacks_its_last_volume(make_nifti):
     refuse(path, 'Truncated image', volumes=(0,))
 
 
-@pytest.mark.parametrize('content', [b'x', b'{"a": 1}' * 200, gzip.compress(b'hello' * 300)])
+@pytest.mark.parametrize('content', [b'x', b'{"a": 1}' * 200, gzip.compress(b'hello' * 300, mtime=0)])
 @pytest.mark.parametrize('name', ['text.nii.gz', 'text.nii'])
 def test_a_file_without_an_image(tmp_path, name, content):
     path = tmp_path / name
@@ -246,7 +246,7 @@ def test_volumes_are_counted_from_the_header_alone(tmp_path, shape, order, kind,
     assert imaging.volume_count(path) == math.prod(shape[3:])
 
 
-@pytest.mark.parametrize('data', [b'', b'\x1f\x8b', b'x' * 400, gzip.compress(b'\0' * 400)[:20]])
+@pytest.mark.parametrize('data', [b'', b'\x1f\x8b', b'x' * 400, gzip.compress(bytes(400), mtime=0)[:20]])
 def test_counting_volumes_refuses_other_files(tmp_path, data):
     path = tmp_path / 'x.nii.gz'
     path.write_bytes(data)
