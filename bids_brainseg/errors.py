@@ -81,8 +81,8 @@ _SIGNS = (
 def explain_refusal(output: str) -> str | None:
     """Return in one line what the system refused, if that is why a traceback ends as it does.
 
-    >>> explain_refusal("OSError: [Errno 28] No space left on device: '/work/a.nii'")
-    'no space is left on the disk; free some, or choose other folders (OUTPUT_DIR, -w, TMPDIR): /work/a.nii'
+    >>> explain_refusal("OSError: [Errno 28] No space left on device: '/data/a.nii'")
+    'no space is left on the disk; free some, or choose other folders (OUTPUT_DIR, -w, TMPDIR): /data/a.nii'
     >>> explain_refusal('ValueError: [Errno 28]\\nMemoryError').partition(';')[0]
     'memory ran out'
     >>> explain_refusal("FileNotFoundError: [Errno 2] No such file or directory: 'a'") is None

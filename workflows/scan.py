@@ -105,17 +105,8 @@ def init_scan_wf(
         heavy_gb=heavy_gb,
         **steps,
     )
-    measure = pe.Node(
-        ComputeMeasures(
-            record=record,
-            provenance=provenance_of(bundle, random_seed=random_seed, label_resampling=label_resampling),
-            icv_mm3=bundle.icv_mm3,
-            rules=dict(bundle.qc),
-            volume_errors=dict(bundle.volume_errors),
-        ),
-        name='measure',
-        mem_gb=heavy_gb or 1.5,
-    )
+    provenance = provenance_of(bundle, random_seed=random_seed, label_resampling=label_resampling)
+    measure = _measure_node(record, bundle, provenance, mem_gb=heavy_gb or 1.5)
     derivatives_wf = init_derivatives_wf(bundle=bundle, **where)
     branches = [
         derivatives_wf,
@@ -150,6 +141,17 @@ def init_scan_wf(
     # fmt: on
     inputnode.inputs.methods = workflow.visit_desc()
     return workflow
+
+
+def _measure_node(record: ImageRecord, bundle: Bundle, provenance: Provenance, *, mem_gb: float) -> pe.Node:
+    interface = ComputeMeasures(
+        record=record,
+        provenance=provenance,
+        icv_mm3=bundle.icv_mm3,
+        rules=dict(bundle.qc),
+        volume_errors=dict(bundle.volume_errors),
+    )
+    return pe.Node(interface, name='measure', mem_gb=mem_gb)
 
 
 def provenance_of(bundle: Bundle, *, random_seed: int, label_resampling: str) -> Provenance:
