@@ -5,7 +5,8 @@
 
 Tiny heads with noise of their own go through the whole graph with a network of a few hundred weights, so
 what is measured is the program around the network. Processor seconds are those of the command and all
-processes that it started; they are noted whenever another participant is done.
+processes that it started, beside the number of participants that are done. A machine that others use is not
+equally fast all the time: what a fixed piece of work takes is noted as well.
 """
 
 from __future__ import annotations
@@ -28,6 +29,18 @@ from stress.runs import make_dataset, words  # noqa: E402
 FIRST = 20  # participants before that pay for what is loaded once
 
 
+def fixed_work() -> float:
+    """Return the processor time of some Python and some sorting, the best of three."""
+    numbers = np.random.default_rng(0).random(200_000)
+    best = np.inf
+    for _ in range(3):
+        began = time.thread_time()
+        np.sort(numbers)
+        sum(number * number for number in range(100_000))
+        best = min(best, time.thread_time() - began)
+    return best
+
+
 def processor_seconds(process: psutil.Process) -> float:
     """Processor time of a process, and of what it started that has ended."""
     with contextlib.suppress(psutil.Error):
@@ -36,7 +49,7 @@ def processor_seconds(process: psutil.Process) -> float:
 
 
 def watch(command: list[str], out: Path) -> np.ndarray:
-    """Run the command; rows of participants done, processor s of the command and of all, and its GiB."""
+    """Run the command; rows of participants done, processor s of the command, of all, its GiB, fixed work."""
     rows = []
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
         parent = psutil.Process(running.pid)
@@ -47,8 +60,8 @@ def watch(command: list[str], out: Path) -> np.ndarray:
                 # the fork server has waited for the workers, they for the network
                 whole = own + sum(processor_seconds(process) for process in family)
                 done = len(list(out.glob('sub-*/anat/*_qc.json')))
-                rows.append((done, own, whole, parent.memory_info().rss / 2**30))
-            time.sleep(1)
+                rows.append((done, own, whole, parent.memory_info().rss / 2**30, fixed_work()))
+            time.sleep(5)
     if running.returncode:
         sys.exit(f'the command ended with code {running.returncode}')
     return np.array(rows)
@@ -56,8 +69,34 @@ def watch(command: list[str], out: Path) -> np.ndarray:
 
 def slope(rows: np.ndarray, column: int, first: int, last: int) -> float:
     """Increase of a column by participant, between two numbers of participants done."""
-    chosen = rows[(rows[:, 0] >= first) & (rows[:, 0] <= last)]
+    _, when = np.unique(rows[:, 0], return_index=True)  # as soon as so many were done
+    chosen = rows[when]
+    chosen = chosen[(chosen[:, 0] >= first) & (chosen[:, 0] <= last)]
     return float(np.polyfit(chosen[:, 0], chosen[:, column], 1)[0])
+
+
+def change(early: float, late: float) -> str:
+    return f'{100 * (late / early - 1):+.1f} %'
+
+
+def report(rows: np.ndarray, people: int, work: Path) -> None:
+    """Print what a participant cost in the first and in the second half, and what the work folder holds."""
+    middle = (FIRST + people) // 2
+    for name, column in (('command', 1), ('all processes', 2)):
+        early, late = slope(rows, column, FIRST, middle), slope(rows, column, middle, people)
+        print(
+            f'{name}: {early:.2f} processor seconds a participant from {FIRST} to {middle}, '
+            f'{late:.2f} from there to {people} ({change(early, late)})'
+        )
+    halves = (rows[:, 0] >= FIRST) & (rows[:, 0] < middle), rows[:, 0] >= middle
+    early, late = (np.median(rows[half, 4]) for half in halves)
+    print(f'fixed work: {1e3 * early:.1f} and {1e3 * late:.1f} ms ({change(early, late)})')
+    pages = rows[-1, 1] - rows[rows[:, 0] == people, 1][0]
+    print(f'pages and summary at the end: {pages / people:.2f} processor seconds a participant')
+    print(f'memory of the command: {rows[:, 3].max():.2f} GiB at most')
+    files = [path for path in work.rglob('*') if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    print(f'work folder: {len(files) / people:.0f} files and {size / people / 1e6:.1f} MB a scan')
 
 
 def main() -> None:
@@ -68,28 +107,19 @@ def main() -> None:
     parser.add_argument('--people', type=int, default=200)
     parser.add_argument('--nprocs', type=int, default=2)
     options = parser.parse_args()
+    if options.people < 2 * FIRST:
+        parser.error(f'--people must be {2 * FIRST} or more')
     folder = options.out_dir.resolve() / f'many-{options.people}'
     shutil.rmtree(folder, ignore_errors=True)
     make_dataset(folder, options.people)
     began = time.monotonic()
     rows = watch(words(folder, '--nprocs', str(options.nprocs)), folder / 'out')
-    np.savetxt(folder / 'rows.tsv', rows, delimiter='\t', header='done\town_s\tall_s\tGiB', comments='')
+    np.savetxt(
+        folder / 'rows.tsv', rows, delimiter='\t', header='done\town_s\tall_s\tGiB\tfixed_s', comments=''
+    )
     wall = time.monotonic() - began
     print(f'{options.people} participants, {len(os.sched_getaffinity(0))} cores, {wall:.0f} s')
-    middle = (FIRST + options.people) // 2
-    for name, column in (('command', 1), ('all processes', 2)):
-        early = slope(rows, column, FIRST, middle)
-        late = slope(rows, column, middle, options.people)
-        change = 100 * (late / early - 1)
-        print(
-            f'{name}: {early:.2f} processor seconds a participant from {FIRST} to {middle}, '
-            f'{late:.2f} from there to {options.people} ({change:+.1f} %)'
-        )
-    print(f'memory of the command: {rows[:, 3].max():.2f} GiB at most')
-    files = [path for path in (folder / 'work').rglob('*') if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
-    each = len(files) / options.people, size / options.people / 1e6
-    print(f'work folder: {each[0]:.0f} files and {each[1]:.1f} MB a scan')
+    report(rows, options.people, folder / 'work')
 
 
 if __name__ == '__main__':

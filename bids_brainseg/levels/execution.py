@@ -57,7 +57,8 @@ def configure(settings: Settings) -> None:
                 'create_report': 'false',  # one file for the whole work folder, which other jobs may share
                 # how long the file of a result is waited for: it may come through network storage
                 'job_finished_timeout': '1' if settings.plugin == 'MultiProc' else '60',
-                'poll_sleep_duration': '2',
+                # between two looks for finished steps; the local plugin sleeps until one is
+                'poll_sleep_duration': '0.01' if settings.plugin == 'MultiProc' else '2',
                 'remove_unnecessary_outputs': 'false',
                 'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
             },
@@ -87,8 +88,6 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
     """
     progress = Progress(workflow)
     if settings.plugin == 'MultiProc':
-        seconds = poll_seconds(len(workflow._get_all_nodes()))
-        workflow.config['execution']['poll_sleep_duration'] = str(seconds)  # what the plugin reads
         arguments = {
             'n_procs': settings.nprocs,
             'memory_gb': settings.mem_gb,
@@ -119,15 +118,6 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
             found = resources.usages(Path(workflow.base_dir) / workflow.name, began)
             resources.write_usages(found, settings.output_dir / 'logs' / f'resources_{settings.run_uuid}.tsv')
     return None
-
-
-def poll_seconds(nodes: int) -> float:
-    """Choose how often to look for finished steps; a look takes nipype longer the more steps there are.
-
-    >>> poll_seconds(20), poll_seconds(1000), poll_seconds(5000)
-    (0.05, 0.1, 0.2)
-    """
-    return min(max(0.05, nodes / 10_000), 0.2)
 
 
 def write_graph(workflow: pe.Workflow) -> str:

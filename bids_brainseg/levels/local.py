@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from traceback import format_exception
 
 import psutil
@@ -69,6 +70,25 @@ class LocalPlugin(KeepGoing, MultiProcPlugin):
         self._running: dict[int, Worker] = {}
         self._failed: dict[int, list[str]] = {}
         self._watched = time.monotonic()
+
+    def _prerun_check(self, graph: object) -> None:
+        super()._prerun_check(graph)
+        # nipype collects garbage before it starts a step: with 200 scans, 0.3 s through a graph that stays
+        gc.collect()
+        gc.freeze()
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: object = None) -> None:
+        """Start the steps that are ready, then sleep until one ends, where nipype would look all the time."""
+        finished = self._finished()
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        if self._finished() != finished or self._failed:  # more steps may be ready
+            return
+        connections = [worker.connection for worker in self._running.values()]
+        if connections and not any(connection.closed for connection in connections):
+            wait(connections, timeout=WATCH_SECONDS)
+
+    def _finished(self) -> int:
+        return (self.proc_done & ~self.proc_pending).sum()
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:
         """Finish one scan after the other, instead of running the first step of all scans first.
@@ -166,6 +186,7 @@ class LocalPlugin(KeepGoing, MultiProcPlugin):
             worker.process.kill()
         for worker in workers:
             worker.end()
+        gc.unfreeze()
 
 
 class Worker:

@@ -79,7 +79,7 @@ def test_nothing_to_complain_of(tmp_path, monkeypatch):
 
     monkeypatch.setattr(execution.LocalPlugin, 'run', watched)
     assert run(tmp_path, GOOD) is None
-    assert seen['poll_sleep_duration'] == '0.05'  # what the plugin reads
+    assert seen['poll_sleep_duration'] == '0.01'  # what the plugin reads
     assert not (tmp_path / 'crash').exists()
 
 

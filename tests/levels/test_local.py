@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from multiprocessing import current_process
 
@@ -21,6 +22,7 @@ MEMORY = 'def f(x):\n    return bytearray(1 << 62)\n'
 STALE = 'def f(x):\n    raise OSError(116, "Stale file handle")\n'
 EXITS = 'def f(x):\n    import os\n    os._exit(3)\n'
 LEAVES = 'def f(x):\n    raise SystemExit(0)\n'
+SLEEPS = 'def f(x):\n    import time\n    time.sleep(2)\n    return x\n'
 STOPS = 'def f(x):\n    import os, signal\n    os.kill(os.getpid(), signal.SIGSTOP)\n'
 
 
@@ -50,6 +52,21 @@ def test_a_step_that_stands_still_is_ended(tmp_path, monkeypatch):
     complaint = run(tmp_path, STOPS, plugin_args={'standstill_seconds': 1})
     assert 'this step stood still: for 0 minutes it used no processor time, and was ended' in complaint
     assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
+
+
+def test_the_command_sleeps_while_a_step_works(tmp_path, monkeypatch):
+    """Neither does it look again and again, nor does the garbage collector look through the graph."""
+    looks, plain = [], local.LocalPlugin._get_result
+
+    def looked(plugin, taskid):
+        looks.append(gc.get_freeze_count())
+        return plain(plugin, taskid)
+
+    monkeypatch.setattr(local.LocalPlugin, '_get_result', looked)
+    assert run(tmp_path, SLEEPS) is None
+    assert 3 <= len(looks) <= 12  # three steps, which may end beside each other
+    assert min(looks) > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_step_that_works_does_not_stand_still():
