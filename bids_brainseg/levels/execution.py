@@ -3,48 +3,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from nipype import config, logging
 from nipype.pipeline import engine as pe
 from nipype.pipeline import plugins
-from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
+from nipype.pipeline.plugins.base import PluginBase, SGELikeBatchManagerBase
 
-from ..machine import user_name
+from ..errors import BrainsegError
 from ..settings import Settings
 from . import resources
-from .local import KeepGoing, LocalPlugin
+from .batch import BatchPlugin
+from .local import LocalPlugin
 from .progress import Progress
 from .schedulers import ask_slurm
-
-
-class BatchPlugin(KeepGoing):
-    """Add to a batch plugin of nipype that a step whose job was killed fails alone, with a reason."""
-
-    def __init__(self, plugin_args: Mapping | None = None):
-        super().__init__(plugin_args=plugin_args)
-        os.environ.setdefault('LOGNAME', user_name())  # nipype names the jobs by it
-
-    def _submit_batchtask(self, scriptfile: str, node: pe.Node) -> int:
-        try:
-            return super()._submit_batchtask(scriptfile, node)
-        except (IndexError, AttributeError) as error:  # no job number in what the scheduler printed
-            raise RuntimeError(
-                f'the scheduler refused the job {scriptfile}; submit it yourself to see why'
-            ) from error
-
-    def _get_result(self, taskid: int) -> dict | None:
-        result = super()._get_result(taskid)
-        # One string, where nipype expects lines and fails on adding some: there is no result.
-        if result and isinstance(result['traceback'], str):
-            reason = (
-                f'RuntimeError: job {taskid} of this step ended without a result: it was canceled, or '
-                'killed because it used more memory or time than allowed; ask for more in plugin_args\n'
-            )
-            result['traceback'] = [reason]
-        return result
 
 
 def configure(settings: Settings) -> None:
@@ -95,29 +67,36 @@ def run_workflow(workflow: pe.Workflow, settings: Settings) -> str | None:
             'raise_insufficient': False,
             'status_callback': progress,
         }
-        plugin = {'plugin': LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))}
+        plugin = LocalPlugin(plugin_args=arguments | dict(settings.plugin_args))
     else:
-        kind = getattr(plugins, f'{settings.plugin}Plugin')
-        if issubclass(kind, SGELikeBatchManagerBase):
-            kind = type(kind.__name__, (BatchPlugin, kind), {})
-        if settings.plugin == 'SLURM':
-            ask_slurm(workflow, settings.plugin_args)
-        plugin = {'plugin': kind(plugin_args={'status_callback': progress} | dict(settings.plugin_args))}
+        plugin = other_plugin(workflow, settings, progress)
     began = resources.now()
     try:
         with progress:
-            workflow.run(**plugin)
+            workflow.run(plugin=plugin)
+    except BrainsegError:
+        raise
     except Exception as error:  # nipype re-raises the first failure of a node as whatever it was
         several = 'Re-raising first' in str(error) and error.__cause__
         first = several or error
         return f'{type(first).__name__}: {first}'
     finally:
-        if isinstance(plugin['plugin'], LocalPlugin):
-            plugin['plugin'].end()
+        if isinstance(plugin, (LocalPlugin, BatchPlugin)):
+            plugin.end()
         if settings.resource_monitor:
             found = resources.usages(Path(workflow.base_dir) / workflow.name, began)
             resources.write_usages(found, settings.output_dir / 'logs' / f'resources_{settings.run_uuid}.tsv')
     return None
+
+
+def other_plugin(workflow: pe.Workflow, settings: Settings, progress: Progress) -> PluginBase:
+    """Return nipype's plugin for a cluster, or the one that runs one step after the other."""
+    kind = getattr(plugins, f'{settings.plugin}Plugin')
+    if issubclass(kind, SGELikeBatchManagerBase):
+        kind = type(kind.__name__, (BatchPlugin, kind), {})
+    if settings.plugin == 'SLURM':
+        ask_slurm(workflow, settings.plugin_args)
+    return kind(plugin_args={'status_callback': progress} | dict(settings.plugin_args))
 
 
 def write_graph(workflow: pe.Workflow) -> str:

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import subprocess
-from itertools import count
-
 import pytest
 from levels_graph import GOOD, node, run
 from nipype.pipeline import engine as pe
-from nipype.pipeline.plugins import SLURMPlugin
 
 from bids_brainseg.levels import execution
 from bids_brainseg.levels.execution import configure, run_workflow, write_graph
@@ -29,44 +25,6 @@ def test_others_finish(tmp_path, monkeypatch, bad, reason):
     assert text.startswith('Node: run.subject.bad\n')
     assert reason in text
     assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
-
-
-def lost_job_is_told(tmp_path):
-    """The job of one step is killed; the other steps, which do not need it, are done."""
-    (crash,) = (tmp_path / 'crash').glob('crash-*-bad-*.txt')
-    text = crash.read_text()
-    assert text.startswith('Node: run.subject.bad\n')
-    assert 'ended without a result' in text
-    assert (tmp_path / 'work' / 'run' / 'subject' / 'last' / 'result_last.pklz').exists()
-
-
-def test_a_job_that_the_cluster_killed_fails_alone(tmp_path, monkeypatch):
-    """The scheduler of this test runs a job at once, and loses those of `bad`."""
-    monkeypatch.setenv('NIPYPE_NO_ET', '1')
-    monkeypatch.delenv('LOGNAME', raising=False)
-    numbers = count(1)
-
-    def submit(self, script, task):
-        if task.name != 'bad':
-            subprocess.run(['bash', script], check=True)
-        number = next(numbers)
-        self._pending[number] = task.output_dir()
-        return number
-
-    monkeypatch.setattr(SLURMPlugin, '_submit_batchtask', submit)
-    monkeypatch.setattr(SLURMPlugin, '_is_pending', lambda self, number: False)
-    assert 'ended without a result' in run(tmp_path, GOOD, plugin='SLURM')
-    lost_job_is_told(tmp_path)
-
-
-def test_a_refused_job_is_told(tmp_path, monkeypatch):
-    sbatch = tmp_path / 'bin' / 'sbatch'
-    sbatch.parent.mkdir()
-    sbatch.write_text('#!/bin/sh\necho "sbatch: error: invalid partition specified" >&2\nexit 1\n')
-    sbatch.chmod(0o755)
-    monkeypatch.setenv('PATH', str(sbatch.parent), prepend=':')
-    monkeypatch.setenv('NIPYPE_NO_ET', '1')
-    assert 'the scheduler refused the job' in run(tmp_path, GOOD, plugin='SLURM')
 
 
 def test_nothing_to_complain_of(tmp_path, monkeypatch):

@@ -197,6 +197,47 @@ def test_only_the_network_waits_for_a_gpu(study):
     assert set(asked.values()) == {None}
 
 
+@pytest.fixture
+def waiting(study, request):
+    """A run whose jobs wait for an hour: the command that does not, the process, and the first job."""
+    out, last = study / request.node.name, newest()
+    words = command(study, out, '--participant-label', '03', '--use-plugin')
+    later = plugin_file(study, sbatch_args='--begin=now+1hour', max_jobs=8)
+    process = subprocess.Popen(
+        [*words, str(later)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    (job,) = wait_for(lambda: [job['JobId'] for job in jobs(after=last) if active(job)])
+    yield [*words, str(plugin_file(study, max_jobs=8))], process, job
+    process.kill()
+    subprocess.run(['scancel', job], check=True)
+
+
+def test_a_command_that_is_ended_cancels_its_jobs(waiting):
+    _, process, job = waiting
+    process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f'canceled the jobs that were left: {job}' in printed
+    (ended,) = wait_for(lambda: [one for one in jobs() if one['JobId'] == job and not active(one)])
+    assert ended['JobState'] == 'CANCELLED'
+
+
+def test_a_command_that_was_killed_leaves_jobs_which_the_next_one_tells(waiting, study, alone, request):
+    again, process, job = waiting
+    process.kill()
+    process.wait()
+    refused = run(*again)
+    assert refused.returncode == 1
+    assert (
+        f'still in the queue: {job}; wait until they have ended, or cancel them (scancel {job})'
+        in refused.stderr
+    )
+    subprocess.run(['scancel', job], check=True)
+    done = run(*again)
+    assert done.returncode == 0, done.stderr
+    assert_same(alone, study / request.node.name, ('03',))
+
+
 # === One job per participant ===
 
 
