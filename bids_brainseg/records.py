@@ -335,7 +335,9 @@ class TrainingCase:
     record : ImageRecord
         The scan.
     labels : Path, optional
-        FreeSurfer's segmentation.
+        Segmentation of FreeSurfer, or of this program.
+    table : ClassTable
+        What its numbers mean.
     t1w : Path, optional
         The T1w that the labels lie on by their scanner coordinates; None if it is the scan itself.
     skip : str, optional
@@ -344,8 +346,13 @@ class TrainingCase:
 
     record: ImageRecord
     labels: Path | None = None
+    table: ClassTable = ClassTable('freesurfer')
     t1w: Path | None = None
     skip: str | None = None
+
+
+#: Derivatives that the train level takes labels of real scans from; those of the first are preferred.
+LABEL_SOURCES = ('freesurfer', 'brainseg')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,6 +369,8 @@ class TrainingRequest:
         Files or folders.
     exclude : Path, optional
         Table of whom to leave out.
+    label_verdicts : tuple of str
+        Verdicts with which segmentations of this program may serve as labels.
     agreement_threshold, validation_share, synthetic_share : float, optional
     validation_label : tuple of str
         Who validates.
@@ -381,6 +390,7 @@ class TrainingRequest:
     recipe: Path | None = None
     label_maps: tuple[Path, ...] = ()
     exclude: Path | None = None
+    label_verdicts: tuple[str, ...] = ('pass',)
     agreement_threshold: float | None = None
     validation_share: float | None = None
     validation_label: tuple[str, ...] = ()

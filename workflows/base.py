@@ -12,7 +12,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.agreement import ResampleReferenceLabels
 from ..interfaces.images import CheckImage
-from ..interfaces.training import FreeSurferClasses
+from ..interfaces.training import TrainingClasses
 from ..records import Bundle, ImageRecord, Template
 from ..settings import Settings, graph_name
 from .scan import init_scan_wf
@@ -20,7 +20,7 @@ from .scan import init_scan_wf
 #: GB that any step may take: Python, nipype and NumPy alone are a tenth, a table or a figure as much again.
 SMALLEST_GB = 0.5
 #: Interfaces that take files of the user.
-READ_FROM_OUTSIDE = (CheckImage, ResampleReferenceLabels, FreeSurferClasses)
+READ_FROM_OUTSIDE = (CheckImage, ResampleReferenceLabels, TrainingClasses)
 
 
 def init_brainseg_wf(

@@ -14,11 +14,11 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from ..interfaces.figures import ContoursFigure
 from ..interfaces.images import CheckImage
 from ..interfaces.training import (
-    FreeSurferClasses,
     LabelAgreement,
     PairSink,
     RegisterT1w,
     ResampleTrainingLabels,
+    TrainingClasses,
 )
 from ..records import Bundle, TrainingCase
 from ..settings import Settings, graph_name
@@ -115,7 +115,7 @@ def init_case_wf(
     in_file
         The scan.
     labels
-        Segmentation of FreeSurfer.
+        Segmentation of the T1w.
     methods
         What this graph does, in words.
 
@@ -141,7 +141,7 @@ def init_case_wf(
 
     steps = {'bundle': base, 'threads': threads, 'random_seed': random_seed, 'mem_gb': heavy_gb or 2.0}
     check_wf = init_check_wf(record=case.record, mem_gb=heavy_gb or 1.5)
-    classes = pe.Node(FreeSurferClasses(), name='classes', mem_gb=heavy_gb or 2.0)
+    classes = pe.Node(TrainingClasses(table=case.table), name='classes', mem_gb=heavy_gb or 2.0)
     preprocessing_wf = init_preprocessing_wf(**steps)
     t1w_wfs = [init_t1w_wf(t1w=t1w, **steps) for t1w in (case.t1w,) if t1w is not None]
     grid = {

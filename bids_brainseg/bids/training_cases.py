@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training data: scans with FreeSurfer labels, label maps, exclusions, and the split by subject."""
+"""Training data: scans with labels of their T1w, label maps, exclusions, and the split by subject."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..data import anatomical_modality
 from ..errors import BidsError, InputError
 from ..files import write_json, write_tsv
 from ..records import ImageRecord, TrainingCase
+from .class_tables import brainseg_table
 from .names import sort_key, split_name, strip_prefix
 from .paths import figure_path, output_path, scan_label
 
@@ -47,23 +48,37 @@ CASE_COLUMNS = {
         'of that when they are 5 mm off.',
         'Units': 'squared local correlation, [0, 1]',
     },
+    'labels': {
+        'Description': 'Where the labels come from.',
+        'Levels': {
+            'freesurfer': 'FreeSurfer',
+            'brainseg': 'this program, from the T1w of the participant',
+        },
+    },
     'reason': {'Description': 'Why the scan is left out, n/a otherwise.'},
 }
 
 
 def find_cases(
-    records: Sequence[ImageRecord], freesurfer: Path, modality: str, excluded: Sequence[Mapping] = ()
+    records: Sequence[ImageRecord],
+    modality: str,
+    *,
+    freesurfer: Path | None = None,
+    own: Mapping[Path, TrainingCase] | None = None,
+    excluded: Sequence[Mapping] = (),
 ) -> list[TrainingCase]:
-    """Match the scans of one modality with FreeSurfer's labels.
+    """Match the scans of one modality with labels of the T1w: FreeSurfer's, or else those of this program.
 
     Parameters
     ----------
     records : sequence of ImageRecord
         The scans of the modality and the T1w of the dataset.
-    freesurfer : Path
-        ``SUBJECTS_DIR``, or a derivative of this layout: ``sub-01[_ses-1]/mri/aseg.mgz``.
     modality : str
         Modality to train.
+    freesurfer : Path, optional
+        ``SUBJECTS_DIR``, or a derivative of this layout: ``sub-01[_ses-1]/mri/aseg.mgz``.
+    own : mapping of Path to TrainingCase, optional
+        Path of a T1w to its segmentation by this program, or why that cannot be used.
     excluded : sequence of mapping
         From :func:`read_exclusions`.
 
@@ -77,22 +92,52 @@ def find_cases(
     InputError
         If the folder does not exist.
     """
-    if not freesurfer.is_dir():
+    if freesurfer is not None and not freesurfer.is_dir():
         raise InputError(f'the folder of FreeSurfer does not exist: {freesurfer}; correct --derivatives')
     anatomical = anatomical_modality()
     anchors = [record for record in records if record.modality == anatomical and record.skip is None]
-    return [_case(record, freesurfer, anchors, excluded) for record in records if record.modality == modality]
+    cases = []
+    for record in (record for record in records if record.modality == modality):
+        reason = record.skip or _exclusion(record, excluded)
+        found = [TrainingCase(record, skip=reason)] if reason else []
+        if not reason and freesurfer is not None:
+            found.append(_freesurfer_case(record, freesurfer, anchors))
+        if own is not None and all(case.skip for case in found) and not reason:
+            found.append(_own_case(record, own, anchors))
+        cases.append(found[-1] if found[-1].skip is None else _refused(record, found))
+    return cases
 
 
-def _case(
-    record: ImageRecord, freesurfer: Path, anchors: Sequence[ImageRecord], excluded: Sequence[Mapping]
-) -> TrainingCase:
-    case = TrainingCase(record)
-    if record.skip is not None:
-        return replace(case, skip=record.skip)
+def _exclusion(record: ImageRecord, excluded: Sequence[Mapping]) -> str:
     for row in excluded:
         if row['participant_id'] == record.subject and row['session_id'] in (None, record.session):
-            return replace(case, skip=f'excluded: {row["reason"]}')
+            return f'excluded: {row["reason"]}'
+    return ''
+
+
+def _refused(record: ImageRecord, found: Sequence[TrainingCase]) -> TrainingCase:
+    return TrainingCase(record, skip='; '.join(str(case.skip) for case in found))
+
+
+def _own_case(
+    record: ImageRecord, own: Mapping[Path, TrainingCase], anchors: Sequence[ImageRecord]
+) -> TrainingCase:
+    """Take the segmentation of a T1w of the same session, or else of the same participant."""
+    case = TrainingCase(record, table=brainseg_table())
+    of_subject = [a for a in anchors if a.subject == record.subject]
+    reasons = []
+    for anchor in sorted(of_subject, key=lambda a: a.session != record.session):
+        if anchor.path == record.path:
+            reasons.append('a network does not learn from its own segmentation of the same scan')
+            continue
+        if own[anchor.path].skip is None:
+            return replace(case, labels=own[anchor.path].labels, t1w=anchor.path)
+        reasons.append(own[anchor.path].skip)
+    return replace(case, skip='; '.join(reasons) or 'no labels: there is no T1w of the participant')
+
+
+def _freesurfer_case(record: ImageRecord, freesurfer: Path, anchors: Sequence[ImageRecord]) -> TrainingCase:
+    case = TrainingCase(record)
     folder, session = _freesurfer_folder(freesurfer, record)
     labels = folder and _first(folder / 'mri', SEGMENTATIONS)
     if labels is None:

@@ -19,7 +19,7 @@ from ..data import augmentation_names, modalities, training_defaults
 from ..data.quality import qc_numbers
 from ..files import read_text
 from ..machine import available_memory_gb, available_processors
-from ..records import TrainingRequest
+from ..records import LABEL_SOURCES, TrainingRequest
 from ..settings import SCANS_DATASET, Settings
 from .config_file import config_contents, config_words, read_config
 from .descriptor import describe, level_among
@@ -374,15 +374,19 @@ def _training(
         _check_recipe(parser, words, training, stage)
     elif words.level == 'train' and training['modality'] is None:
         parser.error(f'train needs --modality, one of {", ".join(modalities())}, or --recipe')
-    if not training['label_maps'] and 'freesurfer' not in derivatives:
-        parser.error('training needs labels: --derivatives freesurfer=DIR, or --label-maps, or both')
-    if stage.get('sample_on') == 'device' and 'freesurfer' in derivatives:
+    given = [name for name in LABEL_SOURCES if name in derivatives]
+    if not training['label_maps'] and not given:
+        parser.error(
+            'training needs labels: --derivatives freesurfer=DIR or brainseg=DIR, or --label-maps, or both'
+        )
+    if stage.get('sample_on') == 'device' and given:
         parser.error(
             '--sample-on device is for label maps alone: real scans are augmented by the processor; '
-            'leave out --derivatives freesurfer, or --sample-on'
+            f'leave out --derivatives {" ".join(given)}, or --sample-on'
         )
     training['ranges'] = _ranges(parser, training['ranges'])
     training['label_maps'] = tuple(training['label_maps'])
+    training['label_verdicts'] = tuple(training['label_verdicts'])
     training['validation_label'] = _labels(training['validation_label'], 'sub-')
     return TrainingRequest(**training, stage=stage)
 

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import NoReturn
 
+from ..core.quality import LEVELS as VERDICTS
 from ..data import augmentation_names, modalities, training_defaults
+from ..records import TrainingRequest
 from . import words
 from .words import LABEL_TABLES
 
@@ -290,7 +292,8 @@ def _add_selection(group: Group) -> None:
         type=words.named_path,
         default=[],
         metavar='NAME=DIR',
-        help='derivatives to read. train: freesurfer=DIR, the labels to learn. evaluate: labels=DIR, the '
+        help='derivatives to read. train: freesurfer=DIR, the labels to learn, or brainseg=DIR, what this '
+        'program made of the T1w, for scans without. evaluate: labels=DIR, the '
         'reference labels (BIDS derivatives with dseg images, or a folder of FreeSurfer subjects)',
     )
 
@@ -450,6 +453,15 @@ def _add_training(group: Group) -> None:
         type=words.file,
         metavar='FILE.tsv',
         help='scans to leave out: columns participant_id, session_id, reason',
+    )
+    group.add_argument(
+        '--label-verdicts',
+        nargs='+',
+        choices=VERDICTS,
+        default=list(TrainingRequest().label_verdicts),
+        metavar='VERDICT',
+        help='verdicts with which segmentations of --derivatives brainseg=DIR are learned from: '
+        f'{", ".join(VERDICTS)} (default: {" ".join(TrainingRequest().label_verdicts)})',
     )
     group.add_argument(
         '--agreement-threshold',

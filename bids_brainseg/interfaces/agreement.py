@@ -10,9 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.agreement import center_distance, compare
-from ..core.labels import freesurfer_classes, to_classes
 from ..core.resampling import resample_labels_nearest
-from ..data import freesurfer_rules, structure_pair
 from ..errors import InputError
 from ..figures.comparison import comparison_figure
 from ..files import write_json, write_tsv
@@ -21,6 +19,7 @@ from ..records import ClassTable, ImageRecord, Provenance
 from ..registration import label_agreement
 from ..results.agreement import agreement_document, agreement_table
 from .images import read_array
+from .labels import classes_of
 
 
 class _ResampleReferenceLabelsInputSpec(BaseInterfaceInputSpec):
@@ -46,19 +45,8 @@ class ResampleReferenceLabels(SimpleInterface):
             load_image(self.inputs.labels),
             self.inputs.table,
         )
-        numbers = labels.data.astype(np.int32)
         try:
-            if not table.mapping:
-                classes = freesurfer_classes(numbers, labels.affine, **freesurfer_rules())
-            else:
-                classes = to_classes(
-                    numbers,
-                    labels.affine,
-                    table.mapping,
-                    split=table.split,
-                    midplane=structure_pair('Cerebral-White-Matter'),
-                    default=table.default,
-                )
+            classes = classes_of(labels, table)
         except ValueError as error:
             raise InputError(
                 f'reference labels cannot be used, {error}: {labels.path}; they were read as {table.name} '

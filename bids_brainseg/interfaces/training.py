@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that resample FreeSurfer's labels to a scan on the network's grid, and write the pair."""
+"""Nodes that resample labels to a scan on the network's grid, and write the pair."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from nipype.interfaces.base import (
 from ..bids.sidecars import bids_uri, output_rules
 from ..bids.training_cases import pair_paths
 from ..core.geometry import invert
-from ..core.labels import freesurfer_classes
 from ..core.resampling import resample, resample_labels_majority
-from ..data import freesurfer_rules
 from ..errors import InputError
 from ..files import copy_file, write_json
 from ..imaging import image_on_grid, load_image, save_like
-from ..records import ImageRecord
+from ..records import ClassTable, ImageRecord
 from ..registration import label_agreement, register_rigid
 from .images import GRID_SHAPE, read_array, read_matrix
+from .labels import classes_of
 from .registration import RegisterInputSpec, register_options, write_registration
 
 
-class _FreeSurferClassesInputSpec(BaseInterfaceInputSpec):
-    in_file = File(mandatory=True, desc='aseg, aparc+aseg, aparc.DKTatlas+aseg or wmparc')
+class _TrainingClassesInputSpec(BaseInterfaceInputSpec):
+    in_file = File(mandatory=True, desc='labels of the T1w')
+    table = traits.Instance(ClassTable, mandatory=True, desc='what the numbers mean')
 
 
-class _FreeSurferClassesOutputSpec(TraitedSpec):
+class _TrainingClassesOutputSpec(TraitedSpec):
     out_file = File(desc='class indices on the same grid')
 
 
-class FreeSurferClasses(SimpleInterface):
-    """Turn a segmentation of FreeSurfer into the 27 classes."""
+class TrainingClasses(SimpleInterface):
+    """Turn the labels to learn from into the 27 classes."""
 
-    input_spec = _FreeSurferClassesInputSpec
-    output_spec = _FreeSurferClassesOutputSpec
+    input_spec = _TrainingClassesInputSpec
+    output_spec = _TrainingClassesOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         image = load_image(self.inputs.in_file)
         try:
-            classes = freesurfer_classes(np.rint(image.data), image.affine, **freesurfer_rules())
+            classes = classes_of(image, self.inputs.table)
         except ValueError as error:
             raise InputError(
-                f'labels cannot be used: {self.inputs.in_file}: {error}; give a segmentation of FreeSurfer, '
-                'or exclude the participant'
+                f'labels cannot be used: {self.inputs.in_file}: {error}; they were read as '
+                f'{self.inputs.table.name}; correct them, or exclude the participant'
             ) from error
         self._results['out_file'] = str(Path(runtime.cwd) / 'classes.nii.gz')
         save_like(classes, image, self._results['out_file'], np.uint8)

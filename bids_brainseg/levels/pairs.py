@@ -8,13 +8,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..bids.class_tables import brainseg_table
 from ..bids.query import find_images
 from ..bids.training_cases import find_cases, pair_paths, read_exclusions, write_case_table
+from ..core.quality import LEVELS
 from ..data import anatomical_modality, label_table_hash, modalities, training_defaults
 from ..network.bundle import file_sha256
 from ..pages.training import write_training_page
-from ..records import Bundle, TrainingCase
+from ..records import LABEL_SOURCES, Bundle, ImageRecord, ScanResult, TrainingCase
 from ..results.outcomes import reason_of
+from ..results.ratings import read_ratings
+from ..results.scans import match_results
 from ..settings import Settings
 from ..workflows.training import init_training_wf
 from .claim import claimed
@@ -28,7 +32,8 @@ LOGGER = logging.getLogger('bids_brainseg')
 
 def query(settings: Settings, modality: str) -> list[TrainingCase]:
     """Find the scans of a modality to train on, and why others are left out."""
-    if 'freesurfer' not in settings.derivatives:
+    sources = {name: settings.derivatives.get(name) for name in LABEL_SOURCES}
+    if not any(sources.values()):
         return []
     records = find_images(
         settings.bids_dir,
@@ -43,7 +48,62 @@ def query(settings: Settings, modality: str) -> list[TrainingCase]:
     for row in excluded:
         if row['participant_id'] not in {record.subject for record in records}:
             LOGGER.warning('--exclude names participant %s, who has no scan here', row['participant_id'])
-    return find_cases(records, settings.derivatives['freesurfer'], modality, excluded)
+    own = None
+    if sources['brainseg']:
+        t1w = [record for record in records if record.modality == anatomical_modality()]
+        own = own_segmentations(t1w, sources['brainseg'], settings.training.label_verdicts)
+    return find_cases(records, modality, freesurfer=sources['freesurfer'], own=own, excluded=excluded)
+
+
+def own_segmentations(
+    records: Sequence[ImageRecord], root: Path, verdicts: Sequence[str]
+) -> dict[Path, TrainingCase]:
+    """Find what this program made of scans, and say which of it may serve as labels.
+
+    Parameters
+    ----------
+    records : sequence of ImageRecord
+    root : Path
+        Its derivatives.
+    verdicts : sequence of str
+        Those that are good enough; what people said of a scan counts instead of the program's verdict, and
+        the worst of it if there are several.
+
+    Returns
+    -------
+    dict of Path to TrainingCase
+        By the path of the scan: its labels, or why they cannot be used.
+    """
+    matched = match_results(records, root)
+    scans = [scan for _, scan in matched if scan is not None]
+    rated: dict[str, list[str]] = {}
+    for rating in read_ratings(root, scans, selection=True).ratings:
+        rated.setdefault(rating.scan, []).append(rating.verdict)
+    found = {}
+    for record, scan in matched:
+        reason = _why_no_labels(record, scan, rated, root, verdicts)
+        labels = scan.files['dseg'] if scan is not None and not reason else None
+        found[record.path] = TrainingCase(record, labels, brainseg_table(), skip=reason or None)
+    return found
+
+
+def _why_no_labels(
+    record: ImageRecord,
+    scan: ScanResult | None,
+    rated: dict[str, list[str]],
+    root: Path,
+    verdicts: Sequence[str],
+) -> str:
+    if scan is None or 'dseg' not in scan.files:
+        return f'no labels: {record.bids_name} has no segmentation in {root}'
+    if scan.status != 'done':
+        return f'no labels: the segmentation of {scan.name} is {scan.status}: {scan.reason}'
+    ratings = rated.get(scan.name, ())
+    verdict = max(ratings, key=LEVELS.index) if ratings else str(scan.qc.get('verdict'))
+    if verdict in verdicts:
+        return ''
+    how = 'was rated' if ratings else 'has the verdict'
+    return f'the segmentation of {scan.name} {how} {verdict}, and --label-verdicts takes {" ".join(verdicts)}'
 
 
 def prepare_pairs(settings: Settings, cases: Sequence[TrainingCase], base: Bundle) -> list[dict]:
@@ -145,6 +205,7 @@ def judged(case: TrainingCase, files: dict, status: str, reason: str | None, lim
         'scan': case.record.relative_path.as_posix(),
         'status': status,
         'agreement': agreement,
+        'labels': case.table.name if case.labels is not None else 'n/a',
         'reason': reason or 'n/a',
         'subject': case.record.subject,
         'modality': case.record.modality,

@@ -139,7 +139,7 @@ class Recipe:
         if share == 1.0 and asked is not None and asked < 1:
             raise self._error(
                 f'stage {values.get("name")}: synthetic_share {asked} needs real scans; give --derivatives '
-                'freesurfer=DIR, or leave it out'
+                'freesurfer=DIR or brainseg=DIR, or leave it out'
             )
         if asked is None:
             values['synthetic_share'] = known['synthetic']['share'] if share is None else share

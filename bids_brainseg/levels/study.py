@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..bids.training_cases import find_label_maps, subject_of
 from ..errors import BidsError, BrainsegError
 from ..network.bundle import load_bundle
+from ..records import LABEL_SOURCES
 from ..results.evaluation import averages
 from ..results.evaluation_tables import collect_evaluation
 from ..settings import Settings
@@ -52,10 +53,11 @@ def plan_study(settings: Settings, records: Sequence) -> list[Network]:
     BidsError
         If there is too little to train on.
     """
-    if settings.training.label_maps and 'freesurfer' in settings.derivatives:
+    given = [name for name in LABEL_SOURCES if name in settings.derivatives]
+    if settings.training.label_maps and given:
         raise BidsError(
             f'--study {settings.study} counts participants, of scans or of label maps, and was given both; '
-            'leave --label-maps or --derivatives freesurfer out',
+            f'leave --label-maps or --derivatives {" ".join(given)} out',
             2,
         )
     tested = {record.subject for record in records}

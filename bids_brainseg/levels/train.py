@@ -18,7 +18,7 @@ from ..errors import BidsError, InputError, ModelError, explain
 from ..files import write_json
 from ..lifetime import PARENT
 from ..network.bundle import find_bundle, load_bundle, on_grid
-from ..records import Bundle, TrainingCase, TrainingPlan, TrainingRequest
+from ..records import LABEL_SOURCES, Bundle, TrainingCase, TrainingPlan, TrainingRequest
 from ..settings import Settings, graph_name
 from .folders import check_writable, prepare_output
 from .pairs import prepare_pairs, query, write_cases
@@ -81,10 +81,11 @@ def choose_bases(settings: Settings, recipe: Recipe | None) -> dict[str, Bundle]
         return {settings.training.modality: choose_base(settings.training)}
     if not recipe.reference:
         return {name: load_bundle(find_bundle(name)) for name in recipe.contrasts}
-    if 'freesurfer' in settings.derivatives:
+    given = [name for name in LABEL_SOURCES if name in settings.derivatives]
+    if given:
         raise BidsError(
             f'--recipe {recipe.path} makes its own references, which no real scan can be aligned to '
-            'beforehand; leave "reference" or --derivatives freesurfer out',
+            f'beforehand; leave "reference" or --derivatives {" ".join(given)} out',
             2,
         )
     return {}
@@ -157,7 +158,8 @@ def check_request(
         reasons = '; '.join(dict.fromkeys(case.skip for case in cases[:3]))
         raise BidsError(
             f'no scan can be trained on: {reasons or "no scan of this modality"}; --derivatives '
-            'freesurfer=DIR names the folder that holds sub-<label>/mri, --label-maps other labels',
+            'freesurfer=DIR names the folder that holds sub-<label>/mri, brainseg=DIR what this program made '
+            'of the T1w, --label-maps other labels',
             18,
         )
 

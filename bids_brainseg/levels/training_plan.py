@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -265,7 +265,7 @@ def card(settings: Settings, data: Data, source: str, threshold: float) -> dict:
         for role in ROLES
     }
     counts['left_out'] = sum(row['status'] not in ROLES for row in data.rows)
-    counts['labels'] = 'FreeSurfer, carried by this program' if data.rows else 'label maps'
+    counts['labels'] = label_origin({row['labels'] for row in data.rows if row['status'] in ROLES})
     return {
         'training': {'dataset': settings.bids_dir.name, 'data': counts},
         'threshold': f'mean CV above {threshold} %: taken over from {source}, not '
@@ -277,6 +277,19 @@ def card(settings: Settings, data: Data, source: str, threshold: float) -> dict:
             'For research. Not a medical device.',
         ],
     }
+
+
+def label_origin(sources: Collection[str]) -> str:
+    """Say on the card where labels come from.
+
+    >>> label_origin({'brainseg', 'freesurfer'})
+    'FreeSurfer, or this program from the T1w; carried by this program'
+    >>> label_origin(set())
+    'label maps'
+    """
+    names = {'freesurfer': 'FreeSurfer', 'brainseg': 'this program from the T1w'}
+    found = ', or '.join(text for source, text in names.items() if source in sources)
+    return f'{found}; carried by this program' if found else 'label maps'
 
 
 def refuse_overwrite(plan: TrainingPlan, folder: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Effects on the anatomy: lesions, the intensities of tissues, what lies outside the brain."""
+"""Effects on the anatomy: the intensities of tissues, what lies outside the brain."""
 
 from __future__ import annotations
 
@@ -10,143 +10,10 @@ import numpy as np
 
 from bids_brainseg.core.arrays import Tensor
 
-from .effect import CODES, LESION, Context, Effect, Grids, Rendering, smooth_field
+from .additions import Calcifications, Dura, Hyperintensities, Lesions
+from .effect import CODES, SPLINE_DEVIATION, Context, Effect, Grids, OptionalEffect, Rendering, smooth_field
 from .fields import along_axes
 from .label_map import priors
-from .ranges import AugmentationRanges
-
-#: Deviation of a field of cubic B-splines whose control points have deviation 1: the square root of the
-#: integral of the squared spline, to the power of three.
-SPLINE_DEVIATION = (151 / 315) ** 1.5
-
-
-class Lesions(Effect):
-    """Smooth patches of white matter that look like lesions."""
-
-    name = 'lesions'
-    most = 29  # control points along an axis
-
-    class Parameters(NamedTuple):
-        """A smooth field, and the value above which white matter becomes lesion.
-
-        Attributes
-        ----------
-        white : (256,) bool array
-            Codes of white matter.
-        control, basis
-            The field: (a, b, c) float32 array, three float32 arrays (n, a) ...
-        threshold : float
-        """
-
-        white: Tensor
-        control: Tensor
-        basis: Tensor
-        threshold: Tensor
-
-    def sample(self, rng: np.random.Generator, context: Context) -> Parameters | None:
-        """Sample the field and the threshold."""
-        if not rng.random() < context.ranges.lesions:
-            return None
-        count, basis = smooth_field(rng, context.grids.fine_shape, 10, self.most)
-        return self.Parameters(
-            white=context.is_tissue('wm'),
-            basis=basis,
-            control=rng.standard_normal((count, count, count), np.float32),
-            threshold=np.float32(rng.uniform(0.7, 1.6)),
-        )
-
-    def shapes(self, grids: Grids) -> Parameters:
-        """Allow the finest lattice."""
-        basis = tuple((n, self.most) for n in grids.fine_shape)
-        return self.Parameters(white=(CODES,), control=(self.most,) * 3, basis=basis, threshold=())
-
-    def absent(self, grids: Grids) -> Parameters:
-        """Return a threshold that nothing exceeds."""
-        nothing = tuple(np.zeros((n, 1), np.float32) for n in grids.fine_shape)
-        return self.Parameters(np.zeros(CODES, bool), np.zeros((1, 1, 1), np.float32), nothing, np.inf)
-
-    def on_codes(self, codes: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
-        """Turn white matter above the threshold into lesion."""
-        smooth = along_axes(parameters.control, parameters.basis, at.xp)
-        patches = at.xp.take(parameters.white, codes) & (smooth > parameters.threshold)
-        return at.xp.where(patches, at.xp.cast(LESION, 'uint8'), codes)
-
-
-class Hyperintensities(Effect):
-    """White matter around the ventricles that looks like lesions, as in most people above 60."""
-
-    name = 'hyperintensities'
-    most = 29
-
-    class Parameters(NamedTuple):
-        """How much ventricle is near, and how much of it turns white matter into lesion.
-
-        Attributes
-        ----------
-        white, ventricle : (256,) bool array
-            Codes.
-        blur : three float32 arrays (n, n)
-            Gaussian that the ventricles reach out with.
-        control, basis
-            A smooth field of deviation 1, by whose exponential the reach differs from place to place.
-        irregularity : float
-            Factor of the field.
-        threshold : float
-            Share of ventricle above which white matter becomes lesion: next to a flat wall it is one half.
-        """
-
-        white: Tensor
-        ventricle: Tensor
-        blur: Tensor
-        control: Tensor
-        basis: Tensor
-        irregularity: Tensor
-        threshold: Tensor
-
-    def enabled(self, ranges: AugmentationRanges, contrasts: Sequence[str]) -> bool:
-        """Tell whether the probability is above 0."""
-        return ranges.probability(self.name) > 0
-
-    def sample(self, rng: np.random.Generator, context: Context) -> Parameters | None:
-        """Sample the reach of the ventricles, its irregularity and the threshold."""
-        if not rng.random() < context.ranges.probability(self.name):
-            return None
-        prior, grids = priors()['effects'][self.name], context.grids
-        count, basis = smooth_field(rng, grids.fine_shape, 10, self.most)
-        reach = rng.uniform(*prior['reach']) / np.diag(grids.fine_affine)[:3]
-        steps = [np.subtract.outer(np.arange(n), np.arange(n)) for n in grids.fine_shape]
-        blur = [np.exp(-0.5 * (step / r) ** 2) for step, r in zip(steps, reach, strict=True)]
-        return self.Parameters(
-            white=context.is_tissue('wm'),
-            ventricle=context.is_tissue('ventricle'),
-            blur=tuple((weights / weights.sum(1, keepdims=True)).astype(np.float32) for weights in blur),
-            control=rng.standard_normal((count, count, count), np.float32) / np.float32(SPLINE_DEVIATION),
-            basis=basis,
-            irregularity=np.float32(rng.uniform(*prior['irregularity'])),
-            threshold=np.float32(rng.uniform(*prior['threshold'])),
-        )
-
-    def shapes(self, grids: Grids) -> Parameters:
-        """Allow the finest lattice."""
-        blur = tuple((n, n) for n in grids.fine_shape)
-        basis = tuple((n, self.most) for n in grids.fine_shape)
-        return self.Parameters((CODES,), (CODES,), blur, (self.most,) * 3, basis, (), ())
-
-    def absent(self, grids: Grids) -> Parameters:
-        """Return a threshold that nothing exceeds."""
-        nothing, lattice = np.zeros(CODES, bool), np.zeros((1, 1, 1), np.float32)
-        basis = tuple(np.zeros((n, 1), np.float32) for n in grids.fine_shape)
-        blur = tuple(np.zeros((n, n), np.float32) for n in grids.fine_shape)
-        return self.Parameters(nothing, nothing, blur, lattice, basis, 0.0, np.inf)
-
-    def on_codes(self, codes: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
-        """Turn white matter near the ventricles into lesion."""
-        ventricle = at.xp.cast(at.xp.take(parameters.ventricle, codes), 'float32')
-        near = along_axes(ventricle, parameters.blur, at.xp)
-        smooth = along_axes(parameters.control, parameters.basis, at.xp)
-        share = near * at.xp.exp(parameters.irregularity * smooth)
-        patches = at.xp.take(parameters.white, codes) & (share > parameters.threshold)
-        return at.xp.where(patches, at.xp.cast(LESION, 'uint8'), codes)
 
 
 class Contrast(Effect):
@@ -162,6 +29,23 @@ class Contrast(Effect):
             context.label_map.tissue_names,
             random_contrast=context.random_contrast,
         )
+
+
+class LowContrast(OptionalEffect):
+    """Gray matter nearly as bright as white matter, as in many FLAIR."""
+
+    name = 'low_contrast'
+    hounsfield = False
+
+    def sample(self, rng: np.random.Generator, context: Context) -> None:
+        """Move the intensities of gray tissues, and of the layers between, towards those of white matter."""
+        if not self.happens(rng, context):
+            return
+        share, names = rng.uniform(*self.prior['share']), context.label_map.tissue_names
+        mean = context.tissues['mean']
+        for white, tissues in self.prior['tissues'].items():
+            rows = [names.index(name) for name in tissues]
+            mean[rows] += share * (mean[names.index(white)] - mean[rows])
 
 
 class SkullStripping(Effect):
@@ -242,7 +126,17 @@ class Variation(Effect):
 
 
 #: In the order in which they are sampled and rendered.
-EFFECTS = (Lesions(), Hyperintensities(), Contrast(), SkullStripping(), Tissues(), Variation())
+EFFECTS = (
+    Lesions(),
+    Hyperintensities(),
+    Contrast(),
+    LowContrast(),
+    SkullStripping(),
+    Tissues(),
+    Variation(),
+    Dura(),
+    Calcifications(),
+)
 
 
 def sample_contrast(

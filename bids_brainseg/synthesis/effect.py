@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bids_brainseg.core.arrays import ArrayNamespace, Tensor
-from bids_brainseg.data import Modality
+from bids_brainseg.data import Modality, modalities
 
 from .fields import bspline_matrix
 from .label_map import LabelMap, priors
 from .ranges import AugmentationRanges
 
+#: Deviation of a field of cubic B-splines whose control points have deviation 1: the square root of the
+#: integral of the squared spline, to the power of three.
+SPLINE_DEVIATION = (151 / 315) ** 1.5
 #: Rows of the tables by code; the last is that of lesions.
 CODES = 256
 LESION = CODES - 1
@@ -124,6 +127,21 @@ class Context:
         rows[: len(self.label_map.tissue_of)] = table[self.label_map.tissue_of]
         rows[LESION] = table[self.label_map.tissue_names.index('lesion')]
         return rows
+
+    def is_class(self, index: int) -> np.ndarray:
+        """Return which codes are of a class.
+
+        Parameters
+        ----------
+        index : int
+
+        Returns
+        -------
+        (256,) bool array
+        """
+        found = np.zeros(CODES, bool)
+        found[: len(self.label_map.class_of)] = self.label_map.class_of == index
+        return found
 
     def is_tissue(self, *names: str) -> np.ndarray:
         """Return which codes are of some tissues, layers of these included.
@@ -340,6 +358,44 @@ class Effect:
         float32 array
         """
         return image
+
+
+class OptionalEffect(Effect):
+    """An effect that only happens where a range says how often (``effects`` in ``synthesis.json``).
+
+    Attributes
+    ----------
+    hounsfield : bool, optional
+        It is one of CT alone, or of MR alone; None: of both.
+    """
+
+    hounsfield: ClassVar[bool | None] = None
+
+    @property
+    def prior(self) -> Mapping:
+        """What ``synthesis.json`` says of it."""
+        return priors()['effects'][self.name]
+
+    def enabled(self, ranges: AugmentationRanges, contrasts: Sequence[str]) -> bool:
+        """Tell whether the probability is above 0, and one of the contrasts can have it."""
+        known = modalities()
+        fits = any(self.hounsfield in (None, known[name].hounsfield) for name in contrasts)
+        return fits and ranges.probability(self.name) > 0
+
+    def happens(self, rng: np.random.Generator, context: Context) -> bool:
+        """Sample whether a scan has it.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        context : Context
+
+        Returns
+        -------
+        bool
+        """
+        often = rng.random() < context.ranges.probability(self.name)
+        return bool(often) and self.hounsfield in (None, context.modality.hounsfield)
 
 
 def fill_up(value: ArrayLike | tuple, shape: tuple) -> np.ndarray | tuple:

@@ -138,6 +138,30 @@ def bspline_matrix(position: ArrayLike, count: int) -> NDArray[np.float32]:
     return np.where(distance < 1, near, far).astype(np.float32)
 
 
+def gaussian_matrix(count: int, deviation: float) -> NDArray[np.float32]:
+    """Return the weights of a Gaussian blur.
+
+    Parameters
+    ----------
+    count : int
+        Number of samples.
+    deviation : float
+        Samples.
+
+    Returns
+    -------
+    (count, count) float32 array, rows sum to 1
+
+    Examples
+    --------
+    >>> gaussian_matrix(3, 0.5).astype(float).round(2).tolist()
+    [[0.88, 0.12, 0.0], [0.11, 0.79, 0.11], [0.0, 0.12, 0.88]]
+    """
+    step = np.subtract.outer(np.arange(count), np.arange(count))
+    weights = np.exp(-0.5 * (step / deviation) ** 2)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
 def linear_matrix(position: ArrayLike, count: int) -> NDArray[np.float32]:
     """Return the weights of linear interpolation.
 

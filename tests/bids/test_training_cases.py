@@ -15,6 +15,7 @@ from bids_brainseg.bids.training_cases import (
     subject_of,
 )
 from bids_brainseg.errors import BidsError, InputError
+from bids_brainseg.records import TrainingCase
 
 FILES = {
     'sub-01/anat/sub-01_T1w.nii.gz': None,
@@ -38,7 +39,7 @@ def cases(make_bids):
 
     def find(modality, excluded=()):
         records = find_images(root, modalities=dict.fromkeys([modality, 'T1w']))
-        found = find_cases(records, root / 'derivatives' / 'fs', modality, excluded)
+        found = find_cases(records, modality, freesurfer=root / 'derivatives' / 'fs', excluded=excluded)
         return {case.record.bids_name: case for case in found}
 
     return find
@@ -70,8 +71,42 @@ def test_another_t1w_of_the_subject_is_aligned_too(make_bids):
             'fs/sub-01/mri/aseg.mgz': '',
         }
     )
-    first, second = find_cases(find_images(root, modalities=['T1w']), root / 'fs', 'T1w')
+    first, second = find_cases(find_images(root, modalities=['T1w']), 'T1w', freesurfer=root / 'fs')
     assert first.t1w is None and second.t1w == first.record.path
+
+
+def test_segmentations_of_this_program_serve_where_freesurfer_is_absent(make_bids):
+    root = make_bids(FILES)
+
+    def find(modality, freesurfer, **reasons):
+        records = find_images(root, modalities=dict.fromkeys([modality, 'T1w']))
+        own = {
+            record.path: TrainingCase(record, root / record.bids_name, skip=reasons.get(record.subject))
+            for record in records
+            if record.modality == 'T1w'
+        }
+        found = find_cases(records, modality, freesurfer=freesurfer, own=own)
+        return {case.record.bids_name: case for case in found}
+
+    flair = find('FLAIR', None)
+    case = flair['sub-01_FLAIR']
+    assert (case.labels.name, case.table.name, case.t1w.name) == (
+        'sub-01_T1w', 'brainseg', 'sub-01_T1w.nii.gz'
+    )  # fmt: skip
+    # that of the same session, although another one comes first
+    assert flair['sub-02_ses-2_FLAIR'].labels.name == 'sub-02_ses-2_T1w'
+    assert flair['sub-04_FLAIR'].skip == 'no labels: there is no T1w of the participant'
+    both = find('FLAIR', root / 'derivatives' / 'fs')
+    assert name(both['sub-01_FLAIR'].labels) == 'sub-01/mri/aparc+aseg.mgz'
+    assert both['sub-01_FLAIR'].table.name == 'freesurfer'
+    refused = find('FLAIR', root / 'derivatives' / 'fs', **{'04': 'blurred'})['sub-04_FLAIR'].skip
+    assert refused.startswith('no labels: none of aparc+aseg')
+    assert refused.endswith('no T1w of the participant')
+    assert find('FLAIR', None, **{'01': 'blurred'})['sub-01_FLAIR'].skip == 'blurred'
+    t1w = find('T1w', None)
+    assert t1w['sub-01_T1w'].skip == 'a network does not learn from its own segmentation of the same scan'
+    # the T1w of another session can teach it
+    assert t1w['sub-02_ses-1_T1w'].labels.name == 'sub-02_ses-2_T1w'
 
 
 def test_excluded_participants_keep_the_reason(cases, tmp_path):

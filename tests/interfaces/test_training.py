@@ -9,18 +9,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_brainseg.bids.class_tables import brainseg_table
 from bids_brainseg.bids.names import record_from_path
 from bids_brainseg.bids.training_cases import pair_paths
 from bids_brainseg.data import label_table
 from bids_brainseg.errors import InputError
 from bids_brainseg.interfaces import training as module
 from bids_brainseg.interfaces.training import (
-    FreeSurferClasses,
     LabelAgreement,
     PairSink,
     RegisterT1w,
     ResampleTrainingLabels,
+    TrainingClasses,
 )
+from bids_brainseg.records import ClassTable
 from bids_brainseg.registration import Registration
 
 
@@ -40,7 +42,8 @@ def test_an_mgz_becomes_classes_on_its_own_grid(phantom27, tmp_path):
     numbers = np.array([label.freesurfer for label in label_table()], np.int32)
     path = tmp_path / 'aseg.mgz'
     nib.save(nib.MGHImage(numbers[phantom27.labels], phantom27.affine), path)
-    found = nib.load(FreeSurferClasses(in_file=str(path)).run().outputs.out_file)
+    node = TrainingClasses(in_file=str(path), table=ClassTable('freesurfer'))
+    found = nib.load(node.run().outputs.out_file)
     np.testing.assert_array_equal(np.asarray(found.dataobj), phantom27.labels)
     np.testing.assert_allclose(found.affine, phantom27.affine)
 
@@ -49,7 +52,16 @@ def test_an_unknown_label_names_itself_and_its_file(phantom27, tmp_path):
     path = tmp_path / 'other.nii.gz'
     nib.save(nib.Nifti1Image(phantom27.labels.astype(np.int16) + 600, phantom27.affine), path)
     with pytest.raises(InputError, match=r'other\.nii\.gz: unknown labels \[600, 601'):
-        FreeSurferClasses(in_file=str(path)).run()
+        TrainingClasses(in_file=str(path), table=ClassTable('freesurfer')).run()
+
+
+def test_classes_of_this_program_stay_as_they_are(phantom27, make_nifti):
+    path = make_nifti('dseg.nii.gz', phantom27.labels, phantom27.affine)
+    found = TrainingClasses(in_file=str(path), table=brainseg_table()).run().outputs.out_file
+    np.testing.assert_array_equal(np.asarray(nib.load(found).dataobj), phantom27.labels)
+    wrong = make_nifti('wrong.nii.gz', phantom27.labels + 100, phantom27.affine)
+    with pytest.raises(InputError, match=r'wrong\.nii\.gz: .*100.*they were read as brainseg'):
+        TrainingClasses(in_file=str(wrong), table=brainseg_table()).run()
 
 
 @pytest.mark.parametrize('rigid', [None, shift(0, 4, 0)])

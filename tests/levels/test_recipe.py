@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said(tmp_path, change, said):
 
 def test_files_that_are_no_recipes(tmp_path):
     with pytest.raises(
-        BidsError, match='cannot be read: No such file.*recipes in that folder: packaged, short'
+        BidsError, match='cannot be read: No such file.*recipes in that folder: continued, packaged, short'
     ):
         read_recipe(resource('recipes') / 'shrt.json')
     (tmp_path / 'x.json').write_text('{"stages": ')

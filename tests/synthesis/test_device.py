@@ -25,6 +25,7 @@ from bids_brainseg.synthesis.device import (
     render_batch,
     sampled_on,
 )
+from bids_brainseg.synthesis.label_map import priors
 from bids_brainseg.synthesis.ranges import AugmentationRanges
 from bids_brainseg.synthesis.render import render_image, render_labels
 from bids_brainseg.synthesis.scene import fixed_shapes
@@ -34,7 +35,7 @@ from bids_brainseg.training.references import defaults, grid_affine, packaged_re
 from bids_brainseg.training.sources import ScanPairs, synthesizer
 
 GRID = {'shape': (32, 32, 32), 'affine': grid_affine((32, 32, 32), 6.0, defaults()['center'])}
-OFTEN = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.5, effects={'hyperintensities': 0.5})
+OFTEN = AugmentationRanges(crop=0.5, deface=0.5, lesions=0.5, effects=dict.fromkeys(priors()['effects'], 0.5))
 
 
 @pytest.fixture(scope='module')

@@ -5,17 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import erfinv
 
 from bids_brainseg.core.arrays import NumpyOps
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes, modalities
+from bids_brainseg.synthesis.acquisition import motion_matrix, sample_steps
 from bids_brainseg.synthesis.anatomy import Variation, sample_contrast
-from bids_brainseg.synthesis.effect import LESION, Context, Grids, Rendering
+from bids_brainseg.synthesis.effect import LESION, Context, Grids, OptionalEffect, Rendering
 from bids_brainseg.synthesis.fields import along_axes
 from bids_brainseg.synthesis.generator import Synthesizer
 from bids_brainseg.synthesis.label_map import Deformation, LabelMap, priors, split_layers, tissue_names
 from bids_brainseg.synthesis.ranges import AugmentationRanges
 from bids_brainseg.synthesis.render import render_labels
-from bids_brainseg.synthesis.scene import EFFECTS, sample_deformation
+from bids_brainseg.synthesis.scene import EFFECTS, enabled_effects, sample_deformation
 from bids_brainseg.synthesis.view import sample_crop
 
 STILL = AugmentationRanges(
@@ -298,6 +300,156 @@ def test_hyperintensities_are_white_matter_around_the_ventricles():
         assert found[(distance > 0) & (distance < 2)].mean() > 0.5
         assert not found[distance > 25].any()
         np.testing.assert_array_equal(render_labels(scene, slab.codes), slab.class_of[slab.sample(*grid)])
+
+
+# === Optional effects ===
+
+
+def drawn(labels, name, contrast, number=0, spacing=2.0):
+    """Return the parameters of one effect that always happens, the codes on the fine grid, and their map."""
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -spacing * np.array(labels.shape) / 2
+    label_map = LabelMap.from_labels(labels, affine, np.eye(4))
+    ranges = replace(STILL, effects={name: 1.0})
+    rule = {'type': 'window', 'low': 0, 'high': 1}
+    source = Synthesizer([label_map], labels.shape, affine, {contrast: rule}, ranges=ranges)
+    scene, _ = source.sample(np.random.default_rng(number), noisy=False)
+    grids = source.grids
+    return scene.effects.get(name), label_map.sample(grids.fine_shape, grids.fine_affine), label_map, grids
+
+
+def rendering(codes=None):
+    return Rendering(codes, (), False, 0.0, NumpyOps)
+
+
+def test_optional_effects_are_off_and_of_their_own_kind_of_scan():
+    names = set(priors()['effects'])
+    assert {effect.name for effect in EFFECTS.values() if isinstance(effect, OptionalEffect)} == names
+    always = AugmentationRanges(effects=dict.fromkeys(names, 1.0))
+    everywhere = set(enabled_effects(AugmentationRanges(), ['FLAIR', 'ct']))
+    assert not everywhere & names
+    only_mr, only_ct = {'low_contrast', 'flow', 'motion'}, {'dura', 'calcifications', 'beam_hardening'}
+    assert set(enabled_effects(always, ['FLAIR'])) - everywhere == names - only_ct
+    assert set(enabled_effects(always, ['ct'])) - everywhere == names - only_mr
+    assert set(enabled_effects(always, ['FLAIR', 'ct'])) - everywhere == names
+
+
+def test_low_contrast_moves_gray_towards_white(monkeypatch):
+    prior = {**priors()['effects']['low_contrast'], 'share': [0.75, 0.75]}
+    monkeypatch.setitem(priors()['effects'], 'low_contrast', prior)
+    names = tissue_names()
+    ranges = AugmentationRanges(effects={'low_contrast': 1.0})
+    mean = np.linspace(0, 1, len(names), dtype=np.float32)
+    label_map = LabelMap(None, None, None, None, None, names)
+    context = Context(
+        label_map, modalities()['FLAIR'], False, np.float32(0), ranges, None, {'mean': mean.copy()}
+    )
+    EFFECTS['low_contrast'].sample(np.random.default_rng(0), context)
+    found = dict(zip(names, context.tissues['mean'], strict=True))
+    before = dict(zip(names, mean, strict=True))
+    for name in names:
+        white = {'cerebellar_gm': 'cerebellar_wm'}.get(name, 'wm')
+        moved = name in ('cerebellar_gm', *prior['tissues']['wm'])
+        expected = 0.25 * before[name] + 0.75 * before[white] if moved else before[name]
+        assert found[name] == pytest.approx(expected, rel=1e-6), name
+
+
+def test_inflow_brightens_fluid_near_the_base():
+    labels = np.full((24, 24, 48), 3, np.int16)
+    labels[8:16] = 24
+    parameters, codes, label_map, grids = drawn(labels, 'flow', 'FLAIR')
+    assert 'flow' not in drawn(labels, 'flow', 'ct')[0:1]  # CT knows no inflow
+    fluid = label_map.class_of[codes] == 0
+    gain = parameters.gain[codes[fluid][0]]
+    still = parameters._replace(control=np.zeros_like(parameters.control))
+    found = EFFECTS['flow'].on_image(np.ones(codes.shape, np.float32), still, rendering(codes))
+    np.testing.assert_allclose(found[~fluid], 1)
+    expected = np.broadcast_to(1 + gain * parameters.level / 2, codes.shape)
+    np.testing.assert_allclose(found[fluid], expected[fluid], rtol=1e-5)
+    assert gain > 0 and (np.diff(parameters.level) <= 0).all() and parameters.level[0] > parameters.level[-1]
+
+
+def test_motion_of_the_whole_scan_is_a_shift_and_later_motion_keeps_the_mean():
+    scan = np.random.default_rng(0).uniform(size=(6, 7, 5)).astype(np.float32)
+    eyes = [np.eye(n, dtype=np.float32) for n in scan.shape]
+    still = EFFECTS['motion'].Parameters(True, tuple(eyes), tuple(np.zeros_like(m) for m in eyes))
+    np.testing.assert_allclose(EFFECTS['motion'].on_slices(scan, still, rendering()), scan, rtol=1e-6)
+    matrix = motion_matrix(np.full(7, 2.0))
+    real, imaginary = list(eyes), list(eyes)
+    real[1], imaginary[1] = matrix.real.astype(np.float32), matrix.imag.astype(np.float32)
+    moved = EFFECTS['motion'].Parameters(True, tuple(real), tuple(imaginary))
+    found = EFFECTS['motion'].on_slices(scan, moved, rendering())
+    np.testing.assert_allclose(found, np.roll(scan, 2, axis=1), atol=1e-5)
+    steps = sample_steps(np.random.default_rng(1), 64, [3, 3], [2.0, 2.0])
+    assert steps[32] == 0 and 1 < len(np.unique(steps)) <= 4
+    np.testing.assert_allclose(motion_matrix(steps).sum(0), 1, atol=1e-12)  # frequency 0 was read at rest
+
+
+def test_motion_is_along_an_axis_of_many_slices():
+    for number in range(8):
+        parameters, *_ = drawn(np.full((20, 40, 30), 3, np.int16), 'motion', 'FLAIR', number)
+        changed = [not np.array_equal(m, np.eye(len(m))) for m in parameters.real]
+        shortest = int(np.argmin([len(m) for m in parameters.real]))
+        assert sum(changed) == 1 and not changed[shortest]
+
+
+def test_dura_is_a_sheet_midway_of_the_thickness_that_was_drawn():
+    labels = np.full((40, 24, 40), 3, np.int16)
+    labels[20:] = 42
+    labels[:, :, :16] = 8
+    parameters, codes, label_map, grids = drawn(labels, 'dura', 'ct')
+    reach, step = priors()['effects']['dura']['reach'], grids.fine_affine[0, 0]
+    found = EFFECTS['dura'].on_image(np.zeros(codes.shape, np.float32), parameters, rendering(codes))
+    assert set(np.unique(found)) == {0, parameters.value}
+    # |Phi(x) - Phi(-x)| is erf(|x| / sqrt 2): within half the thickness of the border
+    half = reach * np.sqrt(2) * erfinv(float(parameters.width))
+    classes = label_map.class_of[codes[:, codes.shape[1] // 2]]
+    left, below = (classes[:, -1] == 2).sum(), (classes[8] == 7).sum()  # where the others begin
+    x, z = (
+        step * (np.arange(n) - n_first + 0.5) for n, n_first in zip(classes.shape, (left, below), strict=True)
+    )
+    middle = found[:, codes.shape[1] // 2]
+    np.testing.assert_array_equal(middle[:, -10] > 0, np.abs(x) <= half + 1e-6)  # falx
+    np.testing.assert_array_equal(middle[8] > 0, np.abs(z) <= half + 1e-6)  # tentorium
+    assert 0.5 <= half <= 1.25
+    white = np.where(labels == 8, 8, 2)
+    plain, codes, *_ = drawn(white.astype(np.int16), 'dura', 'ct')
+    assert not EFFECTS['dura'].on_image(np.zeros(codes.shape, np.float32), plain, rendering(codes)).any()
+
+
+def test_calcifications_are_spots_of_choroid_plexus_and_pallidum():
+    labels = np.full((40, 40, 40), 2, np.int16)
+    labels[5:15], labels[25:35] = 31, 13
+    shares = []
+    for number in range(6):
+        parameters, codes, *_ = drawn(labels, 'calcifications', 'ct', number)
+        image = np.full(codes.shape, 30, np.float32)
+        found = EFFECTS['calcifications'].on_image(image, parameters, rendering(codes)) > 30
+        assert not (found & ~parameters.places[codes]).any()
+        smooth = along_axes(parameters.control, parameters.basis)
+        np.testing.assert_array_equal(found, parameters.places[codes] & (smooth > parameters.threshold))
+        shares.append(found.mean())
+    assert 0 < np.mean(shares) < 0.1
+
+
+def test_beam_hardening_is_the_product_of_bone_on_both_sides():
+    labels = np.full((60, 60, 60), 2, np.int16)
+    labels[:5], labels[-10:], labels[:3], labels[-3:] = 515, 515, 0, 0
+    parameters, codes, label_map, grids = drawn(labels, 'beam_hardening', 'ct')
+    plain = parameters._replace(brightening=np.float32(0))
+    found = EFFECTS['beam_hardening'].on_image(np.zeros(codes.shape, np.float32), plain, rendering(codes))
+    step, bone = grids.fine_affine[0, 0], label_map.intracranial[codes] == 0
+    sides = [
+        np.count_nonzero(parameters.bone[codes][part, 42, 42]) * step
+        for part in (slice(0, 42), slice(42, 84))
+    ]
+    assert sides[0] == pytest.approx(4, abs=step) and sides[1] == pytest.approx(14, abs=step)
+    np.testing.assert_allclose(found[~bone], -parameters.darkening * sides[0] * sides[1], rtol=1e-4)
+    np.testing.assert_array_equal(found[bone], 0)
+    rim = parameters._replace(darkening=np.float32(0))
+    found = EFFECTS['beam_hardening'].on_image(np.zeros(codes.shape, np.float32), rim, rendering(codes))
+    near = found[np.flatnonzero(~bone[:, 42, 42])[0], 42, 42]
+    assert 0 <= found[40, 42, 42] < near <= 0.5 * parameters.brightening + 1e-3
 
 
 def test_unknown_ranges_are_refused():
