@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import sys
 import traceback
 from importlib import import_module
+from typing import NoReturn
 
 from ..errors import BrainsegError, explain_refusal
 from ..levels.workers import warm_up
@@ -25,15 +27,24 @@ def command() -> int:
         code = 1
         with end_on_signals() as received, contextlib.suppress(Stopped):
             code = main()
-        if received:
-            # What a library that was interrupted as it loaded cannot tidy up any more interests nobody.
-            sys.unraisablehook = lambda _: None
-            return received[0]
         sys.stdout.flush()
-        if files[0].problem is not None:
+        if not received and files[0].problem is not None:
             print(f'bids_brainseg: error: standard output: {files[0].problem.strerror}', file=sys.stderr)
-            return code or 1
-        return code
+            code = code or 1
+    if received:
+        end_now(received[0])
+    return code
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process after a signal, without taking the interpreter down.
+
+    That takes seconds on a busy machine, in which no thread could end it any more. What a library that was
+    interrupted as it loaded cannot tidy up interests nobody.
+    """
+    sys.unraisablehook = lambda _: None
+    atexit._run_exitfuncs()  # multiprocessing removes the folder of its socket
+    os._exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -41,8 +41,15 @@ def test_signals_have_their_exit_codes(name, code):
     assert said == f'bids_brainseg: ended by {name}; the same command continues where it stopped\n'
 
 
-def test_what_cannot_be_tidied_up_is_not_told():
-    body = f'import atexit; atexit.register(lambda: 1 / 0); {WAITS}'
+@pytest.mark.parametrize(
+    'untidy',
+    [
+        'import atexit; atexit.register(lambda: 1 / 0)',
+        "time.slow = type('Slow', (), {'__del__': lambda self, sleep=time.sleep: sleep(60)})()",
+    ],
+)
+def test_what_cannot_be_tidied_up_is_not_told_and_not_waited_for(untidy):
+    body = f'{untidy}; {WAITS}'
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
     with subprocess.Popen(command(body), text=True, **pipes) as process:
         assert process.stdout.readline() == 'ready\n'
