@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find a background that is brighter than air should be, constant or of noise, and darken it."""
+"""Find a background that is not as dark as air, constant or of noise, and give it the brightness of air."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from .geometry import faces, voxel_sizes, voxel_volume
 CONSTANT_FACES = 0.5
 #: Such a background is too bright if so many voxels are darker, by so much of the range.
 DARKER_VOXELS, DARKER_BY = 0.01, 0.05
+#: A negative one is too dark if it lies so far below the darkest voxels, by so much of the range of the rest.
+TOO_DARK_BY = 0.25
 #: Noise of a background, and its mean, as fractions of the range, beyond that of air in a magnitude image.
 NOISE_SD, NOISE_MEAN = 0.1, 0.2
 #: Window in which noise is measured, mm; a head is so much smoother than its background, and so large (mm3).
 WINDOW_MM, SMOOTHER, SMALLEST_HEAD = 5.0, 0.5, 3e5
+#: Voxels by which the head is too small, since windows at its border hold noise. More leaves a rim of noise,
+#: which takes the place of the skull; less takes cortex away.
+BORDER = 2
 #: The whole of a head is at least so much less noisy than its background; otherwise all of the scan is noise.
 NOISE_RATIO = 3.0
 
@@ -24,7 +29,7 @@ NOISE_RATIO = 3.0
 def settle_background(
     image: NDArray[np.float32], affine: ArrayLike
 ) -> tuple[NDArray[np.float32], str | None]:
-    """Darken the background of an MR scan where it is brighter than dark tissue.
+    """Make the background of an MR scan dark where it is brighter than dark tissue, or far below all of it.
 
     Parameters
     ----------
@@ -47,40 +52,50 @@ def settle_background(
     dataset rarely holds. Here the head is what is smooth: the noise that is left when each voxel is compared
     with its neighbors is measured in a small window, and the largest connected region with less than half the
     noise of the faces is kept. Bone is noise as well in such an image, so mostly the brain remains.
-    A constant background lies in the middle of the range if a skull-stripped scan was standardized to mean 0.
+    A constant background lies in the middle of the range if a skull-stripped scan was standardized to mean 0,
+    and far below it if a tool marked it by a number such as -1000: all of the head would then be bright.
     """
     outer = faces(image)
     low, high = (
         float(x) for x in np.percentile(image.ravel('K')[:: max(1, image.size // 500_000)], (0.5, 99.5))
     )
-    if (value := _bright_constant(image, outer, high - low)) is not None:
-        rest = image[image != value]
-        dark = np.float32(np.percentile(rest, 0.1))
-        share = 100 * np.mean(rest < value)
-        return np.where(image == value, dark, image), (
-            f'The background has one value ({value:g}), brighter than {share:.0f} % of the head; it was set '
-            f'to {dark:.4g}.'
-        )
+    settled = _settle_constant(image, outer, high - low)
+    if settled is not None:
+        return settled
     if not _is_noise(outer, high - low, low):
         return image, None
     head = _smooth_region(image, affine, outer)
     if head is None:
         return image, None
-    dark = np.float32(np.percentile(image[head], 0.5))
+    # skull-stripped, a head may hold nothing as dark as the mean of the noise
+    dark = np.float32(min(np.percentile(image[head], 0.5), *(face.mean() for face in outer)))
     return np.where(head, image, dark), (
         'The background is noise as bright as the head, as in a uniform image of MP2RAGE; it was set to '
         f'{dark:.4g} before registration and scaling.'
     )
 
 
-def _bright_constant(image: NDArray, outer: list[NDArray], scale: float) -> float | None:
-    """Return the value of a constant background that is not the darkest of the scan."""
+def _settle_constant(
+    image: NDArray[np.float32], outer: list[NDArray], scale: float
+) -> tuple[NDArray[np.float32], str] | None:
+    """Darken, or brighten, a background of one value; None if there is none, or it is as it should be."""
     values, counts = np.unique(np.concatenate([face.ravel() for face in outer]), return_counts=True)
-    value, lowest = values[counts.argmax()], image.min()
-    if counts.max() < CONSTANT_FACES * counts.sum() or value <= lowest:
+    value = float(values[counts.argmax()])
+    if counts.max() < CONSTANT_FACES * counts.sum() or 0 <= value <= image.min():
         return None
-    darker = np.count_nonzero(image < value - DARKER_BY * scale)
-    return float(value) if darker > DARKER_VOXELS * image.size else None
+    rest = image[image != value]
+    if not rest.size:
+        return None
+    dark, bright = (float(x) for x in np.percentile(rest, (0.1, 99.5)))
+    if np.count_nonzero(rest < value - DARKER_BY * scale) > DARKER_VOXELS * image.size:
+        place = f'brighter than {100 * np.mean(rest < value):.0f} % of the head'
+    elif value < min(0.0, dark - TOO_DARK_BY * (bright - dark)):
+        place = 'far below the head'
+    else:
+        return None
+    return np.where(image == value, np.float32(dark), image), (
+        f'The background has one value ({value:g}), {place}; it was set to {dark:.4g}.'
+    )
 
 
 def _is_noise(outer: list[NDArray], scale: float, low: float) -> bool:
@@ -112,6 +127,5 @@ def _smooth_region(image: NDArray, affine: ArrayLike, outer: list[NDArray]) -> N
     typical = float(np.median(energy[head]))
     if sizes.max() * voxel_volume(affine) < SMALLEST_HEAD or typical * NOISE_RATIO > background:
         return None
-    # windows at the border hold noise of the background, so that the head is too small by a quarter of one
-    head = ndimage.binary_dilation(head, iterations=max(1, int(window.min()) // 4))
+    head = ndimage.binary_dilation(head, iterations=BORDER)
     return ndimage.binary_fill_holes(head)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.arrays import Intensities
 from ..core.background import settle_background
+from ..core.ct_noise import NOISY, smooth_soft_tissue, soft_tissue_noise
 from ..core.hounsfield import AIR, LARGEST_OFFSET, calibrate_hounsfield, find_landmarks
 from ..errors import InputError
 from .headers import Image
@@ -35,8 +36,8 @@ def check_scan(image: Image, *, hounsfield: bool) -> Image:
     Returns
     -------
     Image
-        Outliers are cut, the unit of a CT is settled (:func:`check_hounsfield`), the background of an MR scan
-        is dark. An ordinary scan is returned as it is.
+        Outliers are cut, the unit of a CT is settled (:func:`check_hounsfield`) and its noise
+        (:func:`settle_noise`), the background of an MR scan is dark. An ordinary scan is returned as it is.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def check_scan(image: Image, *, hounsfield: bool) -> Image:
     if note is not None:
         image = replace(image, data=data, notes=(*image.notes, note))
     if hounsfield:
-        return check_hounsfield(image)
+        return settle_noise(check_hounsfield(image))
     data, note = settle_background(image.data, image.affine)
     return image if note is None else replace(image, data=data, notes=(*image.notes, note))
 
@@ -115,6 +116,31 @@ def check_hounsfield(image: Image) -> Image:
                 f'{np.count_nonzero(padding)}).'
             )
     return replace(image, data=data, notes=tuple(notes), doubts=(*image.doubts, *found.doubts))
+
+
+def settle_noise(image: Image) -> Image:
+    """Smooth a CT that is far noisier than a reconstruction for soft tissue.
+
+    Parameters
+    ----------
+    image : Image
+        In HU.
+
+    Returns
+    -------
+    Image
+        An ordinary CT as it is; a noisy one smoothed, with a doubt that says so.
+    """
+    noise = soft_tissue_noise(image.data, image.affine)
+    if noise <= NOISY:
+        return image
+    data, fwhm = smooth_soft_tissue(image.data, image.affine, noise)
+    doubt = (
+        f'The noise of the CT is {noise:.0f} HU, above {NOISY:g} HU, as with a sharp kernel for bone: its '
+        f'soft tissue was smoothed (Gaussian of {fwhm:.1f} mm FWHM). Use the reconstruction for soft tissue '
+        'if there is one.'
+    )
+    return replace(image, data=data, doubts=(*image.doubts, doubt))
 
 
 def check_values(data: NDArray[np.float32], path: Path) -> list[str]:

@@ -61,6 +61,14 @@ def test_a_ct_in_other_units_is_refused(data, found):
     assert found in str(raised.value) and 'rescale slope' in str(raised.value)
 
 
+def test_a_ct_for_bone_is_smoothed_and_asks_for_review():
+    noise = np.random.default_rng(0).normal(0, 60, (40, 40, 40)).astype(np.float32)
+    image = imaging.check_scan(imaging.image_on_grid(ct() + noise, SIZE), hounsfield=True)
+    assert len(image.doubts) == 1 and image.doubts[0].startswith('The noise of the CT is')
+    brain = ct() == 35
+    assert image.data[brain].std() < 0.7 * (ct() + noise)[brain].std()
+
+
 def test_an_outlier_is_cut_and_an_ordinary_scan_is_not_touched():
     data = np.random.default_rng(0).rayleigh(100, (20, 20, 20)).astype(np.float32)
     scan = imaging.image_on_grid(data, SIZE)
