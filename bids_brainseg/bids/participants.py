@@ -96,6 +96,8 @@ def _first_table(
             continue
         try:
             rows = read_rows(path)
+            if not (rows or read_text(path).strip()):
+                raise ValueError('it is empty')
             if broken := [row for row in rows if None in row or None in row.values()]:
                 raise ValueError(
                     f'{len(broken)} of {len(rows)} rows differ from the header in their number of cells'

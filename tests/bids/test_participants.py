@@ -32,6 +32,14 @@ def test_a_table_that_cannot_be_read_is_noted_and_the_copy_is_used(make_bids):
     assert found.notes[1] == 'participants.tsv lists sub-01 more than once; the first row was used'
 
 
+def test_an_empty_table_is_noted_and_one_without_rows_is_not(make_bids):
+    for text, notes in (('', 1), ('\n\n', 1), ('participant_id\tage\n', 0)):
+        root = make_bids({'participants.tsv': text}, name=f'in{len(text)}')
+        found = read_covariates([root], [])
+        assert (found.participants, len(found.notes)) == ({}, notes)
+        assert all(note.endswith('cannot be read and was ignored: it is empty') for note in found.notes)
+
+
 def test_other_names_and_encodings_are_accepted(tmp_path, make_bids):
     root = make_bids({'participants.tsv': 'id\tage\nsub-01\t60\n'})
     (root / 'sub-01').mkdir()
