@@ -48,10 +48,14 @@ def processor_seconds(process: psutil.Process) -> float:
     return 0.0
 
 
-def watch(command: list[str], out: Path) -> np.ndarray:
+def watch(command: list[str], out: Path, table: Path) -> np.ndarray:
     """Run the command; rows of participants done, processor s of the command, of all, its GiB, fixed work."""
     rows = []
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+    with (
+        table.open('w', buffering=1) as file,
+        subprocess.Popen(command, stderr=subprocess.DEVNULL) as running,
+    ):
+        file.write('done\town_s\tall_s\tGiB\tfixed_s\n')
         parent = psutil.Process(running.pid)
         while running.poll() is None:
             with contextlib.suppress(psutil.Error):
@@ -61,6 +65,7 @@ def watch(command: list[str], out: Path) -> np.ndarray:
                 whole = own + sum(processor_seconds(process) for process in family)
                 done = len(list(out.glob('sub-*/anat/*_qc.json')))
                 rows.append((done, own, whole, parent.memory_info().rss / 2**30, fixed_work()))
+                file.write('\t'.join(f'{value:.5g}' for value in rows[-1]) + '\n')
             time.sleep(5)
     if running.returncode:
         sys.exit(f'the command ended with code {running.returncode}')
@@ -113,10 +118,8 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     make_dataset(folder, options.people)
     began = time.monotonic()
-    rows = watch(words(folder, '--nprocs', str(options.nprocs)), folder / 'out')
-    np.savetxt(
-        folder / 'rows.tsv', rows, delimiter='\t', header='done\town_s\tall_s\tGiB\tfixed_s', comments=''
-    )
+    command = words(folder, '--nprocs', str(options.nprocs), '--omp-nthreads', '1')  # so many scans at once
+    rows = watch(command, folder / 'out', folder / 'rows.tsv')
     wall = time.monotonic() - began
     print(f'{options.people} participants, {len(os.sched_getaffinity(0))} cores, {wall:.0f} s')
     report(rows, options.people, folder / 'work')

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds and peak memory of every stage: runs the command on a BIDS dataset and tabulates what it cost.
+"""Seconds, cores and memory of every stage: runs the command on a BIDS dataset and tabulates what it cost.
 
     python benchmarks/pipeline.py BIDS_DIR OUT_DIR [options of bids_brainseg, e.g. --mc-samples 15 --nprocs 2]
 
 The work folder is made afresh inside OUT_DIR. Seconds are those nipype records for each node. Memory is the
 resident set of the processes that work in the node's folder, looked at ten times a second, so a stage shorter
-than that has none. ``claim_GiB`` is what the graph plans with, and what a SLURM job of the stage asks for;
-the exit code is 1 if a stage took more.
+than that has none. ``cores`` is the processor time of these processes by the seconds of the stage. What the
+graph plans with, and what a SLURM job of the stage asks for, is ``claim_GiB`` and ``claim_cores``; the exit
+code is 1 if a stage took more.
 """
 
 from __future__ import annotations
@@ -27,25 +28,38 @@ from nipype.utils.filemanip import loadpkl
 from bids_brainseg.settings import graph_name
 
 GRAPH_SUBJECTS = 100
+COLUMNS = ['subject', 'scan', 'stage', 'seconds', 'cores', 'claim_cores', 'GiB', 'claim_GiB']
+TICKS = os.sysconf('SC_CLK_TCK')
+#: Cores of shorter stages are not compared: a look every tenth of a second misses too much of them.
+LEAST_SECONDS = 2.0
 PAGE_KIB = os.sysconf('SC_PAGE_SIZE') / 1024
 
 
-class MemoryWatch(threading.Thread):
-    """Peak resident memory (GiB) per working folder below `root`, and of all that `pid` started together."""
+class Watch(threading.Thread):
+    """Peak resident memory (GiB) per working folder below `root`, and of all that `pid` started together.
+
+    And the processor seconds per folder.
+    """
 
     def __init__(self, root: Path, pid: int):
         super().__init__(daemon=True)
         self.root, self.pid = str(root.resolve()), pid
         self.peaks: dict[str, float] = defaultdict(float)
+        self.processor: dict[str, float] = defaultdict(float)
         self.total = 0.0
 
     def run(self) -> None:
+        before: dict[int, float] = {}
         while Path(f'/proc/{self.pid}').exists():
             now: dict[str, float] = defaultdict(float)
             family = descendants(self.pid)
             sizes = {pid: resident_gib(pid) for pid in family}
+            used = {pid: processor_seconds(pid) for pid in family}
             for pid, size in sizes.items():
-                now[working_folder(pid)] += size
+                folder = working_folder(pid)
+                now[folder] += size
+                self.processor[folder] += max(used[pid] - before.get(pid, 0.0), 0.0)
+            before = used
             self.total = max(self.total, sum(sizes.values()))
             for folder, size in now.items():
                 if folder.startswith(self.root):
@@ -75,6 +89,14 @@ def resident_gib(pid: int) -> float:
         return 0.0
 
 
+def processor_seconds(pid: int) -> float:
+    try:
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+    except (OSError, IndexError):
+        return 0.0
+
+
 def working_folder(pid: int) -> str:
     try:
         return os.readlink(f'/proc/{pid}/cwd')
@@ -82,32 +104,37 @@ def working_folder(pid: int) -> str:
         return ''
 
 
-def run_command(words: list[str], work_dir: Path) -> tuple[float, MemoryWatch, int]:
+def run_command(words: list[str], work_dir: Path) -> tuple[float, Watch, int]:
     """Run the command line program; wall-clock seconds, memory, exit code."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, '-m', 'bids_brainseg', *words])
-    watch = MemoryWatch(work_dir, process.pid)
+    watch = Watch(work_dir, process.pid)
     watch.start()
     code = process.wait()
     return time.monotonic() - began, watch, code
 
 
-def stages(work_dir: Path, watch: MemoryWatch) -> pd.DataFrame:
-    """One row for each node that ran: subject, scan, stage, seconds, peak GiB, claimed GiB."""
+def stages(work_dir: Path, watch: Watch) -> pd.DataFrame:
+    """One row for each node that ran: subject, scan, stage, seconds, cores and peak GiB, used and claimed."""
     rows = []
     for result in sorted(work_dir.rglob('result_*.pklz')):
         subject, scan, *stage = result.parent.relative_to(work_dir / graph_name('brainseg')).parts
+        seconds, node = loadpkl(result).runtime.duration, loadpkl(result.parent / '_node.pklz')
+        folder = str(result.parent.resolve())
+        cores = watch.processor[folder] / seconds if seconds >= LEAST_SECONDS else float('nan')
         rows.append(
             {
                 'subject': subject.removesuffix('_wf'),
                 'scan': scan.removesuffix('_wf'),
                 'stage': '/'.join(part.removesuffix('_wf') for part in stage),
-                'seconds': loadpkl(result).runtime.duration,
-                'GiB': watch.peaks.get(str(result.parent.resolve()), float('nan')),
-                'claim_GiB': loadpkl(result.parent / '_node.pklz').mem_gb * 1e9 / 2**30,
+                'seconds': seconds,
+                'cores': cores,
+                'claim_cores': node.n_procs,
+                'GiB': watch.peaks.get(folder, float('nan')),
+                'claim_GiB': node.mem_gb * 1e9 / 2**30,
             }
         )
-    return pd.DataFrame(rows, columns=['subject', 'scan', 'stage', 'seconds', 'GiB', 'claim_GiB'])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def tables(costs: pd.DataFrame) -> str:
@@ -119,6 +146,7 @@ def tables(costs: pd.DataFrame) -> str:
     seconds['sum'] = seconds.sum(axis=1)
     by_stage = costs.groupby('stage', sort=False).agg(
         runs=('seconds', 'size'), mean_s=('seconds', 'mean'), max_s=('seconds', 'max'),
+        cores=('cores', 'max'), claim_cores=('claim_cores', 'max'),
         max_GiB=('GiB', 'max'), claim_GiB=('claim_GiB', 'max'),
     )  # fmt: skip
     by_stage = by_stage[by_stage['max_s'] >= 0.05].round(2)
@@ -206,9 +234,9 @@ def main(argv: list[str] | None = None) -> int:
     report = f'{summary}\n\n{tables(costs) if len(costs) else "no stage ran"}\n'
     (words.out_dir / 'pipeline.rst').write_text(report)
     print(report)
-    beyond = costs.query('GiB > claim_GiB')
+    beyond = costs.query('GiB > claim_GiB or cores > 1.1 * claim_cores')
     if len(beyond):
-        print(f'more memory than claimed:\n{beyond.to_string(index=False)}', file=sys.stderr)
+        print(f'more than claimed:\n{beyond.to_string(index=False)}', file=sys.stderr)
     return code or int(len(beyond) > 0)
 
 
