@@ -205,7 +205,7 @@ def test_who_validates_where_there_are_few(tiny_bundle, tmp_path):
     assert roles() == [[0, 0], [1, 1]]
     assert roles(maps=maps[:1]) == [[0, 0], [1, 0]]
     assert roles('--validation-share', '0') == [[0, 0], [2, 0]]
-    row = {'status': 'kept', 'subject': '1', 'scan': 'x', 'modality': 'T1w',
+    row = {'status': 'kept', 'subject': '1', 'scan': 'x', 'modality': 'T1w', 'labels': 'brainseg',
            'files': {'image': 'i', 'labels': 'l'}}  # fmt: skip
     # one person with scans: a label map of somebody else validates, never one of the same person
     assert roles(rows=[row]) == [[1, 0], [2, 0]]
