@@ -12,6 +12,8 @@ from ..records import ImageRecord, Provenance
 
 #: The reader of the package freesurfer-stats wants this line first; to all others it is a comment.
 _SIGNATURE = 'Table of FreeSurfer cortical parcellation anatomical statistics'
+#: Digits after the point of the volume of a structure, mm3, and of a global measure.
+VOLUME_DIGITS, MEASURE_DIGITS = 1, 6
 #: FreeSurfer gives cerebral cortex and white matter as global measures only.
 EXCLUDED = (0, 2, 3, 41, 42)
 #: Header, name and unit of each column; the unit of intensities is that of the scan.
@@ -83,7 +85,8 @@ def aseg_stats(
         f'VoxelVolume_mm3 {voxel_mm3:g}',
     ]
     lines += [
-        f'Measure {one.measure}, {one.field}, {one.description}, {measures[one.field]:.6f}, {one.unit}'
+        f'Measure {one.measure}, {one.field}, {one.description}, '
+        f'{measures[one.field]:.{MEASURE_DIGITS}f}, {one.unit}'
         for one in aseg_measures()
         if measures[one.field] == measures[one.field]  # nan cannot be read
     ]
@@ -107,7 +110,8 @@ def aseg_stats(
 def _table_row(number: int, row: AsegRow) -> str:
     intensities = (row.mean, row.std, row.minimum, row.maximum, row.maximum - row.minimum)
     return (
-        f'{number:3d} {row.label.freesurfer:3d} {row.voxels:9d} {row.volume:10.1f}  {row.label.name:30} '
+        f'{number:3d} {row.label.freesurfer:3d} {row.voxels:9d} {row.volume:10.{VOLUME_DIGITS}f}  '
+        f'{row.label.name:30} '
         + ' '.join(f'{value:10.4f}' for value in intensities)
         + '\n'
     )

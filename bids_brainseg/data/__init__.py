@@ -215,12 +215,15 @@ class AsegMeasure(NamedTuple):
 
 @cache
 def aseg_measures() -> tuple[AsegMeasure, ...]:
-    """Return the global measures of ``aseg.stats``, in FreeSurfer's order.
+    """Return the global measures of ``aseg.stats``, in FreeSurfer's order but for the first.
+
+    The reader of the package freesurfer-stats takes no notice of the first measure of a file, so the one
+    comes first that ``asegstats2table`` leaves out as well.
 
     Examples
     --------
-    >>> aseg_measures()[0].field
-    'BrainSegVol'
+    >>> aseg_measures()[0].field, aseg_measures()[1].column
+    ('VentricleChoroidVol', 'BrainSegVol')
     """
     with resource('aseg_measures.tsv').open(newline='') as stream:
         return tuple(AsegMeasure(**row) for row in csv.DictReader(stream, delimiter='\t'))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..bids.aseg_stats import EXCLUDED
+from ..bids.aseg_stats import EXCLUDED, MEASURE_DIGITS, VOLUME_DIGITS
 from ..bids.sidecars import meanings, output_rules
 from ..core.aseg import global_measures
 from ..core.group import LIMIT, MINIMUM
@@ -212,18 +212,30 @@ def _wide_volumes(group: Group, measures: Measures) -> pd.DataFrame:
 
 
 def _aseg_tables(measures: Measures) -> dict[str, pd.DataFrame]:
-    """Make a table of each modality like those of asegstats2table: structures, then global measures."""
+    """Make the table that asegstats2table makes of the ``aseg.stats`` of a modality, with names for numbers.
+
+    Structures come first, then global measures; each cell is the text that it prints.
+    """
     volumes = {label.name: measures.volume[:, column] for column, label in enumerate(LABELS)}
     total = global_measures(volumes, measures.volume[:, NAMES.index('eTIV')])
     kept = sorted((x for x in LABELS if x.freesurfer not in EXCLUDED), key=lambda x: x.freesurfer)
     columns = {
         _ASEG_HEAD: [scan.name.removesuffix(f'_{scan.modality}') for scan in measures.scans],
-        **{label.name: volumes[label.name] for label in kept},
-        **{one.column: total[one.field] for one in aseg_measures() if one.column},
+        **{label.name: _as_read(volumes[label.name], VOLUME_DIGITS) for label in kept},
+        **{one.column: _as_read(total[one.field], MEASURE_DIGITS) for one in aseg_measures() if one.column},
     }
     table = pd.DataFrame(columns)
     of_scans = np.array([scan.modality for scan in measures.scans], object)
     return {name: table[of_scans == name] for name in dict.fromkeys(of_scans)}
+
+
+def _as_read(values: np.ndarray, digits: int) -> list[str | None]:
+    """Write numbers as a program does that has read them from a file with so many digits after the point.
+
+    >>> _as_read(np.array([2050.1866, 1.4e6, np.nan]), 1)
+    ['2050.2', '1400000.0', None]
+    """
+    return [str(float(f'{value:.{digits}f}')) if np.isfinite(value) else None for value in values]
 
 
 def _aseg_dictionary(modality: str, table: pd.DataFrame, group: Group) -> dict:

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from freesurfer_reader import read_measures
 
 from bids_brainseg.bids.class_tables import class_table
 from bids_brainseg.bids.colors import color_tables
@@ -76,25 +77,8 @@ def test_mask_holds_the_brain(files, phantom27):
     assert f'a ball of {BRAIN_CLOSING_MM:g} mm' in output_rules()['descriptions']['mask']
 
 
-def as_asegstats2table(path: Path) -> dict[str, float]:
-    """Read volumes as FreeSurfer's script does: by the place of a cell, and by how a line begins.
-
-    A row has no sign # in it; its fourth word is the volume, its fifth the name. A global measure is a line
-    ``# Measure KEY, FIELD,`` whose fourth part between commas is the value.
-    """
-    volumes = {}
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if '#' not in line:
-            volumes[words[4]] = float(words[3])
-        for one in aseg_measures():
-            if one.column and line.startswith(f'# Measure {one.measure}, {one.field},'):
-                volumes[one.column] = float(line.split(',')[3])
-    return volumes
-
-
 def test_asegstats2table_reads_the_statistics(stats, phantom27):
-    found = as_asegstats2table(stats)
+    found = read_measures(stats)
     volumes = {label.name: phantom27.volumes_mm3[label.index] for label in label_table()[1:]}
     cerebral = [name for name in volumes if 'Cerebral' in name]
     assert len(cerebral) == 4 and not set(cerebral) & set(found)  # FreeSurfer has them as measures alone
@@ -104,7 +88,7 @@ def test_asegstats2table_reads_the_statistics(stats, phantom27):
     for one in aseg_measures():
         if one.column:
             assert found[one.column] == pytest.approx(measures[one.field].item(), abs=6e-7)
-    assert list(found).index('BrainSegVol') == 0 and len(found) == 23 + 14
+    assert list(found)[23] == 'BrainSegVol' and len(found) == 23 + 14
 
 
 def test_columns_are_freesurfers(stats, phantom27):
@@ -145,4 +129,6 @@ def test_the_package_freesurfer_stats_reads_them(stats, monkeypatch):
     whole = read.whole_brain_measurements
     assert whole['estimated_total_intracranial_volume_mm^3'].tolist() == [ETIV]
     assert whole['supratentorial_volume_without_ventricles_mm^3'].iloc[0] > 0
+    assert len(whole.columns) == len(aseg_measures()) - 1  # it skips the first
+    assert 'brain_segmentation_volume_mm^3' in whole
     assert re.fullmatch(r'bids_brainseg \S+', read.headers['generating_program'])
