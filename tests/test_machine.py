@@ -9,34 +9,66 @@ import subprocess
 import sys
 from pathlib import Path
 
+from simulated import simulate
+
 from bids_brainseg import lifetime, machine
 from bids_brainseg.levels.claim import claimed
 
 ROOT = Path(__file__).parents[1]
 #: What macOS lacks or does otherwise, and what only Unix has.
 LINUX = re.compile(
-    r'sched_[gs]etaffinity|\bfcntl\b|/proc\b|/sys/|\bprctl\b|^import resource\b|getuid\(|memfd_create|'
-    r'pidfd_open|posix_fadvise|inotify|\bepoll\b|SC_PHYS_PAGES',
+    r'sched_[gs]etaffinity|\bfcntl\b|/proc\b|/sys/|\bprctl\b|\bctypes\b|^import resource\b|getuid\(|'
+    r'memfd_create|pidfd_open|posix_fadvise|inotify|\bepoll\b|SC_PHYS_PAGES',
     re.MULTILINE,
 )
-#: Take it away before anything is imported.
-ABSENT = """
-import os, sys
-for name in ('sched_getaffinity', 'sched_setaffinity', 'pidfd_open', 'memfd_create', 'posix_fadvise'):
-    if hasattr(os, name):
-        delattr(os, name)
-sys.modules.update(fcntl=None)
-"""
-
-
 #: Modules that ask for it and go on without it: what there is, the death of a parent, locks of a work folder.
-GUARDED = {'machine.py', 'lifetime.py', 'claim.py'}
+GUARDED = {'bids_brainseg/machine.py', 'bids_brainseg/lifetime.py', 'bids_brainseg/levels/claim.py'}
+#: Environment of a process that finds what one finds on macOS.
+MACOS = {**os.environ, 'PYTHONPATH': str(ROOT / 'tests' / 'macos')}
+HIDDEN = """
+import ctypes, os, pathlib, subprocess, sys
+assert sys.platform == 'darwin' and not hasattr(os, 'sched_getaffinity')
+for look in (os.listdir, os.stat, open, lambda path: pathlib.Path(path).read_text()):
+    for path in ('/proc/self', '/sys/fs/cgroup/memory.max'):
+        try:
+            look(path)
+        except FileNotFoundError:
+            continue
+        raise AssertionError((look, path))
+assert not hasattr(ctypes.CDLL(None), 'prctl')
+print(subprocess.run([sys.executable, '-c', 'import sys; print(sys.platform)'], capture_output=True).stdout)
+"""
 
 
 def test_few_modules_ask_what_only_some_systems_answer():
     modules = [*(ROOT / 'bids_brainseg').rglob('*.py'), *(ROOT / 'workflows').rglob('*.py')]
-    asking = {path.name for path in modules if LINUX.search(path.read_text(encoding='utf-8'))}
-    assert asking == GUARDED
+    asking = {path for path in modules if LINUX.search(path.read_text(encoding='utf-8'))}
+    assert {path.relative_to(ROOT).as_posix() for path in asking} == GUARDED
+
+
+def on_macos(*command: object) -> subprocess.CompletedProcess:
+    """Run Python with what one finds on macOS."""
+    command = [sys.executable, *map(str, command)]
+    return subprocess.run(command, env=MACOS, capture_output=True, text=True, check=False)
+
+
+def test_the_stand_in_for_macos_hides_linux_from_a_process_and_its_children():
+    run = on_macos('-c', HIDDEN)
+    assert run.stdout == "b'darwin\\n'\n", run.stderr
+
+
+def test_pages_and_tables_are_written_on_macos(make_bids, tmp_path):
+    """The whole way, with a network, is in ``stress/test_macos.py``."""
+    out = tmp_path / 'out'
+    simulate(out, 2)
+    root = make_bids({f'sub-{n:04d}/anat/sub-{n:04d}_T1w.nii.gz': None for n in (1, 2)})
+    command = ('-m', 'bids_brainseg', root, out)
+    run = on_macos(*command, 'participant', '--reports-only', '-w', tmp_path / 'work')
+    assert run.returncode == 0, run.stderr
+    assert '<title>sub-0001</title>' in (out / 'sub-0001.html').read_text()
+    run = on_macos(*command, 'group')
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith('2 scans of 2 of 2 participants')
 
 
 def test_a_work_folder_is_used_without_locks(tmp_path, monkeypatch):
@@ -70,14 +102,3 @@ def test_memory_is_that_of_the_control_group(monkeypatch, tmp_path):
     assert machine.available_memory_gb() == whole > 1
     limit.write_text('500000000')
     assert machine.available_memory_gb() == 0.5
-
-
-def test_the_command_is_loaded_without_what_linux_alone_has():
-    code = ABSENT + (
-        'import bids_brainseg.cli.run, bids_brainseg.levels.participant, bids_brainseg.levels.train\n'
-        'from bids_brainseg.cli.options import parse\n'
-        "settings = parse(['in', 'out', 'participant'])\n"
-        'print(settings.nprocs, settings.mem_gb > 0)\n'
-    )
-    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
-    assert run.stdout.split() == [str(os.cpu_count()), 'True'], run.stderr

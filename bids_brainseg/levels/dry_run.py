@@ -40,7 +40,12 @@ def format_dry_run(
     for outcome in outcomes:
         lines.append(f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}')
         pages.append(f'sub-{outcome.record.subject}.html')
-    lines += [f'{image.path.as_posix()}: not used: {image.reason}' for image in selection.unused]
-    lines += [line.strip() for line in account_for_others(selection)]
+    lines += format_others(selection)
     lines += [f'page: {name}' for name in dict.fromkeys(pages)]
     return '\n'.join(lines)
+
+
+def format_others(selection: Selection) -> list[str]:
+    """List the images that would not be used, with the reasons, and count what options leave out."""
+    unused = [f'{image.path.as_posix()}: not used: {image.reason}' for image in selection.unused]
+    return unused + [line.strip() for line in account_for_others(selection)]

@@ -11,16 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..bids.labels import find_labels
-from ..bids.paths import figure_path
 from ..core.corruption import MILDEST, WORST
 from ..data import modalities
 from ..errors import BidsError, InputError
 from ..pages.evaluation import write_evaluation_page
 from ..records import Bundle, ImageRecord, Outcome
 from ..results.evaluation import misplaced_labels, summarize_evaluation
-from ..results.evaluation_tables import collect_evaluation, write_evaluation, write_study_table
-from ..results.scans import match_results
+from ..results.evaluation_tables import (
+    collect_evaluation,
+    read_study,
+    write_evaluation,
+    write_study_table,
+)
+from ..results.scans import match_results, missing_figures
 from ..settings import Settings
+from .dry_run import format_others
 from .folders import prepare_output
 from .outcome import account_for_others, format_summary, previous_outcomes
 from .scans import methods_of, resolve_device, run_graph, select_runnable, select_scans, validate_dataset
@@ -57,9 +62,8 @@ def run(settings: Settings) -> int:
         )
     networks = plan_study(settings, runnable) if settings.study and not settings.reports_only else []
     if settings.dry_run:
-        print(format_dry_run(settings, runnable, comparisons, outcomes, networks))
-        for line in account_for_others(selection):
-            print(line.strip())
+        lines = list_comparisons(settings, runnable, comparisons, outcomes, networks)
+        print(*lines, *format_others(selection), sep='\n')
         return 0
     prepare_output(settings, links={'labels': root})
     validate_dataset(settings)
@@ -71,12 +75,12 @@ def run(settings: Settings) -> int:
     done = [outcome.record for outcome in compared if outcome.status == 'done']
     failed: list = run_study(settings, networks, done, comparisons) if networks and done else []
     corrupted, corruptions = run_calibration(settings, done, bundles, comparisons)
-    misplaced = []
+    misplaced, unread = [], []
     if done:
-        misplaced = write_results(settings, bundles, done, corrupted, corruptions, outcomes)
+        misplaced, unread = write_results(settings, bundles, done, corrupted, corruptions, outcomes)
     seconds, others = time.monotonic() - began, account_for_others(selection)
     others = [*others, *(f'  left out of all averages  {sentence}' for sentence in misplaced)]
-    print(format_summary(outcomes, settings.output_dir, seconds, others=others))
+    print(format_summary(outcomes, settings.output_dir, seconds, others=others, unread=unread))
     failed += [outcome for outcome in outcomes if outcome.status == 'failed']
     return 0 if done and not failed and not misplaced else 1
 
@@ -114,13 +118,13 @@ def find_comparisons(
     return comparisons, outcomes
 
 
-def format_dry_run(
+def list_comparisons(
     settings: Settings,
     records: Sequence[ImageRecord],
     comparisons: Mapping,
     outcomes: Sequence[Outcome],
     networks: Sequence[Network],
-) -> str:
+) -> list[str]:
     """List what would be compared and trained, and which scans would be left out, and why."""
     lines = []
     for record in records:
@@ -128,8 +132,7 @@ def format_dry_run(
         copies = f', and {settings.calibrate} corrupted copies' if settings.calibrate else ''
         lines.append(f'{record.relative_path}: labels {labels.path} ({labels.table.name}){copies}')
     lines += [f'{outcome.record.relative_path}: {outcome.status}: {outcome.reason}' for outcome in outcomes]
-    lines += [f'study: {network}' for network in networks]
-    return '\n'.join(lines)
+    return lines + [f'study: {network}' for network in networks]
 
 
 def run_calibration(
@@ -218,14 +221,16 @@ def write_results(
     corrupted: Sequence[ImageRecord],
     corruptions: Mapping,
     outcomes: Sequence[Outcome],
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Write tables, summary and page from the tables of the scans.
 
     Returns
     -------
-    list of str
+    misplaced : list of str
         A sentence for each scan that is left out of all averages, since its reference labels do not lie on
         the brain.
+    unread : list of str
+        A sentence for each output that cannot be read and is left out of the page.
     """
     sources = [(records, settings.output_dir), (corrupted, calibration_folder(settings))]
     tables = collect_evaluation(sources, corruptions)
@@ -244,23 +249,26 @@ def write_results(
     summary['LeftOut'] = misplaced
     write_evaluation(tables, summary, settings.output_dir)
     if scans.empty:
-        return list(misplaced.values())
-    figures = {
-        record.bids_name: figure_path(record, settings.output_dir, kind='comparison') for record in records
-    }
+        return list(misplaced.values()), []
+    matched = match_results(records, settings.output_dir)
+    results = [(record.bids_name, scan) for record, scan in matched if scan]
+    study, problem = read_study(settings.output_dir)
+    unread = [line for _, scan in results for line in missing_figures(scan)] + [problem] * bool(problem)
     page = write_evaluation_page(
         settings.output_dir,
         structures,
         scans,
         summary,
-        figures=figures,
+        figures={
+            name: scan.figures['comparison'] for name, scan in results if 'comparison' in scan.figures
+        },
+        study=study,
         failures=[
             *(outcome.as_failure() for outcome in outcomes if outcome.status != 'done'),
             *({'scan': scan, 'status': 'failed', 'reason': reason} for scan, reason in misplaced.items()),
         ],
-        methods=methods_of(
-            scan.qc for _, scan in match_results(records, settings.output_dir) if scan
-        )[0],
+        unread=unread,
+        methods=methods_of(scan.qc for _, scan in results)[0],
     )
     print(f'evaluation: {page}')
-    return list(misplaced.values())
+    return list(misplaced.values()), unread

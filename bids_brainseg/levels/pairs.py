@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bids.class_tables import brainseg_table
-from ..bids.query import find_images
+from ..bids.query import Selection, select_images
 from ..bids.training_cases import find_cases, pair_paths, read_exclusions, write_case_table
 from ..core.quality import LEVELS
 from ..data import anatomical_modality, label_table_hash, modalities, training_defaults
 from ..network.bundle import file_sha256
 from ..pages.training import write_training_page
-from ..records import LABEL_SOURCES, Bundle, ImageRecord, ScanResult, TrainingCase
+from ..records import LABEL_SOURCES, Bundle, ImageRecord, ScanResult, TrainingCase, UnusedImage
 from ..results.outcomes import reason_of
 from ..results.ratings import read_ratings
 from ..results.scans import match_results
@@ -30,29 +30,48 @@ from .scans import write_settings
 LOGGER = logging.getLogger('bids_brainseg')
 
 
-def query(settings: Settings, modality: str) -> list[TrainingCase]:
-    """Find the scans of a modality to train on, and why others are left out."""
+def select_cases(
+    settings: Settings, names: Sequence[str]
+) -> tuple[dict[str, list[TrainingCase]], Selection]:
+    """Find the scans to train on.
+
+    Returns
+    -------
+    cases : dict of list of TrainingCase
+        Modality, of `names` -> its scans, with the reason why one is left out; none without a folder of
+        labels.
+    selection : Selection
+        What else the dataset holds.
+    """
     sources = {name: settings.derivatives.get(name) for name in LABEL_SOURCES}
     if not any(sources.values()):
-        return []
-    records = find_images(
+        return {name: [] for name in names}, Selection([], [], {})
+    selection = select_images(
         settings.bids_dir,
-        modalities=tuple(dict.fromkeys([modality, anatomical_modality()])),
+        modalities=tuple(dict.fromkeys([*names, anatomical_modality()])),
         participant_label=settings.participant_label,
         session_label=settings.session_label,
         bids_filters=settings.bids_filters,
         database_dir=settings.bids_database_dir,
     )
+    # scans of other modalities are left out by what is trained, not by an option
+    left_out = {option: n for option, n in selection.left_out.items() if option != '--modalities'}
+    selection = selection._replace(left_out=left_out)
     exclude = settings.training.exclude
     excluded = read_exclusions(exclude) if exclude is not None else []
     for row in excluded:
-        if row['participant_id'] not in {record.subject for record in records}:
+        if row['participant_id'] not in {record.subject for record in selection.records}:
             LOGGER.warning('--exclude names participant %s, who has no scan here', row['participant_id'])
     own = None
     if sources['brainseg']:
-        t1w = [record for record in records if record.modality == anatomical_modality()]
+        t1w = [record for record in selection.records if record.modality == anatomical_modality()]
         own = own_segmentations(t1w, sources['brainseg'], settings.training.label_verdicts)
-    return find_cases(records, modality, freesurfer=sources['freesurfer'], own=own, excluded=excluded)
+    return {
+        name: find_cases(
+            selection.records, name, freesurfer=sources['freesurfer'], own=own, excluded=excluded
+        )
+        for name in names
+    }, selection
 
 
 def own_segmentations(
@@ -213,7 +232,7 @@ def judged(case: TrainingCase, files: dict, status: str, reason: str | None, lim
     }
 
 
-def write_cases(folder: Path, rows: Sequence[dict]) -> None:
-    """Write the table of cases, what its columns mean, and the page with the figures."""
+def write_cases(folder: Path, rows: Sequence[dict], unused: Sequence[UnusedImage]) -> None:
+    """Write the table of cases, what its columns mean, and the page with the figures and unused images."""
     write_case_table(rows, folder / 'cases.tsv')
-    write_training_page(folder / 'cases.html', rows)
+    write_training_page(folder / 'cases.html', rows, unused)

@@ -20,7 +20,7 @@ from ..results.evaluation_tables import collect_evaluation
 from ..settings import Settings
 from . import train
 from .folders import prepare_output
-from .pairs import query
+from .pairs import select_cases
 from .scans import run_graph
 
 #: Smallest sizes of the scaling study, each twice the one before; the last is all there is.
@@ -174,7 +174,7 @@ def training_material(settings: Settings, modality: str) -> list[str]:
     """List who can be trained on: the subjects of the label maps, else those with FreeSurfer labels."""
     if settings.training.label_maps:
         return list(dict.fromkeys(subject_of(path) for path in find_label_maps(settings.training.label_maps)))
-    cases = query(replace(settings, participant_label=()), modality)
+    cases = select_cases(replace(settings, participant_label=()), [modality])[0][modality]
     return list(dict.fromkeys(case.record.subject for case in cases if case.skip is None))
 
 

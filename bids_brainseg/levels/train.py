@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..bids.query import Selection
 from ..bids.training_cases import find_label_maps, subject_of
 from ..data import training_defaults
 from ..errors import BidsError, InputError, ModelError, explain
@@ -20,8 +21,10 @@ from ..lifetime import PARENT
 from ..network.bundle import find_bundle, load_bundle, on_grid
 from ..records import LABEL_SOURCES, Bundle, TrainingCase, TrainingPlan, TrainingRequest
 from ..settings import Settings, graph_name
+from .dry_run import format_others
 from .folders import check_writable, prepare_output
-from .pairs import prepare_pairs, query, write_cases
+from .outcome import account_for_others
+from .pairs import prepare_pairs, select_cases, write_cases
 from .recipe import Recipe, read_recipe
 from .scans import resolve_device, validate_dataset
 from .training_plan import plan_network, plan_recipe, refuse_overwrite, split
@@ -38,11 +41,11 @@ def run(settings: Settings) -> int:
     names = recipe.contrasts if recipe else (request.modality,)
     bases = choose_bases(settings, recipe)
     maps = find_label_maps(request.label_maps) if request.label_maps else []
-    cases = {name: query(settings, name) for name in names}
+    cases, selection = select_cases(settings, names)
     chosen, share = who_validates(settings, recipe)
     check_request(settings, recipe, bases, [case for group in cases.values() for case in group], maps, chosen)
     if settings.dry_run:
-        return dry_run(cases, maps, recipe)
+        return dry_run(cases, maps, recipe, selection)
     label = recipe.name if recipe else request.modality
     folder, work = settings.output_dir / f'training_{label}', settings.work_dir / f'training_{label}'
     check_writable(settings.work_dir, 'work folder')
@@ -63,7 +66,7 @@ def run(settings: Settings) -> int:
         plan = plan_network(settings, bases[request.modality], data, folder)
     if not settings.clean_workdir:
         refuse_overwrite(plan, folder)
-    write_cases(folder, rows)
+    write_cases(folder, rows, selection.unused)
     if not plan.scans['train'] and not plan.label_maps['train']:
         reasons = '; '.join(dict.fromkeys(row['reason'] for row in rows if row['reason'] != 'n/a'))
         raise InputError(
@@ -71,7 +74,7 @@ def run(settings: Settings) -> int:
             f'{folder / "cases.tsv"}'
         )
     run_network(settings, plan, folder, work)
-    print(summary(rows, plan, time.monotonic() - began))
+    print(summary(rows, plan, time.monotonic() - began, account_for_others(selection)))
     return 1 if any(row['status'] == 'failed' for row in rows) else 0
 
 
@@ -164,13 +167,20 @@ def check_request(
         )
 
 
-def dry_run(cases: Mapping[str, Sequence[TrainingCase]], maps: Sequence[Path], recipe: Recipe | None) -> int:
-    """List what would be trained on, and in which stages."""
+def dry_run(
+    cases: Mapping[str, Sequence[TrainingCase]],
+    maps: Sequence[Path],
+    recipe: Recipe | None,
+    selection: Selection,
+) -> int:
+    """List what would be trained on, which images would not and why, and in which stages."""
     for case in (case for group in cases.values() for case in group):
         how = 'carried from the T1w' if case.t1w else 'by scanner coordinates'
         print(f'{case.record.relative_path}: {case.skip or f"labels {case.labels}, {how}"}')
     for path in maps:
         print(f'{path}: label map of {subject_of(path)}')
+    for line in format_others(selection):
+        print(line)
     if recipe:
         for stage in recipe.stages_for(seed=0, beside={}, init=None, share=None):
             steps = stage.epochs * stage.steps_per_epoch
@@ -206,8 +216,10 @@ def run_network(settings: Settings, plan: TrainingPlan, folder: Path, work: Path
         raise ModelError(explain(code, errors.read_text(errors='replace')))
 
 
-def summary(rows: Sequence[dict], plan: TrainingPlan, seconds: float) -> str:
-    """Tell in a few lines how it ended."""
+def summary(
+    rows: Sequence[dict], plan: TrainingPlan, seconds: float, others: Sequence[str] = ()
+) -> str:
+    """Tell in a few lines how it ended; `others` are lines on the images that were not used."""
     held_out = len(plan.scans['validate']) or len(plan.label_maps['validate'])
     lines = [
         f'trained on {len(plan.scans["train"])} scans and {len(plan.label_maps["train"])} label maps, '
@@ -216,6 +228,7 @@ def summary(rows: Sequence[dict], plan: TrainingPlan, seconds: float) -> str:
     for row in rows:
         if row['status'] not in ('train', 'validate'):
             lines.append(f'  {row["status"]:8} {row["scan"]}: {row["reason"]}')
+    lines += others
     lines += [f'  model    {bundle.folder}' for bundle in plan.bundles]
     models = ' '.join(bundle.folder for bundle in plan.bundles)
     lines.append(f'  use it   bids_brainseg BIDS_DIR OUTPUT_DIR participant --model {models}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,33 @@ def read_viewer(path: Path) -> tuple[dict | None, str]:
             'segment the scan again to get it'
         )
     return content, ''
+
+
+def read_drawings(
+    paths: Mapping[str, Path], page_folder: Path
+) -> tuple[dict[str, Drawing], dict[str, str]]:
+    """Read figures, and say of each damaged one what is wrong.
+
+    Parameters
+    ----------
+    paths : mapping of Path
+        Any key -> its figure.
+    page_folder : Path
+        Folder of the page, which the links start from.
+
+    Returns
+    -------
+    drawings : dict of Drawing
+    faults : dict of str
+        The keys of the others -> a sentence without a full stop.
+    """
+    drawings, faults = {}, {}
+    for key, path in paths.items():
+        try:
+            drawings[key] = read_drawing(path, page_folder)
+        except (OSError, ValueError) as error:
+            faults[key] = f'figure {path.name} is not shown: {error}'
+    return drawings, faults
 
 
 def read_drawing(path: Path, page_folder: Path) -> Drawing:

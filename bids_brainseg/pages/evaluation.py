@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from ..figures.evaluation_plots import dice_plot, roc_plot, study_plot, uncertai
 from ..figures.slices import legible
 from ..files import write_text
 from ..results.evaluation import choose_examples
-from .drawings import read_drawing
+from .drawings import read_drawings
 from .render import render
 
-STUDY = 'evaluation_study.json'
 PREDICTORS = {  # quality number -> its meaning and unit
     'cv_mean': ('mean CV of the volumes over the passes', '%'),
     'mc_iou_mean': ('mean overlap (IoU) of the passes', ''),
@@ -32,7 +30,9 @@ def write_evaluation_page(
     summary: Mapping,
     *,
     figures: Mapping[str, Path],
+    study: Mapping | None = None,
     failures: Sequence[Mapping] = (),
+    unread: Sequence[str] = (),
     methods: str = '',
 ) -> Path:
     """Write ``evaluation.html``.
@@ -40,15 +40,19 @@ def write_evaluation_page(
     Parameters
     ----------
     output_dir : Path
-        Root of the derivatives; ``evaluation_study.json`` in it is shown as well.
+        Root of the derivatives.
     structures, scans : pandas.DataFrame
         The long tables.
     summary : mapping
         Of :func:`~bids_brainseg.results.evaluation.summarize_evaluation`.
     figures : mapping of Path
         Scan to its figure.
+    study : mapping, optional
+        Of :func:`~bids_brainseg.results.evaluation_tables.read_study`.
     failures : sequence of mapping
         ``scan``, ``status`` and ``reason`` of scans that were not compared.
+    unread : sequence of str
+        What could not be read of the outputs.
     methods : str
         Text of the methods section.
 
@@ -59,13 +63,15 @@ def write_evaluation_page(
     output_dir = Path(output_dir)
     parts = summary['modalities']
     calibrations = {name: part['calibration'] for name, part in parts.items() if 'calibration' in part}
-    study = _read_study(output_dir / STUDY)
+    examples = choose_examples(scans, figures)
+    drawings, faults = read_drawings({scan: path for _, scan, _, path in examples}, output_dir)
     page = render(
         'evaluation.html',
         reference_labels=str(summary['ReferenceLabels']),
         modalities=parts,
         labels=[{'name': label.name, 'color': legible(label.color)} for label in label_table()[1:]],
         failures=failures,
+        unread=[*unread, *faults.values()],
         calibrations={
             name: {**entry, 'predictors': _predictors(entry)} for name, entry in calibrations.items()
         },
@@ -77,17 +83,14 @@ def write_evaluation_page(
             'study': study_plot(study['runs'], study['study']) if study else '',
         },
         examples=[
-            {'title': title, 'scan': scan, 'dice': dice, 'drawing': read_drawing(Path(path), output_dir)}
-            for title, scan, dice, path in choose_examples(scans, figures)
+            {'title': title, 'scan': scan, 'dice': dice, 'drawing': drawings[scan]}
+            for title, scan, dice, _ in examples
+            if scan in drawings
         ],
         scans=scans.sort_values('D_A', kind='stable').to_dict('records'),
         methods=methods,
     )
     return write_text(page, output_dir / 'evaluation.html')
-
-
-def _read_study(path: Path) -> dict | None:
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
 
 
 def _predictors(entry: Mapping) -> list[dict]:

@@ -17,7 +17,7 @@ from ..files import write_text
 from ..records import ScanResult, UnusedImage
 from ..results.logs import read_cards, read_validation
 from ..results.scans import missing_figures, scan_order, without_derivatives
-from .drawings import Drawing, read_drawing, read_viewer
+from .drawings import read_drawings, read_viewer
 from .methods import model_key
 from .model_cards import software, used_cards
 from .remarks import remarks
@@ -142,7 +142,7 @@ def _scan_view(
     """
     qc = scan.qc
     threshold = (qc.get('Thresholds') or {}).get('cv_percent')
-    drawings, faults = _drawings(scan, output_dir)
+    drawings, damaged = read_drawings(_figures(scan), output_dir)
     shown, details = quality_numbers(qc)
     return {
         'name': scan.name,
@@ -154,7 +154,7 @@ def _scan_view(
         'numbers': qc.get('numbers') or {},
         'rank': rank(scan, peers or {}),
         'figures': drawings,
-        'faults': faults,
+        'faults': _missing(scan) | damaged,
         **_viewer(scan, room),
         'chart': volumes_chart(scan.rows, cv_threshold=threshold),
         'volumes': volumes_table(scan.rows, cv_threshold=threshold, usual=usual) if scan.rows else None,
@@ -177,17 +177,6 @@ def _viewer(scan: ScanResult, room: int) -> dict:
         return {'viewer': None, 'no_viewer': words}
     content, reason = read_viewer(path)
     return {'viewer': content, 'no_viewer': reason}
-
-
-def _drawings(scan: ScanResult, output_dir: Path) -> tuple[dict[str, Drawing], dict[str, str]]:
-    """Read the figures of a scan, and say of each damaged one what is wrong."""
-    drawings, faults = {}, _missing(scan)
-    for kind, path in _figures(scan).items():
-        try:
-            drawings[kind] = read_drawing(path, output_dir)
-        except (OSError, ValueError) as error:
-            faults[kind] = f'figure {path.name} is not shown: {error}'
-    return drawings, faults
 
 
 def _missing(scan: ScanResult) -> dict[str, str]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..bids.training_cases import CASE_COLUMNS
 from ..files import write_text
+from ..records import UnusedImage
 from .formats import MISSING
 from .render import render
 
 
-def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
+def write_training_page(path: Path, rows: Sequence[dict], unused: Sequence[UnusedImage] = ()) -> Path:
     """Write the page.
 
     Parameters
@@ -22,6 +23,8 @@ def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
         HTML file; figures are linked, not copied, and load when they come into view.
     rows : sequence of dict
         One for each case, with the names of ``CASE_COLUMNS`` and ``files``, whose ``figure`` may be missing.
+    unused : sequence of UnusedImage, optional
+        Images of the dataset that are not cases.
 
     Returns
     -------
@@ -45,6 +48,7 @@ def write_training_page(path: Path, rows: Sequence[dict]) -> Path:
         columns=CASE_COLUMNS,
         rows=[[_text(row[name]) for name in CASE_COLUMNS] for row in ordered],
         figures=figures,
+        unused=unused,
     )
     return write_text(page, path)
 

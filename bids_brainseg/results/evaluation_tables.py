@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +13,7 @@ import pandas as pd
 
 from ..bids.sidecars import output_rules
 from ..errors import InputError
-from ..files import write_json, write_tsv
+from ..files import read_text, write_json, write_tsv
 from ..records import ImageRecord
 from .scans import INTERVAL, as_float, match_results
 
@@ -25,6 +27,8 @@ _SCAN_COLUMNS = {
 }
 
 
+#: The averages of a study; its table is beside them.
+_STUDY = 'evaluation_study.json'
 #: Columns of the table of a study; what they share with the other tables is described there.
 _STUDY_COLUMNS = {
     'modality': _SCAN_COLUMNS['modality'],
@@ -32,6 +36,11 @@ _STUDY_COLUMNS = {
     'training_scans': {'Description': 'Scans and label maps that the network was trained on.'},
     'scan': {'Description': 'Name of the test scan.'},
 }
+#: What it says of a network, and of one that failed.
+_RUN_KEYS = {
+    'modality', 'participants', 'training_scans', 'steps', 'D_A', 'D_V', 'ASSD_mm', 'test_scans'
+}  # fmt: skip
+_FAILED_KEYS = {'modality', 'participants', 'reason'}
 
 
 class EvaluationTables(NamedTuple):
@@ -175,5 +184,40 @@ def write_study_table(
         **_STUDY_COLUMNS,
         **{name: output_rules()['agreement_averages'][name] for name in measures},
     }
-    path = Path(output_dir) / 'evaluation_study.tsv'
-    return [write_tsv(table, path), write_json(content, path.with_suffix('.json'))]
+    path = Path(output_dir) / _STUDY
+    return [write_tsv(table, path.with_suffix('.tsv')), write_json(content, path)]
+
+
+def read_study(output_dir: Path) -> tuple[dict | None, str]:
+    """Read the averages of the last study.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    study : dict or None
+        What :func:`write_study_table` wrote; None if there is none.
+    reason : str
+        Why it cannot be read; '' if it can, or if there is none.
+    """
+    path = Path(output_dir) / _STUDY
+    if not os.path.lexists(path):
+        return None, ''
+    try:
+        study = json.loads(read_text(path))
+        whole = all(_RUN_KEYS <= set(run) for run in study['runs']) and all(
+            _FAILED_KEYS <= set(run) for run in study['failed']
+        )
+        if whole and isinstance(study['study'], str):
+            return study, ''
+        problem = 'it does not describe a study'
+    except OSError as error:
+        problem = error.strerror
+    except ValueError as error:
+        problem = str(error)
+    except (LookupError, TypeError):
+        problem = 'it does not describe a study'
+    return None, f'{path.name} cannot be read and is left out: {problem}'

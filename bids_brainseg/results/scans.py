@@ -280,7 +280,8 @@ def _read_agreement(path: Path) -> tuple[list[dict], dict[str, float]]:
     if not isinstance(averages, dict):
         raise ValueError(f'{path.with_suffix(".json").name} holds no averages')
     rows = _read_table(path, names, columns, ('index', 'hemisphere'))
-    return rows, {name: as_float(value) for name, value in averages.items()}
+    known = {**dict.fromkeys(output_rules()['agreement_averages']), **averages}
+    return rows, {name: as_float(value) for name, value in known.items()}
 
 
 def _read_table(path: Path, names: list[str], numeric: Iterable[str], text: Iterable[str]) -> list[dict]:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from damage import DAMAGE
 from tiny import GRID, SPACING, head, make_label_map
 
 from bids_brainseg.bids.names import record_from_path
@@ -189,6 +191,48 @@ def test_a_study_ends_with_a_table_and_a_figure(whole_run, tiny_bundle, tmp_path
     assert 'each training set within the next larger one' in page
     assert main([*command, '--dry-run']) == 0
     assert 'study: T1w, 2 participants: ' in capsys.readouterr().out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ('name', 'how'),
+    [
+        ('sub-a_desc-T1w_qc.json', 'cut short'),
+        ('sub-a_seg-brainseg_desc-T1w_morph.tsv', 'a pointer of LFS'),
+        ('sub-a_seg-brainseg_desc-T1w_agreement.tsv', 'other keys'),
+        ('sub-a_seg-brainseg_desc-T1w_agreement.json', 'a link to nothing'),
+    ],
+)
+def test_a_scan_whose_results_are_damaged_fails_alone(whole_run, tiny_bundle, tmp_path, capsys, name, how):
+    _, _, root = whole_run
+    out = shutil.copytree(root / 'out', tmp_path / 'out')
+    DAMAGE[how](out / 'sub-a' / 'anat' / name)
+    command = words(root, tiny_bundle, '--reports-only')
+    assert main([command[0], f'{out}', *command[2:]]) == 1
+    printed = capsys.readouterr()
+    assert '1 of 4 scans segmented, 1 failed, 2 skipped' in printed.out and printed.err == ''
+    (told,) = [line for line in printed.out.splitlines() if line.startswith('  failed ')]
+    assert 'sub-a/anat/sub-a_T1w.nii.gz: ' in told and name in told
+    assert read(out / 'evaluation_scans.tsv')['scan'].tolist() == ['sub-b_T1w']
+    assert name in (out / 'evaluation.html').read_text()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize('how', ['cut short', 'other keys', 'a link to nothing'])
+def test_what_only_the_page_shows_is_left_out_and_named(whole_run, tiny_bundle, tmp_path, capsys, how):
+    _, _, root = whole_run
+    out = shutil.copytree(root / 'out', tmp_path / 'out')
+    damaged = [out / 'sub-a' / 'figures' / 'sub-a_desc-comparison_T1w.svg', out / 'evaluation_study.json']
+    damaged[1].write_text('{"study": "scaling", "runs": []}')
+    for path in damaged:
+        DAMAGE[how](path)
+    command = words(root, tiny_bundle, '--reports-only')
+    assert main([command[0], f'{out}', *command[2:]]) == 0
+    printed, page = capsys.readouterr().out, (out / 'evaluation.html').read_text()
+    left_out = ('figure sub-a_desc-comparison_T1w.svg is not shown', 'evaluation_study.json cannot be read')
+    for sentence in left_out:
+        assert f'  unread  {sentence}' in printed and sentence in page
+    assert '<h3>T1w, worst: ' in page or '<h3>T1w, best: ' in page  # the other scan
 
 
 def test_labels_have_to_be_named(dataset, tiny_bundle, capsys):

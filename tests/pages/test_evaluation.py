@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -145,26 +144,29 @@ class Balanced(HTMLParser):
 
 
 def test_the_page(tables, tmp_path):
-    (tmp_path / 'evaluation_study.json').write_text(
-        json.dumps({'study': 'scaling',
-                    'failed': [{'modality': 'ct', 'participants': 8, 'reason': 'it <diverged>'}],
-                    'runs': [{
+    study = {
+        'study': 'scaling',
+        'failed': [{'modality': 'ct', 'participants': 8, 'reason': 'it <diverged>'}],
+        'runs': [{
             'modality': 'T1w', 'participants': 5, 'training_scans': 4, 'steps': 77,
             'test_scans': [{'D_A': 0.5}],
             **{name: {'n': 3, 'mean': 0.5, 'sd': 0.1, 'q1': 0.4, 'median': 0.5, 'q3': 0.6}
                for name in ('D_A', 'ASSD_mm')},
-        }]})
-    )  # fmt: skip
+        }],
+    }  # fmt: skip
     figure = tmp_path / 'sub-0' / 'figures' / 'a.svg'
     figure.parent.mkdir(parents=True)
     figure.write_text('<?xml version="1.0"?><svg id="example"></svg>')
+    (damaged := figure.with_name('b.svg')).write_text('<svg id="cut">')
     failures = [{'scan': 'sub-9/anat/sub-9_T1w.nii.gz', 'status': 'skipped', 'reason': 'no <labels>'}]
     page = write_evaluation_page(
         tmp_path,
         *tables,
         summarized(tables),
-        figures={'sub-0_T1w': figure},
+        figures={'sub-0_T1w': figure, 'sub-1_T1w': damaged},
+        study=study,
         failures=failures,
+        unread=['table <x> is cut short'],
         methods='How.',
     ).read_text()
     titles = re.findall('<h2>(.*?)</h2>', page)
@@ -173,6 +175,8 @@ def test_the_page(tables, tmp_path):
     assert 'no &lt;labels&gt;' in page and 'it &lt;diverged&gt;' in page
     assert '<td class="n">5</td><td class="n">4</td><td class="n">77</td>' in page
     assert '<svg id="example">' in page and 'href="sub-0/figures/a.svg"' in page
+    assert 'figure b.svg is not shown: it holds no whole drawing' in page and 'table &lt;x&gt;' in page
+    assert '<svg id="cut">' not in page
     assert '0.850 [0.825 to 0.875]' in page
     assert '&gt; 3.500' in page
     assert 'n/a (' not in page  # a threshold that separates nothing

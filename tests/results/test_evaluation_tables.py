@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGE
 from simulated import write_scan
 
 from bids_brainseg.bids.names import record_from_path
@@ -15,6 +17,7 @@ from bids_brainseg.files import write_json, write_tsv
 from bids_brainseg.results.agreement import agreement_document, agreement_table
 from bids_brainseg.results.evaluation_tables import (
     collect_evaluation,
+    read_study,
     write_evaluation,
     write_study_table,
 )
@@ -117,3 +120,18 @@ def test_the_table_of_a_study_has_a_row_for_each_network_and_scan(tmp_path):
     assert set(lines[0].split('\t')) <= set(content)
     assert (content['study'], content['runs'][1]['participants'], content['failed']) == ('scaling', 8, failed)
     assert len(write_study_table('scaling', [], failed, tmp_path)[0].read_text().splitlines()) == 1
+
+
+def test_a_study_is_read_back_or_said_to_be_damaged(tmp_path):
+    assert read_study(tmp_path) == (None, '')
+    averages = {name: {'mean': 0.5} for name in ('D_A', 'D_V', 'ASSD_mm')}
+    run = {'modality': 'ct', 'participants': 4, 'training_scans': 3, 'steps': 9, 'test_scans': [], **averages}
+    _, document = write_study_table('scaling', [run], [], tmp_path)
+    study, reason = read_study(tmp_path)
+    assert study['runs'] == [run] and reason == ''
+    for how, damage in DAMAGE.items():
+        folder = tmp_path / how.replace(' ', '_')
+        folder.mkdir()
+        damage(shutil.copy(document, folder) and folder / document.name)
+        study, reason = read_study(folder)
+        assert study is None and reason.startswith('evaluation_study.json cannot be read and is left out: ')
