@@ -17,6 +17,7 @@ class Card(NamedTuple):
     name: str
     facts: list[tuple[str, str]]
     trained_on: str
+    intervals: str
     scores: list[tuple[str, str]]
     limits: list[str]
 
@@ -47,7 +48,6 @@ def _card(model: Mapping) -> Card:
         ('Network grid', plain(list(model.get('grid_shape') or ()))),
         ('Held out', training.get('held_out')),
         ('Training pairs', training.get('pairs_seen')),
-        ('Intervals of volumes', card.get('intervals')),
     ]
     scores = [
         (str(entry.get('what')), number(_mean_dice(entry), 2))
@@ -58,6 +58,7 @@ def _card(model: Mapping) -> Card:
         name=str(model.get('name')),
         facts=[(name, str(value)) for name, value in facts if value not in (None, '', MISSING)],
         trained_on=str(training.get('data') or ''),
+        intervals=str(card.get('intervals') or ''),
         scores=scores,
         limits=[str(limit) for limit in card.get('limits') or ()],
     )

@@ -93,9 +93,9 @@ class Volumes(NamedTuple):
     midline: list[Structure]
     doubts: list[str]
     cv_threshold: float | None
-    spread: str  # what the column beside the volume holds
+    has_interval: bool  # else the column beside the volume holds mean and SD over the passes
     compared: bool  # whether uncertainties are known, and what is usual for them
-    meaning: list[str]
+    meaning: str  # of the volume
 
 
 class Rank(NamedTuple):
@@ -152,14 +152,8 @@ def volumes_table(
         f'{str(row["name"]).replace("-", " ")}: {"; ".join(why)}' for row in rows if (why := _flags(row)[1])
     ]
     compared = any(cells.uncertainty != MISSING for row in (*paired, *midline) for cells in row.sides)
-    columns = output_rules()['morph_columns']
-    described = ['volume_mm3', INTERVAL[0]] if has_interval else ['volume_mm3']
-    return Volumes(
-        totals, paired, midline, doubts, cv_threshold,
-        spread='90 % interval, ml' if has_interval else 'Passes, mean ± SD, ml',
-        compared=compared,
-        meaning=[columns[name]['Description'] for name in described if name in columns],
-    )  # fmt: skip
+    meaning = output_rules()['morph_columns']['volume_mm3']['Description']
+    return Volumes(totals, paired, midline, doubts, cv_threshold, has_interval, compared, meaning)
 
 
 def usual_uncertainty(card: Mapping) -> tuple[float, ...]:

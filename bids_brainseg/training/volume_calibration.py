@@ -80,7 +80,8 @@ def volume_errors(
     wider = f', and are {inflation:g} times as wide for real scans ({because})' if inflation != 1 else ''
     return content, (
         f'90 % intervals hold {100 * coverage:.0f} % of the labeled volumes in {len(every)} synthetic scans '
-        f'of {len(measured)} participants, those of each by the errors of the others{wider}'
+        f'of {len(measured)} participants (those of each participant come from the errors of the others)'
+        f'{wider}'
     )
 
 

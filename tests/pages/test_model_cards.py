@@ -9,7 +9,7 @@ MODEL = {
         'training': {'data': 'label maps', 'pairs_seen': 100},
         'dice': {'heads': {'what': 'two heads', 'average': 0.671, 'Left-Caudate': 0.1},
                  'scans': {'what': 'two scans', 'sub-1_ct': 0.5, 'sub-2_ct': 0.7}, 'note': 'no row'},
-        'limits': ['adults only'],
+        'limits': ['adults only'], 'intervals': 'they hold 90 %',
     },
 }  # fmt: skip
 
@@ -21,7 +21,7 @@ def test_the_card_of_a_model_is_shown_once():
     assert dict(card.facts) == {
         'Version': '1.2', 'License': 'Apache-2.0', 'Network grid': '112 × 144 × 128', 'Training pairs': '100'
     }  # fmt: skip
-    assert card.trained_on == 'label maps'
+    assert (card.trained_on, card.intervals) == ('label maps', 'they hold 90 %')
     assert card.limits == ['adults only']
 
 

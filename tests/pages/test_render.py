@@ -16,7 +16,7 @@ EVIL = '</script><img src=x onerror=alert(1)> & "\u2028'
 
 
 def training_page(**changes):
-    context = {'columns': ['scan'], 'rows': [[EVIL]], 'figures': []}
+    context = {'columns': ['scan'], 'rows': [[EVIL]], 'figures': [], 'unused': []}
     return render('training.html', **(context | changes))
 
 

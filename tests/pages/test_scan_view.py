@@ -60,8 +60,8 @@ def test_volumes_put_left_beside_right():
     assert row.asymmetry == '\N{MINUS SIGN}20.0'  # the left is smaller
     (side,) = structure(table, 'Brain Stem').sides
     assert side[:3] == ('1.00', '1.01 ± 0.01', '0.50')
-    assert table.spread == 'Passes, mean ± SD, ml' and not table.compared
-    assert len(table.meaning) == 1 and table.meaning[0].startswith('Volume of')
+    assert not table.has_interval and not table.compared
+    assert table.meaning.startswith('Volume of')
     assert (len(table.paired), len(table.midline)) == (12, 3)
 
 
@@ -132,7 +132,7 @@ def test_header_facts():
 def test_the_interval_is_shown_where_there_is_one():
     interval = {'volume_low_mm3': '900.0', 'volume_high_mm3': '101234.0'}
     table = volumes_table(rows(Brain_Stem=interval, Left_Caudate={'volume_low_mm3': 'n/a'}))
-    assert table.spread == '90 % interval, ml'
+    assert table.has_interval
     assert structure(table, 'Brain Stem').sides[0].spread == '0.9 to 101.2'
     assert structure(table, 'Caudate').sides[0].spread == 'n/a'
 
