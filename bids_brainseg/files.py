@@ -216,6 +216,18 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(read_text(path), newline=''), delimiter='\t'))
 
 
+def as_float(value: object) -> float:
+    """Return a number of a table or a JSON file as float; nan for what is none.
+
+    >>> as_float('1.5'), as_float(2), as_float('n/a'), as_float(None)
+    (1.5, 2.0, nan, nan)
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float('nan')
+
+
 def plain(value: object) -> object:
     """Return what JSON can hold: arrays become lists, paths become text, nan and infinity become ``'n/a'``.
 

@@ -32,7 +32,9 @@ def read_config(parser: Parser, path: Path) -> dict[str, object]:
     """
     try:
         content = tomllib.loads(read_text(path))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        parser.error(f'--config-file {path} cannot be read: {error.strerror or error}')
+    except ValueError as error:
         parser.error(f'--config-file {path} cannot be read as TOML: {error}')
     names = {item.name for item in fields(Settings)}
     if unknown := sorted(content.keys() - names):

@@ -204,7 +204,7 @@ def closest(word: str, names: Collection[str]) -> str:
     >>> closest('--modality', ['--modalities', '--mem'])
     '; did you mean --modalities?'
     """
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
     return f'; did you mean {near[0]}?' if near else ''
 
 

@@ -82,32 +82,46 @@ def table(text: str) -> str | Path:
     return text if text in LABEL_TABLES else path(text)
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is no whole number') from None
+
+
+def _decimal(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number') from None
+
+
 def positive(text: str) -> int:
-    if (number := int(text)) < 1:
+    if (number := _whole(text)) < 1:
         raise argparse.ArgumentTypeError(f'{number} is less than 1')
     return number
 
 
 def count(text: str) -> int:
-    if (number := int(text)) < 0:
+    if (number := _whole(text)) < 0:
         raise argparse.ArgumentTypeError(f'{number} is negative')
     return number
 
 
 def share(text: str) -> float:
-    if not 0 <= (number := float(text)) <= 1:
+    if not 0 <= (number := _decimal(text)) <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return number
 
 
 def rate(text: str) -> float:
-    if not 0 < (number := float(text)) < 1:
+    if not 0 < (number := _decimal(text)) < 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return number
 
 
 def factor(text: str) -> float:
-    if not 0 <= (number := float(text)) < float('inf'):
+    if not 0 <= (number := _decimal(text)) < float('inf'):
         raise argparse.ArgumentTypeError(f'{text} is not a number of 0 or more')
     return number
 
@@ -119,13 +133,13 @@ def name(text: str) -> str:
 
 
 def millimeters(text: str) -> float:
-    if not 0.5 <= (number := float(text)) <= 8:
+    if not 0.5 <= (number := _decimal(text)) <= 8:
         raise argparse.ArgumentTypeError(f'{text} mm is not between 0.5 and 8')
     return number
 
 
 def percentage(text: str) -> float:
-    if not (number := float(text.removesuffix('%'))) > 0:
+    if not (number := _decimal(text.removesuffix('%'))) > 0:
         raise argparse.ArgumentTypeError(f'{text} is not above 0')
     return number
 
@@ -138,7 +152,7 @@ def memory(text: str, unit: str = 'M') -> Gigabytes:
     """
     digits = text.strip().upper().removesuffix('B').removesuffix('I').strip()
     given = digits[-1:] if digits[-1:] in tuple('KMGT') else ''
-    number = float(digits.removesuffix(given)) * {'K': 1e-6, 'M': 1e-3, 'G': 1.0, 'T': 1e3}[given or unit]
+    number = _decimal(digits.removesuffix(given)) * {'K': 1e-6, 'M': 1e-3, 'G': 1.0, 'T': 1e3}[given or unit]
     if number < 1:
         raise argparse.ArgumentTypeError(f'{text} is {number:g} GB, less than one; write e.g. 16G')
     return Gigabytes(number)

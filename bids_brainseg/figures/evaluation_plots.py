@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of an evaluation: tables in, SVG out."""
+"""The plots of an evaluation: tables in, SVG out.
+
+Three of them are figures of Zopes et al. (2021, doi:10.3389/fneur.2021.653375) for one's own scans.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .theme import FAINT, INK, LINES, svg_element, theme
 
 
 def dice_plot(structures) -> str:
-    """Draw the Dice of every structure by modality, with quartiles (the publication's Figure 2).
+    """Draw the Dice of every structure by modality, with quartiles (Zopes et al., Figure 2).
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def dice_plot(structures) -> str:
 
 
 def uncertainty_plot(scans, summary: Mapping) -> str:
-    """Draw D_A against the mean CV of each scan (the publication's Figure 5); corrupted scans as crosses.
+    """Draw D_A against the mean CV of each scan (Zopes et al., Figure 5); corrupted scans as crosses.
 
     Parameters
     ----------
@@ -144,7 +147,7 @@ def study_plot(runs: Sequence[Mapping], kind: str = 'scaling') -> str:
         ``modality``, ``training_scans``, ``D_A`` (mapping with median, q1 and q3), ``test_scans`` (mappings
         with D_A).
     kind : {'scaling', 'equal-size'}
-        Against the number of training scans, one line for each modality (the publication's Figure 3), or side
+        Against the number of training scans, one line for each modality (Zopes et al., Figure 3), or side
         by side.
 
     Returns

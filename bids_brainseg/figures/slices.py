@@ -204,24 +204,22 @@ def uncertainty_figure(
     )
     relative = np.zeros(labels.shape, np.float32)
     relative[shown] = relative_uncertainty(entropy[shown], labels[shown], grid.spacing, limits)
-    rasters = [
-        svg.raster(
-            blend(gray(image, panel, window), panels.crop(relative, panel)), panel, density=1.3, quality=78
-        )
-        for panel in layout.panels
-    ]
+    rasters = []
+    for panel in layout.panels:
+        colored = blend(gray_panel(image, panel, window), panels.crop(relative, panel))
+        rasters.append(svg.raster(colored, panel, density=1.3, quality=78))
     layers, legend = [group(rasters, 'bb-scan')], _color_bar(layout.height, usual_known=limits is not None)
     return draw(layers, layout, legend, out_file, title='Uncertainty', kind='uncertainty')
 
 
-def gray(image: np.ndarray, panel: panels.Panel, window: tuple[float, float]) -> np.ndarray:
+def gray_panel(image: np.ndarray, panel: panels.Panel, window: tuple[float, float]) -> np.ndarray:
     """Return the gray pixels of a panel, (across, up) uint8; black outside the volume."""
     return panels.gray(panels.crop(image, panel, window[0]), window)
 
 
 def pictures(image: np.ndarray, layout: panels.Layout, window: tuple[float, float]) -> list[str]:
     """Draw the slices of a canonical volume, one to a panel."""
-    return [svg.raster(gray(image, panel, window), panel) for panel in layout.panels]
+    return [svg.raster(gray_panel(image, panel, window), panel) for panel in layout.panels]
 
 
 def structures(

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ..core.volumes import asymmetry
 from ..data import label_table
 from ..data.quality import population
+from ..files import as_float
 from .theme import ALERT, FAINT, INK, LEFT, MIDLINE, RIGHT, svg_element, theme
 
 BAND_SDS = 2.0  # of the population, drawn as a band
@@ -62,7 +63,7 @@ def volumes_chart(table: Iterable[Mapping], *, cv_threshold: float | None = None
     lines = _chart_rows(table)
     if not lines:
         return ''
-    etiv = next((_float(row['volume_mm3']) for row in table if str(row['name']) == 'eTIV'), math.nan)
+    etiv = next((as_float(row['volume_mm3']) for row in table if str(row['name']) == 'eTIV'), math.nan)
     with theme('volumes'):
         figure = Figure(figsize=(13, 0.3 * len(lines) + 1.1), layout='constrained')
         volume, side, spread = figure.subplots(1, 3, sharey=True, width_ratios=(5, 3, 3))
@@ -86,10 +87,10 @@ def _volumes(axes: Axes, lines: list[_Row], etiv: float) -> None:
         high = max(math.exp(norm.log_mean[i] + BAND_SDS * norm.log_sd[i]) for i in index)
         axes.plot([100 * low, 100 * high], [y, y], color=FAINT, alpha=0.3, linewidth=9, solid_capstyle='butt')
         for offset, (_, color, row) in zip(_offsets(line), line.sides, strict=True):
-            ends = [100 * _float(row.get(key)) / etiv for key in ('volume_low_mm3', 'volume_high_mm3')]
+            ends = [100 * as_float(row.get(key)) / etiv for key in ('volume_low_mm3', 'volume_high_mm3')]
             if all(end > 0 for end in ends):
                 axes.plot(ends, [y + offset] * 2, color=color, linewidth=2.2, alpha=0.6)
-            value = 100 * _float(row['volume_mm3']) / etiv
+            value = 100 * as_float(row['volume_mm3']) / etiv
             if value > 0:
                 axes.plot(value, y + offset, 'o', color=color, markersize=4.5)
     axes.set_xscale('log')
@@ -114,7 +115,7 @@ def _spreads(axes: Axes, lines: list[_Row], threshold: float | None) -> None:
     top = 1.0
     for y, line in enumerate(lines):
         for offset, (_, color, row) in zip(_offsets(line), line.sides, strict=True):
-            cv = _float(row['cv_mc'])
+            cv = as_float(row['cv_mc'])
             if math.isfinite(cv):
                 top = max(top, cv)
                 axes.plot([0, cv], [y + offset] * 2, color=color, linewidth=1.2, alpha=0.5)
@@ -134,12 +135,5 @@ def _offsets(line: _Row) -> np.ndarray:
 def _asymmetry(line: _Row) -> float:
     if len(line.sides) < 2:
         return math.nan
-    left, right = (_float(row['volume_mm3']) for _, _, row in line.sides)
+    left, right = (as_float(row['volume_mm3']) for _, _, row in line.sides)
     return float(asymmetry(left, right))
-
-
-def _float(value: object) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan

@@ -59,7 +59,7 @@ class Progress:
         self._scans = len(self._left)
         self._failed: set[_Scan] = set()
         self._shares: dict[_Scan, float] = {}
-        self._segmenting: dict[_Scan, pe.Node] = {}
+        self._running: dict[_Scan, pe.Node] = {}  # the long step of a scan
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._terminal = self.stream.isatty()
@@ -86,18 +86,18 @@ class Progress:
         if scan is None:
             return
         with self._lock:
-            if status == 'start' and node.name in LONG_STEPS and not self._terminal:
-                self._say(f'{scan}: {node.name}')
             if status == 'exception':
                 self._failed.add(scan)
-                self._segmenting.pop(scan, None)
+                self._running.pop(scan, None)
                 self._say(f'{scan}: {node.name} failed', alone=True)
-            elif status == 'start' and node.name == 'segment':
-                self._segmenting[scan] = node
-                self._began = self._began or (time.monotonic(), self.share())
-            elif status == 'end':
+            elif status == 'start' and node.name in LONG_STEPS:
+                self._running[scan] = node
+                self._say(self.line() if self._terminal else f'{scan}: {node.name}')
                 if node.name == 'segment':
-                    self._segmenting.pop(scan, None)
+                    self._began = self._began or (time.monotonic(), self.share())
+            elif status == 'end':
+                if self._running.get(scan) is node:
+                    del self._running[scan]
                 self._shares[scan] = self._shares.get(scan, 0.0) + SHARES.get(node.name, 0.0)
                 self._left[scan] -= 1
                 if not self._left[scan]:
@@ -110,10 +110,9 @@ class Progress:
     def share(self) -> float:
         """Return the share of the work that is done, from 0 to 1; a failed scan is done with."""
         with self._lock:
-            running = {scan: _passes(node) for scan, node in self._segmenting.items()}
             shares = [
                 1.0 if scan in self._failed or not left
-                else self._shares.get(scan, 0.0) + _part(running.get(scan)) * SHARES['segment']
+                else self._shares.get(scan, 0.0) + _part(self._running.get(scan)) * SHARES['segment']
                 for scan, left in self._left.items()
             ]  # fmt: skip
         return sum(shares) / len(shares) if shares else 1.0
@@ -124,9 +123,9 @@ class Progress:
             parts = [f'{self.done()} of {self._scans} scans done']
             if self._failed:
                 parts.append(f'{len(self._failed)} failed')
-            for scan, node in self._segmenting.items():
-                passes, total = _passes(node)
-                parts.append(f'{scan}: pass {passes} of {total}')
+            for scan, node in self._running.items():
+                step = 'pass {} of {}'.format(*_passes(node)) if node.name == 'segment' else node.name
+                parts.append(f'{scan}: {step}')
             left = self._seconds_left()
         if left is not None:
             parts.append(f'about {duration(left)} left')
@@ -201,5 +200,7 @@ def _passes(node: pe.Node) -> tuple[int, int]:
     return min(done, total), total
 
 
-def _part(passes: tuple[int, int] | None) -> float:
-    return passes[0] / passes[1] if passes else 0.0
+def _part(node: pe.Node | None) -> float:
+    """Return the share of the passes that are done, if a step is that of the network."""
+    passes, total = _passes(node) if node is not None and node.name == 'segment' else (0, 1)
+    return passes / total

@@ -7,20 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..data import label_table
+from ..data.quality import qc_numbers
 from ..figures.evaluation_plots import dice_plot, roc_plot, study_plot, uncertainty_plot
 from ..figures.slices import legible
 from ..files import write_text
 from ..results.evaluation import choose_examples
 from .drawings import read_drawings
 from .render import render
-
-PREDICTORS = {  # quality number -> its meaning and unit
-    'cv_mean': ('mean CV of the volumes over the passes', '%'),
-    'mc_iou_mean': ('mean overlap (IoU) of the passes', ''),
-    'entropy_mean': ('mean entropy in the structures', ''),
-    'mutual_information_mean': ('mean mutual information in the structures', ''),
-    'alignment': ('similarity to the reference after alignment', ''),
-}
 
 
 def write_evaluation_page(
@@ -94,9 +87,10 @@ def write_evaluation_page(
 
 
 def _predictors(entry: Mapping) -> list[dict]:
-    """Name each quality number of a calibration."""
+    """Name each quality number of a calibration; only per cent is written beside a value."""
     named = []
     for name, numbers in entry['predictors'].items():
-        meaning, unit = PREDICTORS[name]
-        named.append({'name': name, 'meaning': meaning, 'unit': unit, **numbers})
+        known = qc_numbers()[name]
+        unit = known['unit'] if known['unit'] == '%' else ''
+        named.append({'name': name, 'meaning': known['label'], 'unit': unit, **numbers})
     return named

@@ -12,6 +12,7 @@ from ..bids.sidecars import output_rules
 from ..core.volumes import asymmetry
 from ..data import label_table
 from ..figures.slices import legible
+from ..files import as_float
 from ..records import ScanResult
 from .formats import MISSING, bounds, milliliters, number, plain
 
@@ -128,7 +129,7 @@ def volumes_table(
     """
     rows = list(rows)
     by_name = {str(row['name']): row for row in rows}
-    has_interval = any(_float(row.get(INTERVAL[0])) >= 0 for row in rows)
+    has_interval = any(as_float(row.get(INTERVAL[0])) >= 0 for row in rows)
     paired, midline = [], []
     for label in label_table()[1:]:
         names = [label.name]
@@ -167,7 +168,7 @@ def usual_uncertainty(card: Mapping) -> tuple[float, ...]:
     usual = card.get('usual_entropy')
     means = usual.get('mean') if isinstance(usual, Mapping) else None
     known = isinstance(means, list) and len(means) == len(label_table())
-    return tuple(_float(value) for value in means) if known else ()
+    return tuple(as_float(value) for value in means) if known else ()
 
 
 def header_facts(qc: Mapping) -> list[tuple[str, str]]:
@@ -244,7 +245,7 @@ def _cells(row: Mapping | None, threshold: float | None, usual: Sequence[float],
     cv = number(row.get('cv_mc'), 2)
     high = threshold is not None and cv != MISSING and float(row['cv_mc']) > threshold
     expected = usual[int(row['index'])] if usual else math.nan
-    ratio = _float(row.get('entropy_mean')) / expected if expected else math.nan
+    ratio = as_float(row.get('entropy_mean')) / expected if expected else math.nan
     return Cells(
         milliliters(row.get('volume_mm3'), ''),
         _spread(row, has_interval),
@@ -259,20 +260,12 @@ def _cells(row: Mapping | None, threshold: float | None, usual: Sequence[float],
 def _spread(row: Mapping, has_interval: bool) -> str:
     """Write the interval of a volume, or mean and standard deviation over the passes, in ml."""
     names = INTERVAL if has_interval else ('mc_mean_mm3', 'mc_std_mm3')
-    ends = [_float(row.get(name)) / 1000 for name in names]
+    ends = [as_float(row.get(name)) / 1000 for name in names]
     digits = 1 if max(ends) >= 100 else 2  # of both alike
     low, high = (number(end, digits) for end in ends)
     if MISSING in (low, high):
         return MISSING if has_interval else low
     return f'{low} to {high}' if has_interval else f'{low} ± {high}'
-
-
-def _float(value: object) -> float:
-    """Return a number of a table, nan for what is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _flags(row: Mapping) -> tuple[list[str], list[str]]:

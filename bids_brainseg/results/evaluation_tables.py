@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..bids.sidecars import output_rules
 from ..errors import InputError
-from ..files import read_text, write_json, write_tsv
+from ..files import as_float, read_text, write_json, write_tsv
 from ..records import ImageRecord
-from .scans import INTERVAL, as_float, match_results
+from .scans import INTERVAL, match_results
 
 _SCAN_COLUMNS = {
     'scan': {'Description': 'Name of the scan.'},

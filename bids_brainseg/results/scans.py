@@ -19,7 +19,7 @@ from ..bids.names import record_from_path, sort_key, split_name, strip_prefix
 from ..bids.paths import scan_label
 from ..bids.sidecars import output_rules
 from ..data import datatypes, label_table, modalities
-from ..files import read_rows, read_text, unfetched
+from ..files import as_float, read_rows, read_text, unfetched
 from ..records import ImageRecord, RunOutcome, ScanResult
 from .outcomes import read_outcomes
 
@@ -306,11 +306,6 @@ def _read_table(path: Path, names: list[str], numeric: Iterable[str], text: Iter
             raise ValueError(f'{path.name}, {name}: {error}') from error
         rows.append({**row, **numbers})
     return rows
-
-
-def as_float(value: object) -> float:
-    """Return a number of a JSON file as float, nan for anything else (``"n/a"``)."""
-    return float(value) if isinstance(value, (int, float)) else float('nan')
 
 
 def _source(qc: Mapping) -> str:

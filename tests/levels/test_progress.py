@@ -97,11 +97,16 @@ def test_a_failed_step_has_a_line_and_its_scan_is_over(graph):
 def test_a_terminal_has_one_line_that_renews_itself(graph):
     stream = Terminal()
     with Progress(graph, stream) as progress:
+        check, coregister, *_ = nodes_of(graph, 'T1w')
+        progress(coregister, 'start')
+        progress(check, 'end')
+        assert progress.line() == '0 of 2 scans done, sub-01 T1w: coregister'
         for node in nodes_of(graph, 'T1w'):
             progress(node, 'end')
         progress(nodes_of(graph, 'ct')[1], 'exception')
     shown = stream.getvalue()
-    assert shown.startswith('\r\033[K1 of 2 scans done')
+    renewed = shown.split('\r\033[K')
+    assert renewed[1:3] == ['0 of 2 scans done, sub-01 T1w: coregister', '1 of 2 scans done']
     assert shown.count('\n') == 1 and 'sub-01 ct: coregister failed\n' in shown
     assert shown.endswith('\r\033[K')
 
