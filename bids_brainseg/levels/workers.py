@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import shutil
 import tempfile
-from multiprocessing import forkserver, util
+from multiprocessing import current_process, forkserver
+
+import psutil
 
 from ..errors import BrainsegError
 from ..settings import Settings
@@ -30,24 +35,56 @@ def warm_up(settings: Settings) -> None:
 def start_fork_server() -> None:
     """Start the process, unless it runs.
 
+    Its socket has no name once it listens, where the system allows that: nothing is left in the folder for
+    temporary files, though this process is killed.
+
     Raises
     ------
     BrainsegError
-        If there is no folder for its socket.
+        If there is no folder for the socket.
     """
-    place_socket()
+    if _runs():
+        return
+    folder = make_socket_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    current_process()._config['tempdir'] = folder  # where multiprocessing makes the socket
     forkserver.set_forkserver_preload(PRELOADED)
     try:
         forkserver.ensure_running()
+        _take_name_away(folder)
     except OSError as error:
         raise BrainsegError(
             f'the processes that do the work cannot be started: {error}; set TMPDIR to a folder that can be '
             'written, or free some space there'
         ) from error
+    finally:
+        current_process()._config['tempdir'] = None
 
 
-def place_socket() -> None:
-    """Choose the folder of the socket: that for temporary files, or one with a shorter path."""
+def _runs() -> bool:
+    """Tell whether there is a fork server that has not ended."""
+    number = forkserver._forkserver._forkserver_pid
+    with contextlib.suppress(psutil.Error):
+        return number is not None and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _take_name_away(folder: str) -> None:
+    """Remove the folder of a socket that listens, which stays within reach by its number in this process."""
+    address = forkserver._forkserver._forkserver_address
+    if not hasattr(os, 'O_PATH') or os.path.dirname(address) != folder:
+        return
+    number = os.open(address, os.O_PATH | os.O_CLOEXEC)
+    nameless = f'/proc/self/fd/{number}'
+    if not os.path.exists(nameless):  # no /proc
+        os.close(number)
+        return
+    forkserver._forkserver._forkserver_address = nameless
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_socket_folder() -> str:
+    """Make a folder for the socket among the temporary files, or where its path is shorter."""
     try:
         usual = tempfile.gettempdir()
     except OSError as error:
@@ -55,18 +92,17 @@ def place_socket() -> None:
             f'there is no folder for temporary files: {error.strerror or error}; set TMPDIR to one that can '
             'be written'
         ) from error
-    if len(os.fsencode(usual)) <= _LONGEST:
-        return
-    for folder in _SHORT_FOLDERS:
-        tempfile.tempdir = folder
+    fits = len(os.fsencode(usual)) <= _LONGEST
+    for folder in (usual,) if fits else _SHORT_FOLDERS:
         try:
-            util.get_temp_dir()  # the first call decides
-        except OSError:
-            continue
-        else:
-            return
-        finally:
-            tempfile.tempdir = usual
+            return tempfile.mkdtemp(prefix='brainseg-', dir=folder)
+        except OSError as error:
+            refused = error
+    if fits:
+        raise BrainsegError(
+            f'the processes that do the work cannot be started: {refused}; set TMPDIR to a folder that can '
+            'be written, or free some space there'
+        )
     raise BrainsegError(
         f'the path of the folder for temporary files is too long for a socket: {usual}; set TMPDIR to a '
         f'path of at most {_LONGEST} letters'

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
-from multiprocessing import current_process
 
 import pytest
 from levels_graph import GOOD, run
@@ -116,24 +116,24 @@ def long_folder(tmp_path, monkeypatch):
     folder = tmp_path / ('t' * 90)
     folder.mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(folder))
-    monkeypatch.delitem(current_process()._config, 'tempdir', raising=False)
     return folder
 
 
 def test_a_long_folder_for_temporary_files_has_no_socket(long_folder):
-    workers.place_socket()
-    assert current_process()._config['tempdir'].startswith('/tmp/pymp-')
+    folder = workers.make_socket_folder()
+    assert folder.startswith('/tmp/brainseg-')
+    os.rmdir(folder)
     assert tempfile.gettempdir() == str(long_folder)
 
 
 def test_no_short_folder_is_told(long_folder, monkeypatch):
     monkeypatch.setattr(workers, '_SHORT_FOLDERS', ('/no/such/folder',))
     with pytest.raises(BrainsegError, match='too long for a socket: .*; set TMPDIR to a path of at most 68'):
-        workers.place_socket()
+        workers.make_socket_folder()
 
 
 def test_no_folder_at_all_is_told(monkeypatch):
     monkeypatch.setattr(tempfile, 'tempdir', None)
     monkeypatch.setattr(tempfile, '_candidate_tempdir_list', lambda: ['/no/such/folder'])
     with pytest.raises(BrainsegError, match='there is no folder for temporary files: .*; set TMPDIR'):
-        workers.place_socket()
+        workers.make_socket_folder()

@@ -25,7 +25,10 @@ STEPS = ('check', 'coregister', 'preprocess', 'segment', 'resample_to_scan', 'me
 def test_killed_and_started_again(tmp_path):
     rounds, chance = int(os.environ.get('BIDS_BRAINSEG_ROUNDS', '50')), random.Random()
     command = words(make_dataset(tmp_path, 1))
-    whole = Run(command)
+    temporary = tmp_path / 'tmp'
+    temporary.mkdir()
+    environment = {'TMPDIR': str(temporary)}
+    whole = Run(command, env=environment)
     code, printed = whole.finish()
     seconds = time.monotonic() - whole.began
     assert code == 0, printed
@@ -38,7 +41,7 @@ def test_killed_and_started_again(tmp_path):
             for folder in (tmp_path / 'work').rglob(step):
                 shutil.rmtree(folder)
         how = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-        killed = Run(command)
+        killed = Run(command, env=environment)
         moment = chance.uniform(0, seconds)
         with contextlib.suppress(subprocess.TimeoutExpired):
             killed.process.wait(moment)
@@ -47,21 +50,23 @@ def test_killed_and_started_again(tmp_path):
             continue
         number += 1
         killed.process.send_signal(how)
-        again = Run(command)
+        again = Run(command, env=environment)
         gone = killed.seconds_until_gone()
         code_killed, said = killed.finish()
         code, printed = again.finish()
         ended = time.monotonic() - again.began
         left = again.seconds_until_gone()
         same = fingerprints(tmp_path / 'out') == expected
+        forgotten = sorted(path.name for path in temporary.iterdir())
         print(
             f'{number:3} {how.name} after {moment:5.1f} s: ended with {code_killed}, processes gone in '
             f'{gone:.2f} s; again: {code} in {ended:.0f} s, gone in {left:.2f} s, results '
-            f'{"the same" if same else "DIFFER"}',
+            f'{"the same" if same else "DIFFER"}, temporary files left: {len(forgotten)}',
             flush=True,
         )
         assert code_killed in (0, -how, 128 + how), said  # 0: it had just finished
         assert code == 0, printed
         assert 'Traceback' not in said + printed, said + printed
         assert same
+        assert not forgotten
         seconds = max(ended, 5.0)
