@@ -38,6 +38,7 @@ UNKNOWN = (
     'What is usual for this model was never measured, so good scans have color at every border.',
 )
 HALO = f'stroke="{svg.BACKGROUND}" stroke-width="2.5" stroke-linejoin="round" paint-order="stroke"'
+COLUMNS = 7  # of a legend; the longest name fits in the widest font
 EDGES = '.bb-figure .bb-edges path{stroke-width:.8px}'
 FLIP = '.bb-reference{opacity:0}.bb-alignment:active .bb-reference{opacity:1}'
 
@@ -307,8 +308,8 @@ def _legend(keys: list[tuple[str, str]], top: float) -> tuple[str, float]:
     """Lay swatches and names out in columns below the panels; returns the SVG and the new height."""
     parts = []
     for position, (name, color) in enumerate(keys):
-        row, column = divmod(position, 8)
-        x, y = 8 + column * (panels.WIDTH - 8) / 8, top + 22 + 18 * row
+        row, column = divmod(position, COLUMNS)
+        x, y = 8 + column * (panels.WIDTH - 8) / COLUMNS, top + 22 + 18 * row
         parts.append(
             f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{color}"/>'
             + svg.text(x + 15, y, name)
