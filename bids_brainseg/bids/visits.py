@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..files import read_rows
 from .names import split_name
-from .participants import MISSING, Covariates, read_covariates
+from .participants import MISSING, Covariates
 
 #: Columns of participants.tsv and sessions.tsv -> their names on a page.
 COLUMNS = {'age': 'Age', 'sex': 'Sex', 'handedness': 'Handedness'}
@@ -25,13 +25,15 @@ WORDS = {
 DATES = ('AcquisitionDateTime', 'AcquisitionDate')
 
 
-def participant_facts(bids_dir: Path, subject: str, sessions: Iterable[str | None]) -> list[tuple[str, str]]:
+def participant_facts(
+    covariates: Covariates, subject: str, sessions: Iterable[str | None]
+) -> list[tuple[str, str]]:
     """Return age, sex and handedness of a participant.
 
     Parameters
     ----------
-    bids_dir : Path
-        Root of the dataset.
+    covariates : Covariates
+        Of the dataset.
     subject : str
         Label without prefix.
     sessions : iterable of str or None
@@ -42,7 +44,6 @@ def participant_facts(bids_dir: Path, subject: str, sessions: Iterable[str | Non
     list of (str, str)
         Name and value of what is known. What differs between sessions is given for each.
     """
-    covariates = read_covariates([Path(bids_dir)], [subject])
     visits = list(dict.fromkeys(sessions)) or [None]
     facts = []
     for column, name in COLUMNS.items():

@@ -76,14 +76,14 @@ def settle_grid(raw: nib.spatialimages.SpatialHeader, shape: Sequence[int], path
     set_forms = [form for form in flaws if header[f'{form}_code']]
     usable = [form for form in set_forms if not flaws[form]]
     notes, doubts = [], []
+    if not usable and not _are_sizes(sizes) and not header['sform_code']:
+        raise GeometryError(
+            f'The header has no voxel size, found pixdim {sizes.tolist()} and no sform: {path}. {CORRECT}'
+        )
     if not usable and set_forms:
         form = set_forms[0]
         raise GeometryError(
             f'Singular affine, {flaws[form]}, found {_numbers(header, form)}: {path}. {CORRECT}'
-        )
-    if not usable and not _are_sizes(sizes):
-        raise GeometryError(
-            f'The header has no voxel size, found pixdim {sizes.tolist()} and no sform: {path}. {CORRECT}'
         )
     if usable:
         for form in set_forms:

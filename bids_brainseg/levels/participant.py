@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 
+from ..bids.participants import read_covariates
 from ..bids.query import Selection
 from ..bids.visits import participant_facts, scan_date
 from ..errors import BrainsegError
@@ -197,6 +198,9 @@ def write_reports(
     """
     code, output_dir = 0, settings.output_dir
     peers = alignments(scan for scans in results.values() for scan in scans)
+    covariates = read_covariates([settings.bids_dir], results)
+    for note in covariates.notes:
+        LOGGER.warning('%s', note)
     for subject, scans in results.items():
         try:
             methods, _ = methods_of(scan.qc for scan in scans)
@@ -208,7 +212,7 @@ def write_reports(
                 methods=methods,
                 peers=peers,
                 unused=read_unused(output_dir, subject),
-                facts=participant_facts(settings.bids_dir, subject, [scan.session for scan in scans]),
+                facts=participant_facts(covariates, subject, [scan.session for scan in scans]),
                 dates={scan.name: scan_date(settings.bids_dir, scan.source) for scan in scans if scan.source},
             )
         except Exception as error:  # a page is the last thing; whatever went wrong, the derivatives are there

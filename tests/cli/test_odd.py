@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 CODES = {0, 1, 2, 16, 17, 18}
 LEVELS = ('participant', 'group', 'train', 'evaluate')
 #: Examples of the default run, and of `-m stress`.
-FEW, MANY = 6, 300
+FEW, MANY = 6, int(os.environ.get('BIDS_BRAINSEG_ROUNDS', '300'))
 
 name = st.text(st.characters(exclude_characters='/\0', exclude_categories=('Cs',)), min_size=1, max_size=40)
 content = st.one_of(

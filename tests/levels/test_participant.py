@@ -41,7 +41,8 @@ def test_what_cannot_run_is_recorded_for_the_group_level(make_bids, tmp_path, ca
     assert outcome.reason in (tmp_path / 'out' / 'group_participants.tsv').read_text()
 
 
-def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys, caplog):
+    """Nor does a table of participants that cannot be read, which is told."""
     written = []
 
     def write(output_dir, subject, *_, **__):
@@ -51,8 +52,14 @@ def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(participant, 'write_participant_page', write)
     settings, nothing = Settings(tmp_path / 'in', tmp_path / 'out', tmp_path / 'work'), {'01': [], '02': []}
+    settings.bids_dir.mkdir()
+    (settings.bids_dir / 'participants.tsv').touch()
+    monkeypatch.setattr(participant.LOGGER, 'propagate', True)
     assert participant.write_reports(settings, nothing, nothing) == 1
     assert written == ['02']
+    assert [record.message.split('/')[-1] for record in caplog.records] == [
+        'participants.tsv cannot be read and was ignored: it is empty'
+    ]
     assert "the report of sub-01 was not written: KeyError: 'verdict'" in capsys.readouterr().err
 
 
