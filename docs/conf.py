@@ -33,3 +33,8 @@ html_theme = 'furo'
 html_title = f'bids_brainseg {version}'
 html_static_path = ['_static']
 html_css_files = ['manual.css']
+
+
+def setup(app):
+    """Leave constants of modules out of the API."""
+    app.connect('autodoc-skip-member', lambda app, what, name, *_: True if name.isupper() else None)
