@@ -6,9 +6,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from nipype.pipeline import engine as pe
@@ -55,16 +56,17 @@ class BatchPlugin(KeepGoing):
         super().run(graph, config, updatehash=updatehash)
 
     def _submit_batchtask(self, scriptfile: str, node: pe.Node) -> int:
-        try:
-            number = super()._submit_batchtask(scriptfile, node)
-        except (IndexError, AttributeError) as error:  # no job number in what the scheduler printed
-            raise RuntimeError(
-                f'the scheduler refused the job {scriptfile}; submit it yourself to see why'
-            ) from error
-        note = notes_of(node)
-        note.parent.mkdir(exist_ok=True)
-        with note.open('a') as file:
-            file.write(f'{number}\n')
+        with signals_held():  # or there may be a job whose number is not known
+            try:
+                number = super()._submit_batchtask(scriptfile, node)
+            except (IndexError, AttributeError) as error:  # no job number in what the scheduler printed
+                raise RuntimeError(
+                    f'the scheduler refused the job {scriptfile}; submit it yourself to see why'
+                ) from error
+            note = notes_of(node)
+            note.parent.mkdir(exist_ok=True)
+            with note.open('a') as file:
+                file.write(f'{number}\n')
         return number
 
     def _is_pending(self, taskid: int) -> bool:
@@ -100,6 +102,23 @@ class BatchPlugin(KeepGoing):
     def _forget(self) -> None:
         for note in self._notes:
             note.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Let a signal that asks the command to end wait until the block has ended."""
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    caught = [number for number, handler in before.items() if callable(handler)]
+    for number in caught:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
+        for number in came:
+            signal.raise_signal(number)
 
 
 def noted(notes: Iterable[Path]) -> set[int]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image and a small dataset, for the tests that run it.
 
-IMAGE names an image to test instead of building one; BUILD_OPTIONS holds more options of the build, for
-instance ``--build-arg BASE=...`` where the registry of the default base cannot be reached.
+IMAGE names an image to test instead of building one, SIF one of Apptainer. BUILD_OPTIONS holds more options
+of the build, for instance ``--build-arg BASE=...`` where the registry of the default base cannot be reached.
 """
 
 from __future__ import annotations

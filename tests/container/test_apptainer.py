@@ -18,10 +18,13 @@ pytestmark = pytest.mark.container
 
 
 @pytest.fixture(scope='module')
-def sif(engine, image, tmp_path_factory) -> Path:
-    """The image, made by Apptainer.def as in docs/cluster.rst, but as a folder: compressing takes long."""
+def sif(request, tmp_path_factory) -> Path:
+    """The image that SIF names, or one made by Apptainer.def, but as a folder: compressing takes long."""
     if shutil.which('apptainer') is None:
         pytest.skip('needs apptainer')
+    if 'SIF' in os.environ:
+        return Path(os.environ['SIF'])
+    engine, image = request.getfixturevalue('engine'), request.getfixturevalue('image')
     folder = tmp_path_factory.mktemp('apptainer')
     archive, sif = folder / 'bids_brainseg.tar', folder / 'bids_brainseg.sif'
     form = ('--format', 'docker-archive') if engine == 'podman' else ()
@@ -64,7 +67,8 @@ def labels(study: Path) -> set[int]:
 
 
 def test_a_scan_is_segmented(command, study):
-    assert command('--version').stdout.strip() == f'bids_brainseg {__version__}'
+    said = command('--version')
+    assert said.stdout.strip() == f'bids_brainseg {__version__}', said.stderr
     words = ('/data', '/out', 'participant', '-w', '/scratch', '--participant-label')
     done = command(*words, 'good', '--mc-samples', '2')
     assert done.returncode == 0, done.stdout + done.stderr

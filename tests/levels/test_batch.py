@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from itertools import count
 from pathlib import Path
@@ -113,3 +115,24 @@ def test_jobs_of_a_run_that_was_killed_are_not_doubled(tmp_path, programs, at_on
     programs('squeue', 'exit 0')
     assert run(tmp_path, GOOD, plugin='SLURM') is None
     assert notes(tmp_path) == []
+
+
+def test_a_signal_waits_until_the_number_of_a_job_is_known(tmp_path, monkeypatch, programs, capfd):
+    """It comes while sbatch works; the job that this has just made is canceled."""
+    programs('sbatch', f'kill -TERM {os.getpid()}; sleep 0.5; echo "Submitted batch job 71"')
+    programs('squeue', 'echo 71')
+    programs('scancel', f'echo "$@" > {tmp_path}/canceled')
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, GOOD, plugin='SLURM')
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (tmp_path / 'canceled').read_text() == '71\n'
+    assert 'canceled the jobs that were left: 71' in capfd.readouterr().err
+    assert [note.read_text() for note in notes(tmp_path)] == ['71\n']
