@@ -89,7 +89,8 @@ class _Version(argparse.Action):
     ) -> None:
         from .. import __version__
 
-        parser.exit(message=f'{PROG} {__version__}\n')
+        print(f'{PROG} {__version__}')  # parser.exit would write to standard error
+        parser.exit()
 
 
 class _Extend(argparse.Action):

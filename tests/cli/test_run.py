@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from bids_brainseg import __version__
 from bids_brainseg.cli.run import main
 
 
@@ -19,8 +20,12 @@ def last_line(capsys) -> str:
 def test_main_returns_the_code():
     assert main(['in', 'out', 'nonsense']) == 17
     assert main([]) == 2
-    assert main(['--version']) == 0
     assert main(['--help']) == 0
+
+
+def test_the_version_goes_to_standard_output(capsys):
+    assert main(['--version']) == 0
+    assert capsys.readouterr() == (f'bids_brainseg {__version__}\n', '')
 
 
 def test_not_a_dataset(tmp_path, capsys):
