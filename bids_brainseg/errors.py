@@ -78,6 +78,16 @@ _SIGNS = (
 )
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, 'scan'), counted(2, 'scan'), counted(1, 'pass'), counted(0, 'pass')
+    ('1 scan', '2 scans', '1 pass', '0 passes')
+    """
+    plural = 'es' if noun.endswith('s') else 's'
+    return f'{number} {noun}{"" if number == 1 else plural}'
+
+
 def explain_refusal(output: str) -> str | None:
     """Return in one line what the system refused, if that is why a traceback ends as it does.
 

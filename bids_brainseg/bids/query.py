@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data import modalities as modality_rules
-from ..errors import BidsError
+from ..errors import BidsError, counted
 from ..files import unfetched
 from ..records import ImageRecord, UnusedImage
 from .diffusion import prefer_traces, with_volumes
@@ -138,8 +138,7 @@ def summarize_unused(unused: Sequence[UnusedImage]) -> list[str]:
     lines = []
     for reason, count in Counter(image.reason for image in unused).most_common():
         first = next(image.path.as_posix() for image in unused if image.reason == reason)
-        number = '1 image' if count == 1 else f'{count} images'
-        lines.append(f'{number}, {reason}: {first}{" ..." * (count > 1)}')
+        lines.append(f'{counted(count, "image")}, {reason}: {first}{" ..." * (count > 1)}')
     return lines
 
 

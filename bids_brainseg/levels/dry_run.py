@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..bids.query import Selection
+from ..errors import counted
 from ..records import Bundle, ImageRecord, Outcome, Template
 from ..results.expected import expected_files
 from ..settings import Settings
@@ -24,7 +25,7 @@ def format_dry_run(
     lines, pages = [], []
     for record in records:
         bundle = bundles[record.modality]
-        passes = f'{bundle.mc_samples} passes' if bundle.mc_samples else 'one pass without dropout'
+        passes = counted(bundle.mc_samples, 'pass') if bundle.mc_samples else 'one pass without dropout'
         lines.append(f'{record.relative_path}: model {bundle.name}, {passes}')
         files = expected_files(
             record,

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 from ..data import modalities
+from ..errors import counted
 from ..pages.group import write_group_page
 from ..results.group import Group, collect_group
 from ..results.group_measures import measure_group
@@ -86,20 +87,20 @@ def format_summary(group: Group, settings: Settings, seconds: float) -> str:
     usable = [scan for scan in group.scans if scan.usable]
     subjects = {scan.subject for scan in usable}
     lines = [
-        f'{len(usable)} scans of {len(subjects)} of {len(group.participants)} participants ({seconds:.0f} s)'
+        f'{counted(len(usable), "scan")} of {len(subjects)} of '
+        f'{counted(len(group.participants), "participant")} ({seconds:.0f} s)'
     ]
     counts = Counter(scan.status for scan in group.scans if scan.status != 'done')
-    lines += [f'  {status:8} {count} scans' for status, count in sorted(counts.items())]
+    lines += [f'  {status:8} {counted(count, "scan")}' for status, count in sorted(counts.items())]
     lines += [f'  broken   {scan.name}: {scan.reason}' for scan in group.scans if scan.status == 'broken']
     lines += [f'  broken   {damage}' for damage in group.ratings.damaged]
     missing = [f'sub-{label}' for label, reason in group.participants.items() if reason]
     if missing:
-        lines.append(
-            f'  missing  {len(missing)} participants: {" ".join(missing[:10])}{" ..." * (len(missing) > 10)}'
-        )
+        named = f'{" ".join(missing[:10])}{" ..." * (len(missing) > 10)}'
+        lines.append(f'  missing  {counted(len(missing), "participant")}: {named}')
     if ratings := group.ratings.ratings:
         raters = len({rating.rater for rating in ratings})
-        lines.append(f'  ratings  {len(ratings)} of {raters} raters')
+        lines.append(f'  ratings  {len(ratings)} of {counted(raters, "rater")}')
     lines.append(f'  tables   {settings.output_dir}/group_{{{",".join(FILES)}}}.tsv')
     lines.append(f'  page     {settings.output_dir / "group.html"}')
     return '\n'.join(lines)

@@ -98,7 +98,7 @@ def test_ratings_are_counted_and_a_damaged_file_of_them_is_named(out, tmp_path, 
     (out / 'sub-0002_rating.json').write_text('[{')
     assert main([f'{tmp_path}/gone', f'{out}', 'group']) == 1
     printed = capsys.readouterr().out
-    assert 'ratings  1 of 1 raters' in printed
+    assert 'ratings  1 of 1 rater\n' in printed
     assert 'sub-0002_rating.json was skipped' in printed
     assert 'sub-0001_T1w\tT1w\t' in (out / 'group_ratings.tsv').read_text()
 
