@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 
 #: An example that is a whole run.
@@ -14,6 +16,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.name == WHOLE_RUN:
             item.add_marker('integration')
+
+
+@pytest.fixture(autouse=True)
+def temporary_files_of_examples(request, monkeypatch):
+    """Keep what examples leave among the temporary files in a folder that pytest removes."""
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.setattr(tempfile, 'tempdir', str(request.getfixturevalue('tmp_path')))
 
 
 @pytest.fixture(autouse=True)
