@@ -14,7 +14,7 @@ ENV PATH=/opt/brainseg/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHEC
 FROM python AS wheel
 WORKDIR /src
 COPY . ./
-RUN pip wheel --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-deps --wheel-dir /wheels . && sha256sum /wheels/* > /wheels.sha256
 
 FROM python AS runtime
 # That of setup.cfg; a test compares the two.
@@ -31,15 +31,18 @@ ENV HOME=/tmp MPLBACKEND=agg MPLCONFIGDIR=/tmp NO_ET=1 TF_CPP_MIN_LOG_LEVEL=2 PY
 WORKDIR /out
 ENTRYPOINT ["bids_brainseg"]
 
-# What the package needs comes first: a change in the code does not download TensorFlow again.
+# What the package needs comes first: a change in the code does not download TensorFlow again. podman does not see
+# when the wheel that it mounts is another one; the copied checksum tells it to install that.
 FROM runtime AS gpu
 COPY setup.cfg container/install.py /build/
 RUN python /build/install.py /build/setup.cfg gpu
+COPY --from=wheel /wheels.sha256 /build/
 COPY container/check.py /build/
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl && python /build/check.py
 
 FROM runtime AS cpu
 COPY setup.cfg container/install.py /build/
 RUN python /build/install.py /build/setup.cfg cpu
+COPY --from=wheel /wheels.sha256 /build/
 COPY container/check.py /build/
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl && python /build/check.py
