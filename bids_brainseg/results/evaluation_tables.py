@@ -208,16 +208,21 @@ def read_study(output_dir: Path) -> tuple[dict | None, str]:
         return None, ''
     try:
         study = json.loads(read_text(path))
-        whole = all(_RUN_KEYS <= set(run) for run in study['runs']) and all(
-            _FAILED_KEYS <= set(run) for run in study['failed']
-        )
-        if whole and isinstance(study['study'], str):
-            return study, ''
-        problem = 'it does not describe a study'
+        if not _is_study(study):
+            raise ValueError('it does not describe a study')
     except OSError as error:
         problem = error.strerror
     except ValueError as error:
         problem = str(error)
-    except (LookupError, TypeError):
-        problem = 'it does not describe a study'
+    else:
+        return study, ''
     return None, f'{path.name} cannot be read and is left out: {problem}'
+
+
+def _is_study(content: object) -> bool:
+    try:
+        runs = all(_RUN_KEYS <= set(run) for run in content['runs'])
+        failed = all(_FAILED_KEYS <= set(run) for run in content['failed'])
+        return runs and failed and isinstance(content['study'], str)
+    except (LookupError, TypeError):
+        return False
