@@ -37,6 +37,9 @@ from .sources import Mixture, ScanPairs, ScanSequence, held_out_pairs, load_pair
 from .volume_calibration import volume_errors
 
 FINISHED = 'finished.json'
+#: Voxels along the shortest side of the bottleneck: on 2 x 2 x 2, TensorFlow 2.21 with oneDNN computes wrong
+#: gradients of kernels of 128 channels and more in bfloat16, and right ones from 3 x 3 x 3 on.
+LEAST_BFLOAT16 = 3
 ROLES = ('train', 'validate')
 
 
@@ -66,7 +69,7 @@ def run(plan: TrainingPlan, work_dir: Path, *, device: str) -> list[Bundle]:
     work_dir.mkdir(parents=True, exist_ok=True)
     with _alone(work_dir):
         material = Material(plan, work_dir)
-        check_plan(plan, material)
+        check_plan(plan, material, device)
         histories = {}
         for stage in plan.stages:
             histories[stage.name] = train_stage(plan, stage, material, device)
@@ -154,13 +157,14 @@ class Material:
         return held_out_pairs(maps, references, shape=shape, affine=affine, count=count)
 
 
-def check_plan(plan: TrainingPlan, material: Material) -> None:
+def check_plan(plan: TrainingPlan, material: Material, device: str) -> None:
     """Refuse, before anything runs, a plan that does not fit the folder, or stages that cannot run.
 
     Parameters
     ----------
     plan : TrainingPlan
     material : Material
+    device : {'cpu', 'gpu'}
 
     Raises
     ------
@@ -176,6 +180,13 @@ def check_plan(plan: TrainingPlan, material: Material) -> None:
         grids = [material.references[name].grid_of(stage)[0] for name in stage.contrasts]
         if len(set(grids)) > 1:
             raise ModelError(f'stage {stage.name}: its modalities have references of different grids')
+        least = min(stage.window or grids[0]) // 2 ** stage.architecture['depth']
+        if (stage.precision, device) == ('mixed_bfloat16', 'cpu') and least < LEAST_BFLOAT16:
+            raise ModelError(
+                f'stage {stage.name}: a side of {least} at the bottleneck is too small for bfloat16 on the '
+                f'processor, whose gradients are wrong below {LEAST_BFLOAT16}; use a larger window or grid, '
+                'or --precision float32'
+            )
         scans = [scan for scan in plan.scans.get('train', ()) if scan.modality in stage.contrasts]
         if scans and stage.synthetic_share < 1:
             load_pair(scans[0], grids[0])

@@ -107,6 +107,10 @@ def test_what_cannot_run_is_refused_before_anything_does(plan, tmp_path):
     refused(r'the window is 30 32 32; every side must be a multiple of 4', window=(30, 32, 32))
     refused(r'the window is 64 32 32; .*, 44 48 40', window=(64, 32, 32))
     refused('prepared for another grid', InputError, grid_spacing=8.0)
+    refused(
+        'stage training: a side of 2 at the bottleneck is too small for bfloat16 on the processor',
+        window=(8, 32, 32), precision='mixed_bfloat16',
+    )  # fmt: skip
     assert not (tmp_path / 'work' / 'stages').exists()
 
 
