@@ -6,8 +6,8 @@
 The alignment that a run of the participant level left of each scan is taken as it is, and made wrong: shifted
 by 5, 10 and 20 mm, rotated by 10, 20 and 45 degrees (along or about each axis), turned upside down or back to
 front, mirrored. For each are measured the agreement of scan and reference, and how far the structures of the
-segmentation lie from where the reference has them. The network is not run again: its labels stay on the scan,
-and move in the space of the reference as the scan does. Printed are the ranges by modality.
+segmentation lie from where the reference has them, and are turned. The network is not run again: its labels
+stay on the scan, and move in the space of the reference as the scan does. Printed are the ranges by modality.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 
 from bids_brainseg.bids.query import find_images
 from bids_brainseg.core.geometry import invert, ras_to_lps
-from bids_brainseg.core.inspection import structure_centers, structure_offset
+from bids_brainseg.core.inspection import structure_centers, structure_offset, structure_rotation
 from bids_brainseg.data.quality import reference_centers
 from bids_brainseg.imaging import load_image
 from bids_brainseg.network.bundle import find_bundle, load_bundle
@@ -83,10 +83,12 @@ def main() -> None:
         to_middle[:3, 3] = middle
         for name, motion in motions():
             wrong = matrix @ to_middle @ motion @ invert(to_middle)
+            places = (centers, reference_centers(), invert(wrong))
             rows.append({
                 'scan': result.name, 'modality': record.modality, 'alignment': name,
                 'agreement': local_agreement(small, reference, mask, wrong),
-                'offset_mm': structure_offset(centers, reference_centers(), invert(wrong)),
+                'offset_mm': structure_offset(*places),
+                'turn_deg': structure_rotation(*places),
             })  # fmt: skip
         right = rows[-len(motions())]
         print(f'{result.name:32} {right["agreement"]:.2f} {right["offset_mm"]:.1f} mm', flush=True)
@@ -100,7 +102,11 @@ def main() -> None:
         for name, group in part.groupby('alignment', observed=True):
             low, high = group['agreement'].min(), group['agreement'].max()
             near, far = group['offset_mm'].min(), group['offset_mm'].max()
-            print(f'{name:14} agreement {low:.2f} to {high:.2f}   offset {near:5.1f} to {far:5.1f} mm')
+            least, most = group['turn_deg'].min(), group['turn_deg'].max()
+            print(
+                f'{name:14} agreement {low:.2f} to {high:.2f}   offset {near:5.1f} to {far:5.1f} mm   '
+                f'turn {least:5.1f} to {most:5.1f} degrees'
+            )
 
 
 if __name__ == '__main__':

@@ -243,6 +243,47 @@ def structure_offset(centers: ArrayLike, expected: ArrayLike, matrix: ArrayLike)
     return float(np.median(distances)) if distances.size >= 3 else float('nan')
 
 
+def structure_rotation(centers: ArrayLike, expected: ArrayLike, matrix: ArrayLike) -> float:
+    """Measure how far the structures of a scan, as a whole, are turned from where the reference has them.
+
+    The rotation and shift that fit best are found by least squares (Kabsch 1976, doi
+    10.1107/S0567739476001873), each structure weighing less the farther it lies off (five rounds, weights of
+    one over the distance in mm), so that a few that are displaced or missed decide nothing.
+
+    Parameters
+    ----------
+    centers, expected, matrix
+        As :func:`structure_offset` takes them.
+
+    Returns
+    -------
+    float, degrees
+        From 0 to 180; nan if fewer than three structures can be compared.
+
+    Examples
+    --------
+    >>> places = np.array([[0, 0, 0], [10, 0, 0], [0, 20, 0], [0, 0, 30]])
+    >>> quarter = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    >>> round(structure_rotation(places, places, quarter), 6)
+    90.0
+    """
+    matrix, expected = np.asarray(matrix, np.float64), np.asarray(expected, np.float64)
+    found = np.asarray(centers, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    known = np.isfinite(found).all(1) & np.isfinite(expected).all(1)
+    found, expected = found[known], expected[known]
+    if len(found) < 3:
+        return float('nan')
+    weights, turn = np.ones(len(found)), np.eye(3)
+    for _ in range(5):
+        here = found - np.average(found, axis=0, weights=weights)
+        there = expected - np.average(expected, axis=0, weights=weights)
+        left, _, right = np.linalg.svd((here * weights[:, None]).T @ there)
+        # a mirror image is no rotation
+        turn = (left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right).T
+        weights = 1 / np.maximum(np.linalg.norm(here @ turn.T - there, axis=1), 1)
+    return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+
+
 def asymmetry_scores(
     volumes: ArrayLike, pairs: Sequence[tuple[int, int]], mean: ArrayLike, sd: ArrayLike
 ) -> NDArray[np.float64]:

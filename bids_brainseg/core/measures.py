@@ -179,16 +179,15 @@ def measure_scan(
     if errors is not None:
         low, high = volume_intervals(mm3, relative_spread(spread.cv, len(passes.counts)), errors)
     sides = inspection.asymmetry_scores(mm3, structures.pairs, norm.asymmetry_mean, norm.asymmetry_sd)
-    centers = inspection.structure_centers(labels, affine)
+    places = (inspection.structure_centers(labels, affine), norm.centers, geometry.invert(alignment.matrix))
     numbers = {
         'brain_mm3': totals.brain,
         'ventricles_mm3': totals.ventricles,
         'etiv_mm3': etiv,
         'brain_etiv_percent': 100 * totals.brain / etiv,
         **_alignment_numbers(alignment),
-        'structure_offset': inspection.structure_offset(
-            centers, norm.centers, geometry.invert(alignment.matrix)
-        ),
+        'structure_offset': inspection.structure_offset(*places),
+        'structure_rotation': inspection.structure_rotation(*places),
         'asymmetry_score_max': float(np.nanmax(sides)) if np.isfinite(sides).any() else float('nan'),
         **_pass_numbers(passes, spread.cv, entropy, labels),
         **_structure_numbers(mm3, scores, components, structures),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bids_brainseg.core.inspection import structure_rotation
 from bids_brainseg.core.measures import Alignment, Norm, Passes, Structures, measure_scan
 from bids_brainseg.core.volume_errors import VolumeErrors
 from bids_brainseg.data.quality import qc_numbers
@@ -167,7 +168,25 @@ def test_structures_are_looked_for_where_the_population_has_them(measured, phant
     places = centers @ np.linalg.inv(ALIGNMENT.matrix)[:3, :3].T
     norm = NORM._replace(centers=places + [0, 7, 0])
     assert measured(norm=norm).numbers['structure_offset'] == pytest.approx(7)
+    assert measured(norm=norm).numbers['structure_rotation'] == pytest.approx(0, abs=1e-5)
     assert np.isnan(measured().numbers['structure_offset'])
+    assert np.isnan(measured().numbers['structure_rotation'])
+
+
+def test_the_turn_of_the_structures_is_found_whatever_a_few_of_them_do(phantom27):
+    places = np.array([phantom27.center(index) for index in range(28)])
+    angle, shift = np.deg2rad(10), [3, -2, 5]
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turned[:3, 3] = shift
+    assert structure_rotation(places, places, turned) == pytest.approx(10, abs=1e-6)
+    displaced = places.copy()
+    displaced[[4, 9]] += [0, 60, 0]
+    displaced[13] = np.nan
+    assert structure_rotation(displaced, places, turned) == pytest.approx(10, abs=1)
+    mirrored = np.diag([-1.0, 1, 1, 1])
+    assert 0 <= structure_rotation(places, places, mirrored) <= 180
+    assert np.isnan(structure_rotation(places[:3], places[:3] * np.nan, turned))
 
 
 def test_a_structure_that_is_small_on_one_side_is_flagged(measured, phantom27):
