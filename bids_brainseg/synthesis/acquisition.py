@@ -151,7 +151,9 @@ class Flow(OptionalEffect):
     def on_image(self, image: Tensor, parameters: Parameters, at: Rendering) -> Tensor:
         """Brighten the fluid."""
         smooth = along_axes(parameters.control, parameters.basis, at.xp)
-        inflow = parameters.level / (1 + at.xp.exp(-self.prior['patchiness'] * smooth))
+        inflow = parameters.level / (
+            1 + at.xp.exp(self.prior['patchiness'] * (self.prior['threshold'] - smooth))
+        )
         return image + at.xp.take(parameters.gain, at.codes) * inflow
 
 

@@ -358,13 +358,15 @@ def test_inflow_brightens_fluid_near_the_base():
     labels = np.full((24, 24, 48), 3, np.int16)
     labels[8:16] = 24
     parameters, codes, label_map, grids = drawn(labels, 'flow', 'FLAIR')
-    assert 'flow' not in drawn(labels, 'flow', 'ct')[0:1]  # CT knows no inflow
+    prior = priors()['effects']['flow']
+    assert drawn(labels, 'flow', 'ct')[0] is None  # CT knows no inflow
     fluid = label_map.class_of[codes] == 0
     gain = parameters.gain[codes[fluid][0]]
     still = parameters._replace(control=np.zeros_like(parameters.control))
     found = EFFECTS['flow'].on_image(np.ones(codes.shape, np.float32), still, rendering(codes))
     np.testing.assert_allclose(found[~fluid], 1)
-    expected = np.broadcast_to(1 + gain * parameters.level / 2, codes.shape)
+    away = np.exp(prior['patchiness'] * prior['threshold'])  # the field is 0: no patch
+    expected = np.broadcast_to(1 + gain * parameters.level / (1 + away), codes.shape)
     np.testing.assert_allclose(found[fluid], expected[fluid], rtol=1e-5)
     assert gain > 0 and (np.diff(parameters.level) <= 0).all() and parameters.level[0] > parameters.level[-1]
 
