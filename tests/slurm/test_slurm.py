@@ -200,13 +200,14 @@ def test_only_the_network_waits_for_a_gpu(study):
 @pytest.fixture
 def waiting(study, request):
     """A run whose jobs wait for an hour: the command that does not, the process, and the first job."""
-    out, last = study / request.node.name, newest()
+    out = study / request.node.name
     words = command(study, out, '--participant-label', '03', '--use-plugin')
     later = plugin_file(study, sbatch_args='--begin=now+1hour', max_jobs=8)
     process = subprocess.Popen(
         [*words, str(later)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    (job,) = wait_for(lambda: [job['JobId'] for job in jobs(after=last) if active(job)])
+    (note,) = wait_for(lambda: list(Path(f'{out}_work/.jobs').glob('*')))
+    job = wait_for(note.read_text).strip()
     yield [*words, str(plugin_file(study, max_jobs=8))], process, job
     process.kill()
     subprocess.run(['scancel', job], check=True)
