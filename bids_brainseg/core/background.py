@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -16,19 +18,31 @@ DARKER_VOXELS, DARKER_BY = 0.01, 0.05
 #: A negative one is too dark if it lies so far below the darkest voxels, by so much of the range of the rest.
 TOO_DARK_BY = 0.25
 #: Noise of a background, and its mean, as fractions of the range, beyond that of air in a magnitude image.
-NOISE_SD, NOISE_MEAN = 0.1, 0.2
+NOISE_SD, NOISE_MEAN = 0.06, 0.12
 #: Window in which noise is measured, mm; a head is so much smoother than its background, and so large (mm3).
-WINDOW_MM, SMOOTHER, SMALLEST_HEAD = 5.0, 0.5, 3e5
+WINDOW_MM, SMOOTHER, SMALLEST_HEAD = 5.0, 0.75, 3e5
+_NO_HEAD = (
+    'The background is noisier than the head, but not so much that it could be told from it and darkened. '
+    'Look at the outlines, or set what lies outside the head to 0.'
+)
 #: Voxels by which the head is too small, since windows at its border hold noise. More leaves a rim of noise,
 #: which takes the place of the skull; less takes cortex away.
 BORDER = 2
-#: The whole of a head is at least so much less noisy than its background; otherwise all of the scan is noise.
-NOISE_RATIO = 3.0
+#: The whole of a head is at least so much less noisy than its background; otherwise nothing tells them apart.
+NOISE_RATIO = 2.0
+#: Noise of the background over that of the middle of the scan, which in a magnitude image is below 1.
+ODD_RATIO = 1.2
 
 
-def settle_background(
-    image: NDArray[np.float32], affine: ArrayLike
-) -> tuple[NDArray[np.float32], str | None]:
+class Background(NamedTuple):
+    """The image, what was done to its background, and a doubt that asks for review; None where none is."""
+
+    image: NDArray[np.float32]
+    note: str | None = None
+    doubt: str | None = None
+
+
+def settle_background(image: NDArray[np.float32], affine: ArrayLike) -> Background:
     """Make the background of an MR scan dark where it is brighter than dark tissue, or far below all of it.
 
     Parameters
@@ -40,18 +54,17 @@ def settle_background(
 
     Returns
     -------
-    image : (I, J, K) float32 array
-        The very same array for an ordinary scan, whose background is dark.
-    note : str or None
-        What was done.
+    Background
+        With the very same array for an ordinary scan, whose background is dark.
 
     Notes
     -----
     The background of a uniform image of MP2RAGE is noise over the whole range, as the ratio of two images
     without signal; O'Brien et al. (doi:10.1371/journal.pone.0099676) suppress it with both images, which a
     dataset rarely holds. Here the head is what is smooth: the noise that is left when each voxel is compared
-    with its neighbors is measured in a small window, and the largest connected region with less than half the
-    noise of the faces is kept. Bone is noise as well in such an image, so mostly the brain remains.
+    with its neighbors is measured in a small window, and the largest connected region with less than three
+    quarters of the noise of the faces is kept. Bone is noise as well in such an image, so mostly the brain
+    remains.
     A constant background lies in the middle of the range if a skull-stripped scan was standardized to mean 0,
     and far below it if a tool marked it by a number such as -1000: all of the head would then be bright.
     """
@@ -63,21 +76,24 @@ def settle_background(
     if settled is not None:
         return settled
     if not _is_noise(outer, high - low, low):
-        return image, None
-    head = _smooth_region(image, affine, outer)
+        return Background(image)
+    background = float(np.median([_noise(face) for face in outer]))
+    energy = _local_noise(image, affine)
+    head = _smooth_region(energy, affine, background)
     if head is None:
-        return image, None
+        middle = energy[tuple(slice(size // 4, size - size // 4) for size in image.shape)]
+        odd = np.median(middle) * ODD_RATIO < background
+        return Background(image, doubt=_NO_HEAD if odd else None)
     # skull-stripped, a head may hold nothing as dark as the mean of the noise
     dark = np.float32(min(np.percentile(image[head], 0.5), *(face.mean() for face in outer)))
-    return np.where(head, image, dark), (
+    return Background(
+        np.where(head, image, dark),
         'The background is noise as bright as the head, as in a uniform image of MP2RAGE; it was set to '
-        f'{dark:.4g} before registration and scaling.'
+        f'{dark:.4g} before registration and scaling.',
     )
 
 
-def _settle_constant(
-    image: NDArray[np.float32], outer: list[NDArray], scale: float
-) -> tuple[NDArray[np.float32], str] | None:
+def _settle_constant(image: NDArray[np.float32], outer: list[NDArray], scale: float) -> Background | None:
     """Darken, or brighten, a background of one value; None if there is none, or it is as it should be."""
     values, counts = np.unique(np.concatenate([face.ravel() for face in outer]), return_counts=True)
     value = float(values[counts.argmax()])
@@ -93,8 +109,9 @@ def _settle_constant(
         place = 'far below the head'
     else:
         return None
-    return np.where(image == value, np.float32(dark), image), (
-        f'The background has one value ({value:g}), {place}; it was set to {dark:.4g}.'
+    return Background(
+        np.where(image == value, np.float32(dark), image),
+        f'The background has one value ({value:g}), {place}; it was set to {dark:.4g}.',
     )
 
 
@@ -112,12 +129,17 @@ def _noise(face: NDArray) -> float:
     return float(np.std(np.diff(face, axis=0)) / np.sqrt(2))
 
 
-def _smooth_region(image: NDArray, affine: ArrayLike, outer: list[NDArray]) -> NDArray[np.bool_] | None:
-    """Find the head in a background of noise; None if it is not much smoother than the background."""
+def _local_noise(image: NDArray[np.float32], affine: ArrayLike) -> NDArray[np.float32]:
+    """Measure in the window around each voxel how much voxels differ from their neighbors."""
     window = np.maximum(np.round(WINDOW_MM / voxel_sizes(affine)).astype(int) // 2 * 2 + 1, 3)
     residual = image - ndimage.uniform_filter(image, 3)
-    energy = np.sqrt(np.maximum(ndimage.uniform_filter(residual * residual, window), 0))
-    background = float(np.median([_noise(face) for face in outer]))
+    return np.sqrt(np.maximum(ndimage.uniform_filter(residual * residual, window), 0))
+
+
+def _smooth_region(
+    energy: NDArray[np.float32], affine: ArrayLike, background: float
+) -> NDArray[np.bool_] | None:
+    """Find the head in a background of noise; None if it is not much smoother than the background."""
     smooth = ndimage.binary_opening(energy < SMOOTHER * background)
     components, count = ndimage.label(smooth)
     if not count:

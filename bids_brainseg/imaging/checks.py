@@ -52,8 +52,11 @@ def check_scan(image: Image, *, hounsfield: bool) -> Image:
         image = replace(image, data=data, notes=(*image.notes, note))
     if hounsfield:
         return settle_noise(check_hounsfield(image))
-    data, note = settle_background(image.data, image.affine)
-    return image if note is None else replace(image, data=data, notes=(*image.notes, note))
+    found = settle_background(image.data, image.affine)
+    if found.note is None and found.doubt is None:
+        return image
+    notes, doubts = ([text] if text else [] for text in (found.note, found.doubt))
+    return replace(image, data=found.image, notes=(*image.notes, *notes), doubts=(*image.doubts, *doubts))
 
 
 def is_hounsfield(image: Image) -> bool:
