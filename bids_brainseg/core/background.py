@@ -17,10 +17,8 @@ CONSTANT_FACES = 0.5
 DARKER_VOXELS, DARKER_BY = 0.01, 0.05
 #: A negative one is too dark if it lies so far below the darkest voxels, by so much of the range of the rest.
 TOO_DARK_BY = 0.25
-#: Noise of a background, and its mean, as fractions of the range, beyond that of air in a magnitude image.
-NOISE_SD, NOISE_MEAN = 0.06, 0.12
-#: Window in which noise is measured, mm; a head is so much smoother than its background, and so large (mm3).
-WINDOW_MM, SMOOTHER, SMALLEST_HEAD = 5.0, 0.75, 3e5
+#: Window in which noise is measured, mm, and the least volume of a head, mm3.
+WINDOW_MM, SMALLEST_HEAD = 5.0, 3e5
 _NO_HEAD = (
     'The background is noisier than the head, but not so much that it could be told from it and darkened. '
     'Look at the outlines, or set what lies outside the head to 0.'
@@ -28,10 +26,25 @@ _NO_HEAD = (
 #: Voxels by which the head is too small, since windows at its border hold noise. More leaves a rim of noise,
 #: which takes the place of the skull; less takes cortex away.
 BORDER = 2
-#: The whole of a head is at least so much less noisy than its background; otherwise nothing tells them apart.
-NOISE_RATIO = 2.0
 #: Noise of the background over that of the middle of the scan, which in a magnitude image is below 1.
 ODD_RATIO = 1.2
+
+
+class _Limits(NamedTuple):
+    """Of a background of noise: standard deviation and mean, as fractions of the range, beyond those of air.
+
+    Of the head in it: the noise in each window, as a fraction of the background, and how many times the
+    noise of the whole head that of the background is.
+    """
+
+    sd: float
+    mean: float
+    window: float
+    ratio: float
+
+
+#: The second is for noise that is fainter, or a head that is noisy itself; it keeps more of the background.
+KINDS = (_Limits(0.1, 0.2, 0.5, 3.0), _Limits(0.06, 0.12, 0.75, 2.0))
 
 
 class Background(NamedTuple):
@@ -62,9 +75,9 @@ def settle_background(image: NDArray[np.float32], affine: ArrayLike) -> Backgrou
     The background of a uniform image of MP2RAGE is noise over the whole range, as the ratio of two images
     without signal; O'Brien et al. (doi:10.1371/journal.pone.0099676) suppress it with both images, which a
     dataset rarely holds. Here the head is what is smooth: the noise that is left when each voxel is compared
-    with its neighbors is measured in a small window, and the largest connected region with less than three
-    quarters of the noise of the faces is kept. Bone is noise as well in such an image, so mostly the brain
-    remains.
+    with its neighbors is measured in a small window, and the largest connected region with less than half the
+    noise of the faces is kept, or three quarters of it if the head is noisy itself. Bone is noise as well in
+    such an image, so mostly the brain remains.
     A constant background lies in the middle of the range if a skull-stripped scan was standardized to mean 0,
     and far below it if a tool marked it by a number such as -1000: all of the head would then be bright.
     """
@@ -75,11 +88,13 @@ def settle_background(image: NDArray[np.float32], affine: ArrayLike) -> Backgrou
     settled = _settle_constant(image, outer, high - low)
     if settled is not None:
         return settled
-    if not _is_noise(outer, high - low, low):
+    kinds = [limits for limits in KINDS if _is_noise(outer, high - low, low, limits)]
+    if not kinds:
         return Background(image)
     background = float(np.median([_noise(face) for face in outer]))
     energy = _local_noise(image, affine)
-    head = _smooth_region(energy, affine, background)
+    regions = (_smooth_region(energy, affine, background, limits) for limits in kinds)
+    head = next((region for region in regions if region is not None), None)
     if head is None:
         middle = energy[tuple(slice(size // 4, size - size // 4) for size in image.shape)]
         odd = np.median(middle) * ODD_RATIO < background
@@ -115,13 +130,13 @@ def _settle_constant(image: NDArray[np.float32], outer: list[NDArray], scale: fl
     )
 
 
-def _is_noise(outer: list[NDArray], scale: float, low: float) -> bool:
+def _is_noise(outer: list[NDArray], scale: float, low: float, limits: _Limits) -> bool:
     """Tell whether most faces of the image hold noise as bright as tissue."""
     if scale <= 0:
         return False
     noise = [_noise(face) for face in outer if min(face.shape) > 2]
     means = [(face.mean() - low) / scale for face in outer if min(face.shape) > 2]
-    return bool(noise) and np.median(noise) > NOISE_SD * scale and np.median(means) > NOISE_MEAN
+    return bool(noise) and np.median(noise) > limits.sd * scale and np.median(means) > limits.mean
 
 
 def _noise(face: NDArray) -> float:
@@ -137,17 +152,17 @@ def _local_noise(image: NDArray[np.float32], affine: ArrayLike) -> NDArray[np.fl
 
 
 def _smooth_region(
-    energy: NDArray[np.float32], affine: ArrayLike, background: float
+    energy: NDArray[np.float32], affine: ArrayLike, background: float, limits: _Limits
 ) -> NDArray[np.bool_] | None:
     """Find the head in a background of noise; None if it is not much smoother than the background."""
-    smooth = ndimage.binary_opening(energy < SMOOTHER * background)
+    smooth = ndimage.binary_opening(energy < limits.window * background)
     components, count = ndimage.label(smooth)
     if not count:
         return None
     sizes = np.bincount(components.ravel())[1:]
     head = components == 1 + int(sizes.argmax())
     typical = float(np.median(energy[head]))
-    if sizes.max() * voxel_volume(affine) < SMALLEST_HEAD or typical * NOISE_RATIO > background:
+    if sizes.max() * voxel_volume(affine) < SMALLEST_HEAD or typical * limits.ratio > background:
         return None
     head = ndimage.binary_dilation(head, iterations=BORDER)
     return ndimage.binary_fill_holes(head)
