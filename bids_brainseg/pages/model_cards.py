@@ -18,6 +18,7 @@ class Card(NamedTuple):
     facts: list[tuple[str, str]]
     trained_on: str
     intervals: str
+    usual: str  # on which scans the usual uncertainty was measured
     scores: list[tuple[str, str]]
     limits: list[str]
 
@@ -59,6 +60,7 @@ def _card(model: Mapping) -> Card:
         facts=[(name, str(value)) for name, value in facts if value not in (None, '', MISSING)],
         trained_on=str(training.get('data') or ''),
         intervals=str(card.get('intervals') or ''),
+        usual=str((model.get('usual_entropy') or {}).get('what') or ''),
         scores=scores,
         limits=[str(limit) for limit in card.get('limits') or ()],
     )

@@ -5,6 +5,7 @@ from bids_brainseg.pages.model_cards import software, used_cards
 
 MODEL = {
     'name': 'ct', 'version': '1.2', 'license': 'Apache-2.0', 'grid_shape': [112, 144, 128],
+    'usual_entropy': {'what': '2 real ct scans'},
     'card': {
         'training': {'data': 'label maps', 'pairs_seen': 100},
         'dice': {'heads': {'what': 'two heads', 'average': 0.671, 'Left-Caudate': 0.1},
@@ -22,6 +23,7 @@ def test_the_card_of_a_model_is_shown_once():
         'Version': '1.2', 'License': 'Apache-2.0', 'Network grid': '112 × 144 × 128', 'Training pairs': '100'
     }  # fmt: skip
     assert (card.trained_on, card.intervals) == ('label maps', 'they hold 90 %')
+    assert card.usual == '2 real ct scans'
     assert card.limits == ['adults only']
 
 
