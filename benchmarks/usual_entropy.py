@@ -77,8 +77,8 @@ def write(values: dict, bundle: Path) -> None:
     path = bundle / 'model.json'
     content = json.loads(path.read_text())
     content['usual_entropy'] = values
-    order = [*content]
-    order.insert(order.index('card'), order.pop(order.index('usual_entropy')))
+    order = [name for name in content if name != 'usual_entropy']
+    order.insert(order.index('card'), 'usual_entropy')
     write_text(json.dumps({name: content[name] for name in order}, indent=2) + '\n', path)
 
 
