@@ -21,8 +21,12 @@ LINUX = re.compile(
     r'memfd_create|pidfd_open|posix_fadvise|inotify|\bepoll\b|SC_PHYS_PAGES',
     re.MULTILINE,
 )
-#: Modules that ask for it and go on without it: what there is, the death of a parent, locks of a work folder.
-GUARDED = {'bids_brainseg/machine.py', 'bids_brainseg/lifetime.py', 'bids_brainseg/levels/claim.py'}
+#: Modules that ask for it and go on without it: what there is, the death of a parent, locks of a work folder,
+#: a socket without a name.
+GUARDED = {
+    'bids_brainseg/machine.py', 'bids_brainseg/lifetime.py', 'bids_brainseg/levels/claim.py',
+    'bids_brainseg/levels/workers.py',
+}  # fmt: skip
 #: Environment of a process that finds what one finds on macOS.
 MACOS = {**os.environ, 'PYTHONPATH': str(ROOT / 'tests' / 'macos')}
 HIDDEN = """
