@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from .geometry import bounding_box, voxel_sizes
+from .morphology import dilate_by_ball
 
 #: Unknown numbers that an error lists; a scan taken for a label map has hundreds.
 NAMED = 10
@@ -294,10 +295,9 @@ def brain_mask(
 
     Notes
     -----
-    The closing is made of two Euclidean distance transforms (``scipy.ndimage``), in mm along each axis, so
-    it is the same for thick slices; beyond the border of the image nothing is labeled. A hole is a part of
-    the background that no path through the faces of voxels joins to the outside. Of the skull-stripped heads
-    of three adults with manual labels it covers 99.5 %, and 99.8 % of it lie within them.
+    The ball is measured in mm, also in thick slices; beyond the border of the image nothing is labeled. A
+    hole is a part of the background that no path through the faces of voxels joins to the outside. Of the skull-
+    stripped heads of three adults with manual labels it covers 99.5 %, and 99.8 % of it lie within them.
 
     Examples
     --------
@@ -312,8 +312,8 @@ def brain_mask(
     sizes, box = voxel_sizes(affine), bounding_box(inside)
     margin = [int(np.ceil(closing_mm / size)) + 1 for size in sizes]
     brain = np.pad(inside[box], [(n, n) for n in margin])
-    grown = ndimage.distance_transform_edt(~brain, sampling=sizes) <= closing_mm
-    closed = ndimage.distance_transform_edt(grown, sampling=sizes) > closing_mm
+    grown = dilate_by_ball(brain, sizes, closing_mm)
+    closed = ~dilate_by_ball(~grown, sizes, closing_mm)
     outside, _ = ndimage.label(~(closed | brain))
     filled = outside != outside[0, 0, 0]
     result = np.zeros_like(inside)
