@@ -296,8 +296,8 @@ def brain_mask(
     Notes
     -----
     The ball is measured in mm, also in thick slices; beyond the border of the image nothing is labeled. A
-    hole is a part of the background that no path through the faces of voxels joins to the outside. Of the
-    heads of three adults that were stripped by hand it covers 99.5 %, and 99.8 % of it lie within them.
+    hole is a part of the background that no path through the faces of voxels joins to the outside. Of three
+    skull-stripped heads with manual labels it covers 99.5 %, and 99.8 % of it lie within them.
 
     Examples
     --------
