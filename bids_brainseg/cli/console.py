@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command does as a process, and not as a function: standard streams, signals, the home folder."""
+"""What the command is as a process: standard streams, signals, home folder, configurations of libraries."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from pathlib import Path
 from types import FrameType
+
+from ..errors import BrainsegError
 
 #: Signals that end the command; schedulers send TERM, a terminal that is closed HUP.
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -125,3 +131,35 @@ def settled_home() -> Iterator[None]:
                 temporary = tempfile.TemporaryDirectory(prefix='bids_brainseg-', ignore_cleanup_errors=True)
                 os.environ['MPLCONFIGDIR'] = stack.enter_context(temporary)
         yield
+
+
+def check_configurations() -> None:
+    """Refuse files of pybids and nipype that these cannot read as they load, in this and other processes.
+
+    Raises
+    ------
+    BrainsegError
+        Names the file.
+    """
+    home, here = Path.home(), Path()
+    pybids = [home / 'pybids_config.json', here / 'pybids_config.json']
+    pybids += [Path(named) for named in [os.environ.get('PYBIDS_CONFIG')] if named]
+    nipype = Path(os.environ.get('NIPYPE_CONFIG_DIR', '~/.nipype')).expanduser()
+    files = {path: ('pybids', _is_mapping) for path in pybids}
+    files |= {path / 'nipype.cfg': ('nipype', ConfigParser().read_string) for path in (nipype, here)}
+    for path, (program, reads) in files.items():
+        try:
+            reads(path.read_text())
+        except OSError:  # there is none
+            continue
+        except (ValueError, ConfigParserError) as error:
+            reason = ' '.join(str(error).split())
+            raise BrainsegError(
+                f'the configuration of {program} cannot be read: {path.absolute()}: {reason}; correct or '
+                'remove the file'
+            ) from error
+
+
+def _is_mapping(text: str) -> None:
+    if not isinstance(json.loads(text), dict):
+        raise ValueError('no mapping of names to values')

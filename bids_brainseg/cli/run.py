@@ -15,7 +15,7 @@ from typing import NoReturn
 from ..errors import BrainsegError, explain_refusal
 from ..levels.workers import warm_up
 from ..settings import Settings
-from .console import Stopped, end_on_signals, lasting_streams, settled_home
+from .console import Stopped, check_configurations, end_on_signals, lasting_streams, settled_home
 from .options import parse
 
 LOGGER = logging.getLogger('bids_brainseg')
@@ -93,6 +93,7 @@ def set_up_logging(verbosity: int) -> None:
 
 def run_level(settings: Settings) -> int:
     """Load the level that was asked for, which takes longer than ``--help`` may, and run it."""
+    check_configurations()
     warm_up(settings)
     level = import_module(f'bids_brainseg.levels.{"single" if settings.scans else settings.level}')
     return level.run(settings)

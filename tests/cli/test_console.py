@@ -11,6 +11,9 @@ import time
 
 import pytest
 
+from bids_brainseg.cli.console import check_configurations
+from bids_brainseg.errors import BrainsegError
+
 WAITS = "print('ready', flush=True); time.sleep(60)"
 
 
@@ -130,6 +133,40 @@ def test_a_home_that_is_none_is_replaced(home):
     environment = {name: value for name, value in os.environ.items() if name != 'HOME'}
     environment |= {'HOME': home} if home else {}
     assert run("print(os.environ['HOME'])", env=environment)[:2] == (0, '/\n')
+
+
+@pytest.mark.parametrize(
+    ('program', 'name', 'content'),
+    [
+        ('pybids', 'pybids_config.json', ''),
+        ('pybids', 'pybids_config.json', '[1]'),
+        ('nipype', 'nipype.cfg', 'x'),
+        ('nipype', 'nipype.cfg', '[execution]\nplugin\n'),
+        ('nipype', 'nipype.cfg', '[execution]\n[execution]\n'),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_told(program, name, content, tmp_path, monkeypatch):
+    variable, value = {'pybids': ('PYBIDS_CONFIG', name), 'nipype': ('NIPYPE_CONFIG_DIR', '')}[program]
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    (folder / name).write_text(content)
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(BrainsegError, match=f'of {program} cannot be read: {folder / name}: '):
+            check_configurations()
+    monkeypatch.chdir(tmp_path)
+    check_configurations()
+    monkeypatch.setenv(variable, str(folder / value))
+    with pytest.raises(BrainsegError, match=f'of {program} cannot be read: {folder / name}: '):
+        check_configurations()
+
+
+def test_configurations_that_can_be_read_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_configurations()
+    (tmp_path / 'pybids_config.json').write_text('{"config_paths": {}}')
+    (tmp_path / 'nipype.cfg').write_text('[execution]\nplugin = Linear\n')
+    check_configurations()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
