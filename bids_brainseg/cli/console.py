@@ -145,12 +145,12 @@ def check_configurations() -> None:
     pybids = [home / 'pybids_config.json', here / 'pybids_config.json']
     pybids += [Path(named) for named in [os.environ.get('PYBIDS_CONFIG')] if named]
     nipype = Path(os.environ.get('NIPYPE_CONFIG_DIR', '~/.nipype')).expanduser()
-    files = {path: ('pybids', _is_mapping) for path in pybids}
+    files = {path: ('pybids', _read_mapping) for path in pybids}
     files |= {path / 'nipype.cfg': ('nipype', ConfigParser().read_string) for path in (nipype, here)}
     for path, (program, reads) in files.items():
         try:
             reads(path.read_text())
-        except OSError:  # there is none
+        except OSError:  # there is none, or none that may be read
             continue
         except (ValueError, ConfigParserError) as error:
             reason = ' '.join(str(error).split())
@@ -160,6 +160,6 @@ def check_configurations() -> None:
             ) from error
 
 
-def _is_mapping(text: str) -> None:
+def _read_mapping(text: str) -> None:
     if not isinstance(json.loads(text), dict):
         raise ValueError('no mapping of names to values')
