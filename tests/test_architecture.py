@@ -66,7 +66,7 @@ TABLE = {
     ),
     'workflows': room('nipype niworkflows', 'interfaces settings records'),
     'levels': room(
-        'nipype niworkflows psutil yaml',
+        'numpy nipype niworkflows psutil yaml',
         'settings machine workflows bids results pages network.bundle core records files lifetime data '
         'errors',
     ),

@@ -8,15 +8,18 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from traceback import format_exception
+from typing import Any
 
+import numpy as np
 import psutil
 from nipype import config, logging
 from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+from nipype.utils.misc import str2bool
 
 from ..errors import explain_refusal
 from . import resources
@@ -49,6 +52,27 @@ class KeepGoing:
             return None
 
 
+class Dependencies:
+    """Nipype's table of the steps (columns) that wait for a step (rows), whose sums are counted down.
+
+    Nipype adds up the columns twice in each round of its loop, through copies in other formats, so that each
+    of N scans would cost a time that grows with N.
+    """
+
+    def __init__(self, table: Any):
+        self._table, self._waits_for = table, table.sum(axis=0)
+        self.getrowview = table.getrowview
+
+    def sum(self, axis: int) -> np.ndarray:
+        """Return how many steps each step waits for, (1, steps); nipype asks for no other axis."""
+        assert axis == 0
+        return self._waits_for
+
+    def release(self, job: int) -> None:
+        """Count down what waits for a step that has ended, before nipype clears its row."""
+        self._waits_for[0, self._table.rows[job]] -= 1
+
+
 class LocalPlugin(KeepGoing, MultiProcPlugin):
     """Run each step in one of a few processes that do one step after the other.
 
@@ -77,6 +101,16 @@ class LocalPlugin(KeepGoing, MultiProcPlugin):
         gc.collect()
         gc.freeze()
 
+    def _generate_dependency_list(self, graph: object) -> None:
+        super()._generate_dependency_list(graph)
+        self.depidx = Dependencies(self.depidx)
+        if not str2bool(self._config['execution']['remove_node_directories']):
+            self.refidx = self.refidx.tocsc()  # read by column, and written only to remove folders
+
+    def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
+        self.depidx.release(jobid)
+        super()._task_finished_cb(jobid, cached)
+
     def _send_procs_to_workers(self, updatehash: bool = False, graph: object = None) -> None:
         """Start the steps that are ready, then sleep until one ends, where nipype would look all the time."""
         finished = self._finished()
@@ -90,7 +124,7 @@ class LocalPlugin(KeepGoing, MultiProcPlugin):
     def _finished(self) -> int:
         return (self.proc_done & ~self.proc_pending).sum()
 
-    def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:
+    def _sort_jobs(self, jobids: np.ndarray, scheduler: str | None = None) -> list[int]:
         """Finish one scan after the other, instead of running the first step of all scans first.
 
         Within a scan, steps that use all processors come before the figures, which run beside other steps.
@@ -98,11 +132,10 @@ class LocalPlugin(KeepGoing, MultiProcPlugin):
         if self._scan_of is None:
             names = ['.'.join(node.fullname.split('.')[:3]) for node in self.procs]
             order = {name: index for index, name in enumerate(dict.fromkeys(names))}
-            self._scan_of = [order[name] for name in names]
-        state = zip(self._scan_of, self.proc_done, self.proc_pending, strict=True)
-        unfinished = sorted({scan for scan, submitted, running in state if running or not submitted})
-        current = set(unfinished[: self.processors + 1])
-        chosen = [job for job in jobids if self._scan_of[job] in current]
+            self._scan_of = np.array([order[name] for name in names])
+        unfinished = np.unique(self._scan_of[self.proc_pending | ~self.proc_done])
+        current = np.isin(self._scan_of[jobids], unfinished[: self.processors + 1])
+        chosen = jobids[current]
         return sorted(chosen, key=lambda job: (self._scan_of[job], -(self.procs[job].n_procs or 1)))
 
     def _local_hash_check(self, jobid: int, graph: object) -> bool:

@@ -7,8 +7,10 @@ import gc
 import os
 import tempfile
 
+import numpy as np
 import pytest
 from levels_graph import GOOD, run
+from scipy.sparse import lil_matrix
 
 from bids_brainseg.errors import BrainsegError
 from bids_brainseg.levels import local, workers
@@ -67,6 +69,25 @@ def test_the_command_sleeps_while_a_step_works(tmp_path, monkeypatch):
     assert 3 <= len(looks) <= 12  # three steps, which may end beside each other
     assert min(looks) > 10_000
     assert gc.get_freeze_count() == 0
+
+
+def test_dependencies_are_counted_as_nipype_adds_them_up():
+    rng = np.random.default_rng(1)
+    plain = lil_matrix(np.triu(rng.random((40, 40)) < 0.2, 1).astype(np.int8))
+    counted = local.Dependencies(plain)
+    for job in rng.permutation([*range(40), 3, 7]):  # nipype tells the end of a step that failed here twice
+        counted.release(job)
+        for table in (counted, plain):
+            row = table.getrowview(job)
+            row[row.nonzero()] = 0
+        np.testing.assert_array_equal(counted.sum(axis=0), plain.sum(axis=0))
+    assert not counted.sum(axis=0).any()
+
+
+def test_folders_that_are_not_needed_any_more_are_removed_on_request(tmp_path, monkeypatch):
+    monkeypatch.setitem(local.config._sections['execution'], 'remove_node_directories', 'true')
+    assert run(tmp_path, GOOD) is None
+    assert not list((tmp_path / 'work' / 'run' / 'subject').rglob('result_*.pklz'))
 
 
 def test_a_step_that_works_does_not_stand_still():
