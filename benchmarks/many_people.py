@@ -6,7 +6,8 @@
 Tiny heads with noise of their own go through the whole graph with a network of a few hundred weights, so
 what is measured is the program around the network. Processor seconds are those of the command and all
 processes that it started, beside the number of participants that are done. A machine that others use is not
-equally fast all the time: what a fixed piece of work takes is noted as well.
+equally fast all the time, so what a fixed piece of work takes is noted as well, once a minute: loading
+TensorFlow in a fresh process, which is half of what a participant costs here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,18 +29,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'tests'))
 from stress.runs import make_dataset, words  # noqa: E402
 
 FIRST = 20  # participants before that pay for what is loaded once
+FIXED_EVERY = 60  # seconds
 
 
 def fixed_work() -> float:
-    """Return the processor time of some Python and some sorting, the best of three."""
-    numbers = np.random.default_rng(0).random(200_000)
-    best = np.inf
-    for _ in range(3):
-        began = time.thread_time()
-        np.sort(numbers)
-        sum(number * number for number in range(100_000))
-        best = min(best, time.thread_time() - began)
-    return best
+    """Return the processor seconds of a process that loads TensorFlow and ends."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)  # the command has not ended, so it is not in there
+    subprocess.run([sys.executable, '-c', 'import tensorflow'], check=True, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def processor_seconds(process: psutil.Process) -> float:
@@ -57,14 +56,17 @@ def watch(command: list[str], out: Path, table: Path) -> np.ndarray:
     ):
         file.write('done\town_s\tall_s\tGiB\tfixed_s\n')
         parent = psutil.Process(running.pid)
+        fixed, looked = np.nan, -np.inf
         while running.poll() is None:
+            if time.monotonic() - looked > FIXED_EVERY:
+                fixed, looked = fixed_work(), time.monotonic()
             with contextlib.suppress(psutil.Error):
                 family = parent.children(recursive=True)
                 own = sum(parent.cpu_times()[:2])
                 # the fork server has waited for the workers, they for the network
                 whole = own + sum(processor_seconds(process) for process in family)
                 done = len(list(out.glob('sub-*/anat/*_qc.json')))
-                rows.append((done, own, whole, parent.memory_info().rss / 2**30, fixed_work()))
+                rows.append((done, own, whole, parent.memory_info().rss / 2**30, fixed))
                 file.write('\t'.join(f'{value:.5g}' for value in rows[-1]) + '\n')
             time.sleep(5)
     if running.returncode:
@@ -94,8 +96,8 @@ def report(rows: np.ndarray, people: int, work: Path) -> None:
             f'{late:.2f} from there to {people} ({change(early, late)})'
         )
     halves = (rows[:, 0] >= FIRST) & (rows[:, 0] < middle), rows[:, 0] >= middle
-    early, late = (np.median(rows[half, 4]) for half in halves)
-    print(f'fixed work: {1e3 * early:.1f} and {1e3 * late:.1f} ms ({change(early, late)})')
+    early, late = (np.mean(rows[half, 4]) for half in halves)
+    print(f'fixed work: {early:.2f} and {late:.2f} s ({change(early, late)})')
     pages = rows[-1, 1] - rows[rows[:, 0] == people, 1][0]
     print(f'pages and summary at the end: {pages / people:.2f} processor seconds a participant')
     print(f'memory of the command: {rows[:, 3].max():.2f} GiB at most')
