@@ -15,6 +15,9 @@ from bids_brainseg import __version__
 
 pytestmark = pytest.mark.container
 
+#: Bytes that an image may have, by the target that its name ends with.
+LARGEST = {'cpu': 2.6e9, 'gpu': 7.6e9}
+
 
 @pytest.fixture(scope='module')
 def hardened(engine, image, study):
@@ -53,7 +56,7 @@ def test_labels_and_size(engine, image):
     labels = described['Config']['Labels']
     assert labels['org.opencontainers.image.title'] == 'bids_brainseg'
     assert labels['org.opencontainers.image.version'] == __version__
-    assert described['Size'] < 2.6e9
+    assert described['Size'] < LARGEST['gpu' if image.endswith('gpu') else 'cpu']
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,14 @@ def test_a_scan_that_fails_is_told(hardened, segmented):
     assert '1 of 2 scans segmented' in done.stdout
     assert 'Empty file' in done.stdout + done.stderr
     assert 'good T1w: segment' not in done.stderr  # that is done
+
+
+def test_a_gpu_that_is_not_there_is_told(hardened):
+    words = ('/data', '/out/gpu', 'participant', '-w', '/scratch/gpu', '--participant-label', 'good')
+    done = hardened(*words, '--device', 'gpu')
+    assert done.returncode == 1
+    assert 'no GPU' in done.stdout + done.stderr
+    assert '0 of 1 scans segmented' in done.stdout
 
 
 def test_the_group(hardened, segmented, study):
