@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from stress.runs import heed_signals
 
 from bids_brainseg.cli.console import check_configurations
 from bids_brainseg.errors import BrainsegError
@@ -36,7 +37,7 @@ def run(body: str, *more: str, **options) -> tuple[int, str, str]:
 @pytest.mark.parametrize(('name', 'code'), [('SIGINT', 130), ('SIGTERM', 143), ('SIGHUP', 129)])
 def test_signals_have_their_exit_codes(name, code):
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
-    with subprocess.Popen(command(WAITS), text=True, **pipes) as process:
+    with subprocess.Popen(command(WAITS), text=True, preexec_fn=heed_signals, **pipes) as process:
         assert process.stdout.readline() == 'ready\n'
         process.send_signal(getattr(signal, name))
         _, said = process.communicate(timeout=30)
