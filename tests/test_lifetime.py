@@ -49,7 +49,7 @@ def killed(tmp_path, script: str, *more: str, number: int, expected: int) -> flo
     path.write_text(script)
     run = Run([sys.executable, str(path), *more])
     assert run.process.stdout.readline() == 'ready\n'
-    assert len(run.processes()) >= expected
+    run.wait_for_processes(expected)
     os.kill(run.process.pid, number)
     run.process.wait()
     return run.seconds_until_gone(5)

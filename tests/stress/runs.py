@@ -71,7 +71,7 @@ class Run:
         return self.process.returncode, printed
 
     def processes(self) -> list[str]:
-        """List the command's processes that live."""
+        """List the processes that live, but for one that is just becoming another program."""
         found = []
         for folder in Path('/proc').glob('[0-9]*'):
             try:
@@ -81,13 +81,25 @@ class Run:
                 continue
         return found
 
-    def seconds_until_gone(self, limit: float = 10.0) -> float:
-        """Wait until no process lives; AssertionError if that takes longer than `limit`."""
+    def wait_for_processes(self, number: int, limit: float = 10.0) -> None:
+        """Wait until so many processes live; AssertionError if that takes longer than `limit`."""
         began = time.monotonic()
-        while left := self.processes():
-            assert time.monotonic() - began < limit, left
+        while len(found := self.processes()) < number:
+            assert time.monotonic() - began < limit, found
             time.sleep(0.05)
-        return time.monotonic() - began
+
+    def seconds_until_gone(self, limit: float = 10.0) -> float:
+        """Wait until no process lives, in two looks; AssertionError if that takes longer than `limit`."""
+        began = time.monotonic()
+        gone, looks = began, 0
+        while looks < 2:
+            if left := self.processes():
+                assert time.monotonic() - began < limit, left
+                looks = 0
+            elif (looks := looks + 1) == 1:
+                gone = time.monotonic()
+            time.sleep(0.05)
+        return gone - began
 
 
 def fingerprints(out: Path) -> dict[str, str]:
