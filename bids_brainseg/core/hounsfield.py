@@ -142,7 +142,9 @@ def calibrate_hounsfield(found: Landmarks) -> Calibration:
         raise ValueError(f'no soft tissue near {BRAIN:.0f}: {_peaks(found)}')
     if found.bone > MOST_BONE:
         raise ValueError(f'{100 * found.bone:.0f} % of the voxels above {BONE:.0f}: {_peaks(found)}')
-    if air is not None and abs(air - AIR) <= AIR_TOLERANCE and _within(tissue, TISSUE_RANGE):
+    # fluid, or the fat of the scalp, may have a larger peak than the brain
+    soft = any(_within(peak, TISSUE_RANGE) for peak in found.peaks)
+    if air is not None and abs(air - AIR) <= AIR_TOLERANCE and soft:
         return Calibration()
     if _within(tissue, BRAIN_RANGE) and (air is None or abs(air - AIR) <= LARGEST_OFFSET):
         if air is None:

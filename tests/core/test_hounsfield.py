@@ -9,13 +9,13 @@ import pytest
 from bids_brainseg.core.hounsfield import calibrate_hounsfield, find_landmarks
 
 
-def ct(noise: float = 5.0) -> np.ndarray:
+def ct(noise: float = 5.0, *, head: float = 1.0, fluid: float = 0.3) -> np.ndarray:
     """Air, padding in the corners, fat, a skull, a brain and fluid, in HU."""
     rng = np.random.default_rng(0)
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (60, 60, 40)], indexing='ij')
     r = np.sqrt((x / 0.8) ** 2 + (y / 0.9) ** 2 + (z / 0.9) ** 2)
     data = np.full(r.shape, -1000.0)
-    for radius, value in ((1, -95), (0.93, 950), (0.85, 32), (0.3, 8)):
+    for radius, value in ((head, -95), (0.93, 950), (0.85, 32), (fluid, 8)):
         data[r < radius] = value
     data[(r < 0.93) & (r >= 0.85)] += rng.normal(0, 250, r.shape)[(r < 0.93) & (r >= 0.85)]
     data += rng.normal(0, noise, r.shape)
@@ -36,6 +36,13 @@ def calibrate(data: np.ndarray):
 def test_a_ct_in_hounsfield_units_has_nothing_to_say(noise, padding):
     data = ct(noise)
     data[data == -1024] = padding
+    assert calibrate(data) == (0, (), ())
+
+
+@pytest.mark.parametrize(('head', 'fluid'), [(1.0, 0.75), (1.2, 0.3)], ids=['ventricles', 'fat'])
+def test_fluid_or_fat_may_have_a_larger_peak_than_the_brain(head, fluid):
+    data = ct(head=head, fluid=fluid)
+    assert find_landmarks(data).tissue < 10
     assert calibrate(data) == (0, (), ())
 
 
