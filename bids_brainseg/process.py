@@ -16,7 +16,7 @@ from bids_brainseg.errors import BrainsegError, ModelError
 from bids_brainseg.records import PASSES
 
 from .lifetime import end_with_named_parent
-from .network.backend import configure, find_device
+from .network.backend import configure, find_device, import_keras
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_with_named_parent()
     args = get_parser().parse_args(argv)
     configure(args.device, args.threads)
+    import_keras()
     try:
         args.run(args)
     except BrainsegError as error:

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from bids_brainseg.errors import ModelError
+
+#: What Keras imports where it is installed, for wrappers and plots not used here: a third of its start.
+UNUSED_BY_KERAS = 'matplotlib', 'pandas', 'sklearn'
 
 
 def configure(device: str, threads: int = 0) -> None:
@@ -32,6 +36,20 @@ def configure(device: str, threads: int = 0) -> None:
         for name in ('OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS'):
             os.environ[name] = str(threads)
         os.environ.setdefault('TF_NUM_INTEROP_THREADS', '1')
+
+
+def import_keras() -> None:
+    """Import Keras as if packages were absent that it takes along if it finds them.
+
+    For a process of its own: there, Keras goes without them from then on. Others may import them afterwards.
+    """
+    hidden = [name for name in UNUSED_BY_KERAS if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # None: an import fails as if it were not installed
+    try:
+        import keras  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def find_device(wanted: str) -> str:

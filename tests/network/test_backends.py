@@ -79,6 +79,20 @@ def test_every_backend_says_whether_there_is_a_gpu(monkeypatch, found, expected)
             find_device('gpu')
 
 
+def test_keras_comes_without_what_is_not_used_and_leaves_it_to_others():
+    code = (
+        'import sys\n'
+        'from bids_brainseg.network import backend\n'
+        "backend.configure('cpu')\n"
+        'backend.import_keras()\n'
+        "assert 'keras' in sys.modules\n"
+        'print(*(name for name in backend.UNUSED_BY_KERAS if name in sys.modules))\n'
+        'import matplotlib, pandas\n'
+    )
+    run = subprocess.run([sys.executable, '-c', code], check=False, capture_output=True, text=True)
+    assert (run.returncode, run.stdout.strip()) == (0, ''), run.stderr
+
+
 def test_the_environment_hides_gpus_and_leaves_the_cores_to_the_network(monkeypatch):
     monkeypatch.setattr(
         os, 'environ', {'KERAS_BACKEND': 'jax', 'OPENBLAS_NUM_THREADS': '3', 'TF_ENABLE_ONEDNN_OPTS': '0'}
