@@ -3,7 +3,7 @@
 
     python benchmarks/selection.py OUT_DIR [--people 10000]
 
-Writes a dataset of empty files below OUT_DIR (T1w, FLAIR, T2w and dwi of one session, and two files of func,
+Writes a dataset of empty files below OUT_DIR (T1w, FLAIR, PDw and dwi of one session, and two files of func,
 with their sidecars), and the outputs of as many participants, drawn at random. Prints processor seconds.
 """
 
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'tests'))
 from simulated import simulate  # noqa: E402
 
 FILES = {
-    'anat': ('T1w.nii.gz', 'T1w.json', 'FLAIR.nii.gz', 'FLAIR.json', 'T2w.nii.gz', 'T2w.json'),
+    'anat': ('T1w.nii.gz', 'T1w.json', 'FLAIR.nii.gz', 'FLAIR.json', 'PDw.nii.gz', 'PDw.json'),
     'dwi': ('dwi.nii.gz', 'dwi.bval', 'dwi.bvec', 'dwi.json'),
     'func': ('task-rest_bold.nii.gz', 'task-rest_bold.json'),
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure how uncertain the networks usually are in each structure, for ``usual_entropy`` of ``model.json``.
 
-    python benchmarks/usual_entropy.py BIDS_DIR OUTPUT_DIR [--leave-out LABEL ...] [--write] [options ...]
+    python benchmarks/usual_entropy.py BIDS_DIR OUTPUT_DIR [--leave-out LABEL ...] [--synthetic] [--write]
+                                       [options ...]
 
 Segments the dataset as a user would (scans that are segmented already are not segmented again), with further
 options such as ``--model`` and ``--work-dir``, and measures each modality over all scans whose verdict is not
@@ -55,7 +56,7 @@ def both_sides(values: np.ndarray) -> list[float]:
     return [round(float(value), 4) for value in (values + values[list(mirrored_classes())]) / 2]
 
 
-def usual_values(scans: Sequence[ScanResult]) -> dict:
+def usual_values(scans: Sequence[ScanResult], kind: str) -> dict:
     """Return what is usual over scans of one modality, as a bundle holds it, and print it."""
     found = np.array([measure(scan) for scan in scans])  # scans, kinds, classes
     middle = np.nanmedian(found, axis=0)
@@ -67,7 +68,7 @@ def usual_values(scans: Sequence[ScanResult]) -> dict:
         print(label.name, means[label.index], limits[label.index], *ranges, sep='\t')
     (passes,) = {scan.qc['MonteCarloSamples'] for scan in scans}
     people, number = len({scan.subject for scan in scans}), len(scans)
-    what = f'{number} real {scans[0].modality} {"scan" if number == 1 else "scans"} of {people} '
+    what = f'{number} {kind} {scans[0].modality} {"scan" if number == 1 else "scans"} of {people} '
     what += f'{"person" if people == 1 else "people"} (median), {passes} passes'
     return {'what': what, 'mean': means, 'limit': limits}
 
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument('bids_dir', type=Path)
     parser.add_argument('output_dir', type=Path)
     parser.add_argument('--leave-out', nargs='+', default=[], metavar='LABEL', help='participants')
+    parser.add_argument('--synthetic', action='store_true', help='the scans are drawn, and the text says so')
     parser.add_argument('--write', action='store_true', help='into the packaged bundles, or those of --model')
     options, others = parser.parse_known_args()
     people = sorted(subjects_of(options.bids_dir) - set(options.leave_out))
@@ -103,7 +105,7 @@ def main() -> None:
         left = [scan.name for scan in of_modality if scan not in good]
         print(f'\n{modality}: {" ".join(scan.name for scan in good)}; left out: {" ".join(left) or "none"}')
         if good:
-            values = usual_values(good)
+            values = usual_values(good, 'synthetic' if options.synthetic else 'real')
             print(values['what'])
             if options.write:
                 write(values, Path(named.get(modality) or find_bundle(modality)))

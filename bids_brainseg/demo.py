@@ -35,8 +35,8 @@ ACKNOWLEDGE = (
 README = f"""bids_brainseg demo dataset
 ==========================
 
-One subject, four contrasts, NOT acquired from a person: sub-01_T1w is the (skull-stripped) MNI152 average;
-the FLAIR, dwi and ct are simulated from its gray and white matter maps, with a made-up skull and scalp.
+One subject, five contrasts, NOT acquired from a person: sub-01_T1w is the (skull-stripped) MNI152 average;
+the FLAIR, T2w, dwi and ct are simulated from its gray and white matter maps, with a made-up skull and scalp.
 Use it to see that an installation works, never to judge the quality of a segmentation.
 
 {ACKNOWLEDGE}
@@ -57,6 +57,7 @@ class Contrast(NamedTuple):
 
 CONTRASTS = {
     'FLAIR': Contrast((260, 200, 40, 15, 320), 0, 6, (192, 232, 58), (1, 1, 3), (11, 4, -3)),
+    'T2w': Contrast((300, 210, 560, 15, 240), 0, 6, (256, 304, 58), (0.75, 0.75, 3), (6, -5, 2)),
     'b0': Contrast((260, 220, 700, 10, 40), 0, 9, (104, 120, 42), (2, 2, 4), (4, 0, 2)),
     'b1000': Contrast((125, 112, 35, 5, 10), 0, 9, (104, 120, 42), (2, 2, 4), (4, 0, 2)),
     'ct': Contrast((38, 29, 8, 900, 20), -1000, 4, (400, 480, 42), (0.5, 0.5, 4), (-9, 0, 2), (6, -35, 110)),
@@ -148,10 +149,11 @@ def build(out_dir: Path) -> Path:
     save(as_image(volumes, series[0].affine), out_dir, 'dwi', 'dwi', NOTE)
     write_text('0 1000 1000 1000\n', out_dir / 'sub-01/dwi/sub-01_dwi.bval')
     write_text('0 1 0 0\n0 0 1 0\n0 0 0 1\n', out_dir / 'sub-01/dwi/sub-01_dwi.bvec')
+    save(simulate('T2w', tissues, affine, rng), out_dir, 'anat', 'T2w', NOTE)
     # last, so that a dataset with a description is a whole one
     write_json(
         {
-            'Name': 'bids_brainseg demo (MNI152 T1w average; FLAIR, dwi and ct SIMULATED from it)',
+            'Name': 'bids_brainseg demo (MNI152 T1w average; FLAIR, T2w, dwi and ct SIMULATED from it)',
             'BIDSVersion': '1.10.0',
             'DatasetType': 'raw',
             'HowToAcknowledge': ACKNOWLEDGE,

@@ -87,6 +87,7 @@ def test_dataset_says_what_is_simulated(tmp_path):
     assert marked == {
         'sub-01_T1w.json': False,
         'sub-01_FLAIR.json': True,
+        'sub-01_T2w.json': True,
         'sub-01_dwi.json': True,
         'sub-01_ct.json': True,
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A modality is data: one file and one model make T2w work at every level, and no module names a modality."""
+"""A modality is data: one file and one model make PDw work at every level, and no module names a modality."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 MODALITIES = ROOT / 'bids_brainseg' / 'data' / 'modalities'
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = (-86, -112, -80)
-T2W = {'order': 5, 'title': 'T2w', 'color': '#7a7a7a', 'bundle': 't2w', 'suffixes': ['T2w']}
+PDW = {'order': 6, 'title': 'PDw', 'color': '#7a7a7a', 'bundle': 'pdw', 'suffixes': ['PDw']}
 
 
 def entry(name: str = 'FLAIR', **changes: object) -> dict:
@@ -99,21 +99,21 @@ def packaged(tmp_path, monkeypatch):
         ({'corruptions': ['noise']}, 'corruptions must be a table of names and values, found ["noise"]'),
         ({'cv_threshold': '2.5'}, 'cv_threshold must be a number, found "2.5"'),
         ({'order': True}, 'order must be a whole number, found true'),
-        ({'anatomical': True}, 'exactly one modality must be anatomical, found T1w, T2w'),
+        ({'anatomical': True}, 'exactly one modality must be anatomical, found PDw, T1w'),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_named(packaged, changes, message):
-    (packaged / 'T2w.json').write_text(json.dumps(entry(**T2W | changes)))
+    (packaged / 'PDw.json').write_text(json.dumps(entry(**PDW | changes)))
     with pytest.raises(BrainsegError) as raised:
         data.modalities()
     assert message in str(raised.value)
 
 
 def test_a_key_that_is_missing_is_named(packaged):
-    content = entry(**T2W)
+    content = entry(**PDW)
     del content['units'], content['intensity']
-    (packaged / 'T2w.json').write_text(json.dumps(content))
-    with pytest.raises(BrainsegError, match=r'T2w\.json lacks intensity, units; add'):
+    (packaged / 'PDw.json').write_text(json.dumps(content))
+    with pytest.raises(BrainsegError, match=r'PDw\.json lacks intensity, units; add'):
         data.modalities()
 
 
@@ -153,11 +153,11 @@ def write(path: Path, content: np.ndarray) -> None:
 
 
 def dataset(root: Path) -> None:
-    """Two participants: a T2w each, reference labels of it, and FreeSurfer's labels of a T1w."""
+    """Two participants: a PDw each, reference labels of it, and FreeSurfer's labels of a T1w."""
     for seed, name in enumerate(('sub-01', 'sub-02')):
-        write(root / 'in' / name / 'anat' / f'{name}_T2w.nii.gz', image(seed))
+        write(root / 'in' / name / 'anat' / f'{name}_PDw.nii.gz', image(seed))
         write(root / 'in' / name / 'anat' / f'{name}_T1w.nii.gz', head(GRID, AFFINE)[0])
-        write(root / 'labels' / name / 'anat' / f'{name}_seg-brainseg_desc-T2w_dseg.nii.gz', classes())
+        write(root / 'labels' / name / 'anat' / f'{name}_seg-brainseg_desc-PDw_dseg.nii.gz', classes())
         numbers = np.array([0, 2, 0, 41], np.int32)
         write(root / 'fs' / name / 'mri' / 'aseg.mgz', numbers[classes()])
     description = {'Name': 'made by hand', 'BIDSVersion': '1.10.0'}
@@ -168,7 +168,7 @@ def dataset(root: Path) -> None:
 
 @pytest.fixture(scope='module')
 def command(tmp_path_factory):
-    """Return what runs a program that T2w was added to, as the docs say, on a dataset with T2w.
+    """Return what runs a program that PDw was added to, as the docs say, on a dataset with PDw.
 
     It is a copy, so that every process of a run finds the new modality.
     """
@@ -176,7 +176,7 @@ def command(tmp_path_factory):
     package = root / 'program' / 'bids_brainseg'
     shutil.copytree(ROOT / 'bids_brainseg', package, ignore=shutil.ignore_patterns('models', '__pycache__'))
     shutil.copytree(ROOT / 'workflows', package / 'workflows')
-    (package / 'data' / 'modalities' / 'T2w.json').write_text(json.dumps(entry(**T2W)))
+    (package / 'data' / 'modalities' / 'PDw.json').write_text(json.dumps(entry(**PDW)))
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, (package.parent, ROOT / 'tests')))}
 
     def run(*words: object) -> str:
@@ -187,8 +187,8 @@ def command(tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    model = package / 'data' / 'models' / 't2w'
-    run('-c', f'from pathlib import Path; from tiny import *; make_tiny_bundle(Path({str(model)!r}), "T2w")')
+    model = package / 'data' / 'models' / 'pdw'
+    run('-c', f'from pathlib import Path; from tiny import *; make_tiny_bundle(Path({str(model)!r}), "PDw")')
     dataset(root)
 
     def command(level: str, *more: object) -> str:
@@ -206,43 +206,43 @@ def rows(path: Path) -> list[dict]:
 
 @pytest.mark.integration
 def test_segmented_and_put_together(command):
-    command('participant', '--modalities', 'T2w', '--participant-label', '01')
+    command('participant', '--modalities', 'PDw', '--participant-label', '01')
     out = command.root / 'participant'
-    dseg = out / 'sub-01' / 'anat' / 'sub-01_space-orig_seg-brainseg_desc-T2w_dseg.nii.gz'
+    dseg = out / 'sub-01' / 'anat' / 'sub-01_space-orig_seg-brainseg_desc-PDw_dseg.nii.gz'
     assert nib.load(dseg).shape == GRID
-    assert 'sub-01_T2w' in (out / 'sub-01.html').read_text()
-    qc = json.loads((out / 'sub-01' / 'anat' / 'sub-01_desc-T2w_qc.json').read_text())
-    assert (qc['modality'], qc['Model']['Name']) == ('T2w', 'tinyT2w')
+    assert 'sub-01_PDw' in (out / 'sub-01.html').read_text()
+    qc = json.loads((out / 'sub-01' / 'anat' / 'sub-01_desc-PDw_qc.json').read_text())
+    assert (qc['modality'], qc['Model']['Name']) == ('PDw', 'tinyPDw')
     shutil.copytree(out, command.root / 'group')
     command('group')
-    assert {row['modality'] for row in rows(command.root / 'group' / 'group_qc.tsv')} == {'T2w'}
-    assert 'T2w' in (command.root / 'group' / 'group.html').read_text()
+    assert {row['modality'] for row in rows(command.root / 'group' / 'group_qc.tsv')} == {'PDw'}
+    assert 'PDw' in (command.root / 'group' / 'group.html').read_text()
 
 
 @pytest.mark.integration
 def test_evaluated_and_calibrated(command):
     labels = f'labels={command.root / "labels"}'
     command(
-        'evaluate', '--modalities', 'T2w', '--participant-label', '01', '-d', labels, '--calibrate', 1,
+        'evaluate', '--modalities', 'PDw', '--participant-label', '01', '-d', labels, '--calibrate', 1,
         '--acceptable-dice', 0.5,
     )  # fmt: skip
     out = command.root / 'evaluate'
     scans = rows(out / 'evaluation_scans.tsv')
-    assert {row['modality'] for row in scans} == {'T2w'}
+    assert {row['modality'] for row in scans} == {'PDw'}
     assert [row['corrupted'] for row in scans if row['corrupted'] != 'n/a']
-    assert T2W['color'] in (out / 'evaluation.html').read_text()
+    assert PDW['color'] in (out / 'evaluation.html').read_text()
 
 
 @pytest.mark.integration
 def test_trained_from_scans_and_label_maps(command):
-    model = command.root / 'program' / 'bids_brainseg' / 'data' / 'models' / 't2w'
+    model = command.root / 'program' / 'bids_brainseg' / 'data' / 'models' / 'pdw'
     command(
-        'train', '--modality', 'T2w', '-d', f'freesurfer={command.root / "fs"}', '--label-maps',
+        'train', '--modality', 'PDw', '-d', f'freesurfer={command.root / "fs"}', '--label-maps',
         command.root / 'maps', '--init', model, '--epochs', 1, '--steps-per-epoch', 2, '--mc-samples', 0,
         '--agreement-threshold', 0,
     )  # fmt: skip
-    out = command.root / 'train' / 'training_T2w'
+    out = command.root / 'train' / 'training_PDw'
     assert {row['status'] for row in rows(out / 'cases.tsv')} == {'train', 'validate'}
     bundle = json.loads((out / 'bundle' / 'model.json').read_text())
-    assert (bundle['modality'], bundle['name']) == ('T2w', 'ownT2w')
-    command('participant', '--modalities', 'T2w', '--model', f'T2w={out / "bundle"}', '--dry-run')
+    assert (bundle['modality'], bundle['name']) == ('PDw', 'ownPDw')
+    command('participant', '--modalities', 'PDw', '--model', f'PDw={out / "bundle"}', '--dry-run')

@@ -83,7 +83,7 @@ def session_of_job(source: Path | str | Mapping | None) -> str | None:
 
     Examples
     --------
-    >>> session_of_job({'t1w': {'session': '1'}, 't2w': {'session': '1'}, 'fmap': {}})
+    >>> session_of_job({'t1w': {'session': '1'}, 'bold': {'session': '1'}, 'fmap': {}})
     '1'
     >>> session_of_job({'T1w': {'session': '1'}})
     """

@@ -131,9 +131,9 @@ def summarize_unused(unused: Sequence[UnusedImage]) -> list[str]:
 
     Examples
     --------
-    >>> image = UnusedImage(Path('sub-01/anat/sub-01_T2w.nii.gz'), 'there is no model for T2w')
+    >>> image = UnusedImage(Path('sub-01/anat/sub-01_PDw.nii.gz'), 'there is no model for PDw')
     >>> summarize_unused([image, image])
-    ['2 images, there is no model for T2w: sub-01/anat/sub-01_T2w.nii.gz ...']
+    ['2 images, there is no model for PDw: sub-01/anat/sub-01_PDw.nii.gz ...']
     """
     lines = []
     for reason, count in Counter(image.reason for image in unused).most_common():

@@ -40,7 +40,7 @@ def reason_unused(path: Path, ignored: IgnoreFile) -> str | None:
     Parameters
     ----------
     path : Path
-        Below the root of the dataset: ``sub-01/anat/sub-01_T2w.nii.gz``.
+        Below the root of the dataset: ``sub-01/anat/sub-01_PDw.nii.gz``.
     ignored : IgnoreFile
         ``.bidsignore`` of the dataset.
 

@@ -336,7 +336,7 @@ def test_bids_examples_layout_of_niworkflows(tmp_path):
 def test_every_other_image_has_its_reason(make_bids):
     """One image of each kind that is seen and not taken, beside one scan."""
     reasons = {
-        'anat/sub-1_T2w.nii.gz': 'there is no model for T2w',
+        'anat/sub-1_PDw.nii.gz': 'there is no model for PDw',
         'anat/sub-1_UNIT1.nii.gz': 'there is no model for UNIT1',
         'anat/sub-1_inv-1_part-mag_MP2RAGE.nii.gz': 'there is no model for MP2RAGE',
         'anat/sub-1_mod-T1w_defacemask.nii.gz': 'there is no model for defacemask',
@@ -371,11 +371,11 @@ def test_what_the_options_leave_out_is_counted(mixed):
 
 
 def test_an_empty_selection_says_what_was_seen(make_bids):
-    root = make_bids({'sub-1/anat/sub-1_T2w.nii.gz': None, 'sub-1/anat/sub-1_t1w.nii.gz': None})
+    root = make_bids({'sub-1/anat/sub-1_PDw.nii.gz': None, 'sub-1/anat/sub-1_t1w.nii.gz': None})
     with pytest.raises(BidsError, match='found no scan') as raised:
         find_images(root)
     assert (
-        'Not used: 1 image, there is no model for T2w: sub-1/anat/sub-1_T2w.nii.gz; 1 image, its suffix is'
+        'Not used: 1 image, there is no model for PDw: sub-1/anat/sub-1_PDw.nii.gz; 1 image, its suffix is'
         in str(raised.value)
     )
 

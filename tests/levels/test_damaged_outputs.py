@@ -46,7 +46,7 @@ def out(tmp_path):
         log = out / f'sub-{subject}' / 'log' / '2026-1'
         log.mkdir(parents=True)
         scans = {f'sub-{subject}/anat/sub-{subject}_T1w.nii.gz': {'status': 'done', 'reason': ''}}
-        unused = {f'sub-{subject}/anat/sub-{subject}_T2w.nii.gz': 'there is no model for T2w'}
+        unused = {f'sub-{subject}/anat/sub-{subject}_PDw.nii.gz': 'there is no model for PDw'}
         (log / 'outcomes.json').write_text(json.dumps({'Scans': scans, 'Unused': unused}))
         (log / 'crash-1.txt').write_text(f'Node: brainseg_wf.sub_{subject}_wf.T1w_wf.check\nError: x\n')
     for name in ('logs/models/m.json', 'logs/methods/T1w-x.json', 'logs/bids_validation.json'):

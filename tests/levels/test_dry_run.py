@@ -66,12 +66,12 @@ def test_what_would_not_run_has_its_reason(settings):
 
 def test_every_image_that_is_not_used_is_listed_and_counted(settings):
     record = example_record()
-    paths = (Path(f'sub-01/anat/sub-01_run-{n}_T2w.nii.gz') for n in (1, 2))
-    unused = [UnusedImage(path, 'there is no model for T2w') for path in paths]
+    paths = (Path(f'sub-01/anat/sub-01_run-{n}_PDw.nii.gz') for n in (1, 2))
+    unused = [UnusedImage(path, 'there is no model for PDw') for path in paths]
     selection = Selection([record], unused, {'--session-label': 3})
     assert format_dry_run(settings, [], {}, {}, [], selection).splitlines() == [
-        'sub-01/anat/sub-01_run-1_T2w.nii.gz: not used: there is no model for T2w',
-        'sub-01/anat/sub-01_run-2_T2w.nii.gz: not used: there is no model for T2w',
-        'unused  2 images, there is no model for T2w: sub-01/anat/sub-01_run-1_T2w.nii.gz ...',
+        'sub-01/anat/sub-01_run-1_PDw.nii.gz: not used: there is no model for PDw',
+        'sub-01/anat/sub-01_run-2_PDw.nii.gz: not used: there is no model for PDw',
+        'unused  2 images, there is no model for PDw: sub-01/anat/sub-01_run-1_PDw.nii.gz ...',
         'left out 3 by --session-label',
     ]

@@ -132,12 +132,12 @@ def test_a_table_of_participants_that_cannot_be_read_is_told(out, tmp_path, log,
 def test_a_participant_whose_images_cannot_be_segmented_is_listed_with_the_reason(out, tmp_path):
     log = out / 'sub-77' / 'log' / '2026-1'
     log.mkdir(parents=True)
-    unused = {'sub-77/anat/sub-77_T2w.nii.gz': 'there is no model for T2w'}
+    unused = {'sub-77/anat/sub-77_PDw.nii.gz': 'there is no model for PDw'}
     (log / 'outcomes.json').write_text(json.dumps({'Scans': {}, 'Unused': unused}))
     assert main([f'{tmp_path}/gone', f'{out}', 'group']) == 0
     with (out / 'group_participants.tsv').open(newline='') as stream:
         (row,) = [row for row in csv.DictReader(stream, delimiter='\t') if row['participant_id'] == 'sub-77']
     assert row['participant_status'] == 'missing'
     assert row['participant_reason'] == (
-        'no image of it can be segmented: 1 image, there is no model for T2w: sub-77/anat/sub-77_T2w.nii.gz'
+        'no image of it can be segmented: 1 image, there is no model for PDw: sub-77/anat/sub-77_PDw.nii.gz'
     )

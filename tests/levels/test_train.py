@@ -88,7 +88,7 @@ def people(tmp_path_factory):
         aseg = root / 'derivatives' / 'fs' / f'sub-{label}' / 'mri' / 'aseg.mgz'
         aseg.parent.mkdir(parents=True)
         nib.save(nib.MGHImage(labels, AFFINE), aseg)
-    (root / 'sub-01' / 'anat' / 'sub-01_T2w.nii.gz').touch()
+    (root / 'sub-01' / 'anat' / 'sub-01_PDw.nii.gz').touch()
     (root / 'exclude.tsv').write_text('participant_id\treason\nsub-out\tblurred\n')
     return root
 
@@ -117,9 +117,9 @@ def test_from_scans_to_a_bundle_and_again(people, tiny_bundle, tmp_path, capfd):
     assert 0 <= bundle.card['dice']['validation']['average'] <= 1
     printed = capfd.readouterr().out
     assert f'--model {bundle.path}' in printed
-    unused = 'sub-01/anat/sub-01_T2w.nii.gz'
-    assert f'  unused  1 image, there is no model for T2w: {unused}' in printed
-    assert f'<code>{unused}</code>: there is no model for T2w' in page
+    unused = 'sub-01/anat/sub-01_PDw.nii.gz'
+    assert f'  unused  1 image, there is no model for PDw: {unused}' in printed
+    assert f'<code>{unused}</code>: there is no model for PDw' in page
 
     # the pairs are there, and nothing is learned twice
     before = {path: path.stat().st_mtime_ns for path in out.glob('sub-0*/anat/*')}
@@ -153,8 +153,8 @@ def test_dry_run_lists_the_cases(people, tmp_path, capsys):
     assert main([*words.split(), '--exclude', f'{people}/exclude.tsv']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7 and 'by scanner coordinates' in lines[0]
-    assert lines[5] == 'sub-01/anat/sub-01_T2w.nii.gz: not used: there is no model for T2w'
-    assert lines[6].startswith('unused  1 image, there is no model for T2w')
+    assert lines[5] == 'sub-01/anat/sub-01_PDw.nii.gz: not used: there is no model for PDw'
+    assert lines[6].startswith('unused  1 image, there is no model for PDw')
     assert any(line.endswith('excluded: blurred') for line in lines)
     assert not (tmp_path / 'out').exists()
 
