@@ -158,10 +158,11 @@ def calibrate_hounsfield(found: Landmarks) -> Calibration:
     places = [air] if air is not None else [c for c in found.constants if c < AIR_BELOW]
     for place in places:
         offset = place - AIR
-        if abs(offset) <= LARGEST_OFFSET and abs(tissue - BRAIN - offset) <= OFFSET_AGREEMENT:
+        brain = next((p for p in found.peaks if abs(p - BRAIN - offset) <= OFFSET_AGREEMENT), None)
+        if abs(offset) <= LARGEST_OFFSET and brain is not None:
             return Calibration(offset, (
                 f'All values of the CT were off by {offset:+.0f} HU (air at {place:.0f}, soft tissue at '
-                f'{tissue:.0f}) and were corrected.',
+                f'{brain:.0f}) and were corrected.',
             ))  # fmt: skip
     raise ValueError(_peaks(found))
 

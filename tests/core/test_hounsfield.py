@@ -46,6 +46,10 @@ def test_fluid_or_fat_may_have_a_larger_peak_than_the_brain(head, fluid):
     assert calibrate(data) == (0, (), ())
 
 
+def test_an_offset_is_found_beside_much_fat():
+    assert calibrate(ct(head=1.2) + 50).offset == pytest.approx(50, abs=1)
+
+
 @pytest.mark.parametrize('offset', [-50, -24, 24, 50])
 @pytest.mark.parametrize('padding', [None, -2000])
 def test_a_small_offset_is_found_by_air_and_brain(offset, padding):
