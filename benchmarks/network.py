@@ -2,6 +2,7 @@
 """Seconds and memory of the network process for one scan, by the number of feature maps.
 
     python benchmarks/network.py [--filters 16 32] [--samples 15] [--threads 2] [--device cpu]
+                                 [--precision float32]
 
 The weights are random, since time and memory do not depend on them. All else is as in a run: the process
 starts, loads, samples and writes.
@@ -25,7 +26,7 @@ from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.network.bundle import find_bundle, load_bundle, write_bundle
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.network.weights import save_weights
-from bids_brainseg.records import MASK, REFERENCE, WEIGHTS
+from bids_brainseg.records import MASK, PRECISIONS, REFERENCE, WEIGHTS
 
 
 def random_bundle(folder: Path, filters: int):
@@ -45,13 +46,17 @@ def run(bundle, image: Path, out: Path, args) -> tuple[float, float, dict]:
     """Return wall seconds, peak memory in GiB, and the seconds that the process reports."""
     command = [
         sys.executable, '-m', 'bids_brainseg.process', 'predict', '--image', image, '--bundle', bundle.path,
-        '--mc-samples', args.samples, '--threads', args.threads, '--device', args.device, '--out-dir', out,
+        '--mc-samples', args.samples, '--threads', args.threads, '--device', args.device,
+        '--precision', args.precision, '--out-dir', out,
     ]  # fmt: skip
     began = time.perf_counter()
-    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f'the network process ended with status {status}')
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen([str(word) for word in command], stderr=complaints)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            complaints.seek(0)
+            said = complaints.read().decode(errors='replace')
+            sys.exit(f'the network process ended with code {os.waitstatus_to_exitcode(status)}:\n{said}')
     seconds = json.loads((out / 'samples.json').read_text())['seconds']
     return time.perf_counter() - began, usage.ru_maxrss / 2**20, seconds
 
@@ -65,6 +70,7 @@ def main() -> None:
     parser.add_argument('--samples', type=int, default=15)
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--device', choices=['auto', 'cpu', 'gpu'], default='cpu')
+    parser.add_argument('--precision', choices=PRECISIONS, default=PRECISIONS[0])
     args = parser.parse_args()
     print(f'{"F":>3}{"wall s":>9}{"load s":>9}{"first s":>9}{"pass s":>9}{"peak GiB":>10}')
     with tempfile.TemporaryDirectory() as folder:

@@ -13,10 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bids_brainseg.errors import BrainsegError, ModelError
-from bids_brainseg.records import PASSES
+from bids_brainseg.records import PASSES, PRECISIONS
 
 from .lifetime import end_with_named_parent
-from .network.backend import configure, find_device, import_keras
+from .network.backend import configure, find_device, import_keras, set_precision
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -37,6 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
         '--mirrored', action='store_true', help='half of the passes see the scan mirrored left to right'
     )
     predict.add_argument('--seed', type=int, default=0)
+    predict.add_argument('--precision', choices=PRECISIONS, default=PRECISIONS[0])
     predict.add_argument('--out-dir', type=Path, required=True)
 
     train = commands.add_parser('train', help='train as a plan of the train level says, and make bundles')
@@ -96,6 +97,7 @@ def _predict(args: argparse.Namespace) -> None:
     from .network.predict import predict_samples
 
     device = find_device(args.device)
+    set_precision(args.precision, device)
     begun = time.perf_counter()
     bundle = load_bundle(args.bundle)
     image = load_image(args.image)

@@ -12,6 +12,8 @@ from pathlib import Path
 WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.gz'
 #: File in the folder of a running network: how many passes are done.
 PASSES = 'passes.txt'
+#: With what a segmentation may compute; the first is the usual one.
+PRECISIONS = ('float32', 'mixed_bfloat16', 'mixed_float16')
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ class Provenance:
         Whether half of the passes saw the scan mirrored left to right.
     seed : int
         Of the passes.
+    precision : str
+        Arithmetic of the network, one of :data:`PRECISIONS`.
     label_resampling : str
         ``'posterior'`` or ``'nearest'``.
     cv_threshold : float
@@ -236,6 +240,7 @@ class Provenance:
     seed: int
     label_resampling: str
     cv_threshold: float
+    precision: str = 'float32'
     device: str = ''
     backend: str = ''
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -408,7 +413,7 @@ class TrainingRequest:
 CHOICES = {
     'optimizer': ('adam', 'muon'),
     'schedule': ('constant', 'cosine'),
-    'precision': ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
+    'precision': ('auto', *PRECISIONS),
     'sample_on': ('auto', 'host', 'device'),
 }
 #: Numbers of a stage: the type, and the least and the largest that make sense.

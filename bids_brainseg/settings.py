@@ -32,7 +32,8 @@ def graph_name(stem: str, version: str = __version__) -> str:
 class Settings:
     """What the user asked for; nothing in it changes during a run.
 
-    ``None`` in ``mc_samples``, ``cv_threshold`` or ``ct_window`` means the value of the model bundle.
+    ``None`` in ``mc_samples``, ``cv_threshold`` or ``ct_window`` means the value of the model bundle, in
+    ``precision`` the first of :data:`bids_brainseg.records.PRECISIONS`.
     """
 
     bids_dir: Path
@@ -68,6 +69,7 @@ class Settings:
     models: tuple[tuple[str, Path], ...] = ()  # (modality, or '' for the bundle's own; folder)
     mc_samples: int | None = None
     random_seed: int = 0
+    precision: str | None = None  # of a segmentation; a training has its own
     cv_threshold: float | None = None
     qc_thresholds: Mapping = field(default_factory=dict)
     ct_window: tuple[float, float] | None = None

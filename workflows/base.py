@@ -13,7 +13,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from ..interfaces.agreement import ResampleReferenceLabels
 from ..interfaces.images import CheckImage
 from ..interfaces.training import TrainingClasses
-from ..records import Bundle, ImageRecord, Template
+from ..records import PRECISIONS, Bundle, ImageRecord, Template
 from ..settings import Settings, graph_name
 from .scan import init_scan_wf
 
@@ -112,6 +112,7 @@ def init_subject_wf(
             bundle=bundles[record.modality],
             output_dir=settings.output_dir,
             random_seed=settings.random_seed,
+            precision=settings.precision or PRECISIONS[0],
             label_resampling=settings.label_resampling,
             save_probseg=settings.save_probseg,
             templates=(templates or {}).get(record.modality, ()),

@@ -94,6 +94,15 @@ def passes(mc_samples: int, mirrored: bool, random_seed: int) -> str:
     )
 
 
+def arithmetic(precision: str) -> str:
+    """Say with which numbers the network computed, unless they were the usual ones.
+
+    >>> arithmetic('mixed_bfloat16'), arithmetic('float32')
+    (', in bfloat16 arithmetic', '')
+    """
+    return '' if precision == 'float32' else f', in {precision.removeprefix("mixed_")} arithmetic'
+
+
 def measures(mc_samples: int, cv_threshold: float, intervals: bool) -> str:
     """Say what is measured.
 

@@ -31,6 +31,7 @@ def init_scan_wf(
     bundle: Bundle,
     output_dir: Path,
     random_seed: int = 0,
+    precision: str = 'float32',
     label_resampling: str = 'posterior',
     save_probseg: bool = False,
     templates: Sequence[Template] = (),
@@ -52,6 +53,8 @@ def init_scan_wf(
         Root of the derivatives.
     random_seed : int
         Of the registration and of the dropout masks.
+    precision : str
+        Arithmetic of the network, one of :data:`bids_brainseg.records.PRECISIONS`.
     label_resampling : str
         ``'posterior'`` or ``'nearest'``.
     save_probseg : bool
@@ -99,13 +102,16 @@ def init_scan_wf(
     preprocessing_wf = init_preprocessing_wf(bundle=bundle, mem_gb=heavy_gb or 2.0, **steps)
     segmentation_wf = init_segmentation_wf(
         bundle=bundle,
+        precision=precision,
         label_resampling=label_resampling,
         device=device,
         use_gpu=use_gpu,
         heavy_gb=heavy_gb,
         **steps,
     )
-    provenance = provenance_of(bundle, random_seed=random_seed, label_resampling=label_resampling)
+    provenance = provenance_of(
+        bundle, random_seed=random_seed, precision=precision, label_resampling=label_resampling
+    )
     measure = _measure_node(record, bundle, provenance, mem_gb=heavy_gb or 1.5)
     derivatives_wf = init_derivatives_wf(bundle=bundle, **where)
     branches = [
@@ -154,7 +160,9 @@ def _measure_node(record: ImageRecord, bundle: Bundle, provenance: Provenance, *
     return pe.Node(interface, name='measure', mem_gb=mem_gb)
 
 
-def provenance_of(bundle: Bundle, *, random_seed: int, label_resampling: str) -> Provenance:
+def provenance_of(
+    bundle: Bundle, *, random_seed: int, label_resampling: str, precision: str = 'float32'
+) -> Provenance:
     """Say how the outputs of a scan will be made.
 
     >>> from bids_brainseg.workflows.examples import example_bundle
@@ -168,6 +176,7 @@ def provenance_of(bundle: Bundle, *, random_seed: int, label_resampling: str) ->
         mc_samples=bundle.mc_samples,
         mirrored=bundle.mirrored_passes and bundle.mc_samples > 1,
         seed=random_seed,
+        precision=precision,
         label_resampling=label_resampling,
         cv_threshold=bundle.cv_threshold,
     )

@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from ..interfaces.segment import Segment
 from ..records import Bundle
-from .descriptions import RESAMPLING, passes, training_data
+from .descriptions import RESAMPLING, arithmetic, passes, training_data
 from .steps import resample_to_scan_node
 
 
@@ -17,6 +17,7 @@ def init_segmentation_wf(
     *,
     bundle: Bundle,
     random_seed: int = 0,
+    precision: str = 'float32',
     label_resampling: str = 'posterior',
     device: str = 'auto',
     use_gpu: bool = False,
@@ -32,6 +33,8 @@ def init_segmentation_wf(
         The model.
     random_seed : int
         Of the dropout masks.
+    precision : str
+        Arithmetic of the network, one of :data:`bids_brainseg.records.PRECISIONS`.
     label_resampling : str
         ``'posterior'`` or ``'nearest'``.
     device, use_gpu : str, bool
@@ -72,7 +75,8 @@ def init_segmentation_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=[*network, *scan]), name='outputnode')
     workflow.__desc__ = (
         'A 3D U-Net gave the probability of each structure, '
-        f'{passes(bundle.mc_samples, bundle.mirrored_passes, random_seed)}.\n'
+        f'{passes(bundle.mc_samples, bundle.mirrored_passes, random_seed)}'
+        f'{arithmetic(precision)}.\n'
         f'The weights of the network were those of the model {bundle.name} {bundle.version} (SHA-256 '
         f'{bundle.weights_sha256[:12]}){training_data(bundle.card)}.\n'
         f'By the inverse of the affine, {RESAMPLING[label_resampling].format(image="the scan")}.\n'
@@ -85,6 +89,7 @@ def init_segmentation_wf(
             mc_samples=bundle.mc_samples,
             mirrored=bundle.mirrored_passes,
             random_seed=random_seed,
+            precision=precision,
             device=device,
             num_threads=threads,
             use_gpu=use_gpu,

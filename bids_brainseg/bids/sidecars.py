@@ -40,6 +40,7 @@ def provenance_keys(provenance: Provenance) -> dict:
         'MonteCarloSamples': provenance.mc_samples,
         'MirroredPasses': provenance.mirrored,
         'RandomSeed': provenance.seed,
+        'Precision': provenance.precision,
         'Device': provenance.device,
         'Backend': provenance.backend or 'n/a',
         'LabelResampling': provenance.label_resampling,

@@ -100,6 +100,7 @@ def _settings(parser: Parser, words: argparse.Namespace, scans: tuple[Path, ...]
             f'--resource-monitor measures steps that run here; those of {plugin} are jobs, which the '
             'scheduler measures, e.g. sacct --format=JobName,Elapsed,MaxRSS,TotalCPU; leave it out'
         )
+    precision = None if words.precision == 'auto' or words.level == 'train' else words.precision
     nprocs = words.nprocs or available_processors()
     filters = _filters(parser, values.pop('bids_filter_file'))
     for name in ('notrack', 'config_file'):
@@ -122,6 +123,7 @@ def _settings(parser: Parser, words: argparse.Namespace, scans: tuple[Path, ...]
         'qc_thresholds': _thresholds(parser, words.qc_thresholds),
         'derivatives': derivatives,
         'training': _training(parser, words, values, derivatives),
+        'precision': precision,
         'ct_window': _window(parser, words.ct_window),
         'study_sizes': tuple(dict.fromkeys(words.study_sizes)),
         'label_table': _label_table(parser, words.label_table),

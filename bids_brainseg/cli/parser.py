@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ..core.quality import LEVELS as VERDICTS
 from ..data import augmentation_names, modalities, training_defaults
-from ..records import TrainingRequest
+from ..records import CHOICES, TrainingRequest
 from . import words
 from .words import LABEL_TABLES
 
@@ -51,6 +51,7 @@ LEVELS_OF = {
     '--output-spaces': ('participant', SCANS),
     '--mc-samples': RUNNING,
     '--random-seed': RUNNING,
+    '--precision': RUNNING,
     '--modality': ('train', SCANS),
     '--reports-only': ('participant', 'evaluate'),
     '--boilerplate-only': ('participant',),
@@ -379,6 +380,13 @@ def _add_segmentation(group: Group) -> None:
         help='seed of all random numbers: dropout, corruption, training (default: %(default)s)',
     )
     group.add_argument(
+        '--precision',
+        choices=CHOICES['precision'],
+        help='floating-point precision of the network; mixed_bfloat16 is faster where the processor or the '
+        'GPU computes with bfloat16 itself (default: auto, which is float32, but mixed_bfloat16 for a '
+        'training on a GPU)',
+    )
+    group.add_argument(
         '--cv-threshold',
         type=words.percentage,
         metavar='PERCENT',
@@ -579,12 +587,6 @@ def _add_network(group: Group) -> None:
         type=words.positive,
         metavar='N',
         help='train on random patches of this shape, in voxels (default: the whole grid)',
-    )
-    group.add_argument(
-        '--precision',
-        choices=('auto', 'float32', 'mixed_bfloat16', 'mixed_float16'),
-        help='floating-point precision of the training (default: auto, which is mixed_bfloat16 on a GPU and '
-        'float32 elsewhere)',
     )
 
 

@@ -21,6 +21,7 @@ from nipype.interfaces.base import (
 
 from ..errors import ModelError, explain
 from ..lifetime import PARENT
+from ..records import PRECISIONS
 
 
 class _SegmentInputSpec(CommandLineInputSpec):
@@ -38,6 +39,9 @@ class _SegmentInputSpec(CommandLineInputSpec):
     )
     mirrored = traits.Bool(argstr='--mirrored', desc='half of the passes see the scan mirrored left to right')
     random_seed = traits.Int(0, argstr='--seed %d', usedefault=True, desc='seed of the dropout masks')
+    precision = traits.Enum(
+        *PRECISIONS, argstr='--precision %s', usedefault=True, desc='floating-point precision of the network'
+    )
     device = traits.Enum(
         'auto', 'cpu', 'gpu', argstr='--device %s', usedefault=True, nohash=True, desc='device'
     )

@@ -77,6 +77,38 @@ def find_device(wanted: str) -> str:
     return 'gpu' if gpus else 'cpu'
 
 
+def set_precision(wanted: str, device: str) -> str:
+    """Choose the arithmetic of the networks that are built from now on.
+
+    Parameters
+    ----------
+    wanted : {'auto', 'float32', 'mixed_bfloat16', 'mixed_float16'}
+        'auto', for a training: bfloat16 on a GPU, float32 elsewhere. Mixed: weights, statistics of the
+        feature maps, probabilities and loss stay in float32.
+    device : {'cpu', 'gpu'}
+
+    Returns
+    -------
+    str
+        The policy.
+
+    Raises
+    ------
+    ModelError
+        For float16 without a GPU: TensorFlow lacks it on processors.
+    """
+    import keras
+
+    if wanted == 'auto':
+        wanted = 'mixed_bfloat16' if device == 'gpu' else 'float32'
+    if wanted == 'mixed_float16' and device == 'cpu':
+        raise ModelError(
+            'float16 needs a GPU, and the network runs on the processor; use --precision float32'
+        )
+    keras.config.set_dtype_policy(wanted)
+    return wanted
+
+
 def _gpus() -> list[str]:
     import keras
 

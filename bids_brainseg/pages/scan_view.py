@@ -37,6 +37,7 @@ HEADER = {  # fact -> its name and unit on the page
 RUN = (
     ('Monte-Carlo passes', 'MonteCarloSamples'),
     ('Random seed', 'RandomSeed'),
+    ('Precision', 'Precision'),
     ('Device', 'Device'),
     ('Backend', 'Backend'),
     ('Label resampling', 'LabelResampling'),

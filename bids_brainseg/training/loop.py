@@ -361,35 +361,6 @@ def _stacked(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     return images[..., None], labels
 
 
-def set_precision(wanted: str, device: str) -> str:
-    """Choose the arithmetic of the networks that are built from now on.
-
-    Parameters
-    ----------
-    wanted : {'auto', 'float32', 'mixed_bfloat16', 'mixed_float16'}
-        'auto': bfloat16 on a GPU. Mixed: weights, probabilities and loss stay in float32.
-    device : {'cpu', 'gpu'}
-
-    Returns
-    -------
-    str
-        The policy.
-
-    Raises
-    ------
-    ModelError
-        For float16 without a GPU: TensorFlow lacks it on processors.
-    """
-    if wanted == 'auto':
-        wanted = 'mixed_bfloat16' if device == 'gpu' else 'float32'
-    if wanted == 'mixed_float16' and device == 'cpu':
-        raise ModelError(
-            'float16 needs a GPU, and the network runs on the processor; use --precision float32'
-        )
-    keras.config.set_dtype_policy(wanted)
-    return wanted
-
-
 class _Bar:
     """A progress bar on a terminal, a line for each epoch in a log file."""
 

@@ -23,6 +23,7 @@ from bids_brainseg.files import write_json
 from bids_brainseg.records import Bundle, PlannedBundle, TrainingPlan, TrainingStage, plain_values
 from bids_brainseg.synthesis.label_map import LabelMap
 
+from ..network.backend import set_precision
 from ..network.bundle import load_bundle, write_volume_errors
 from ..network.unet import build_unet
 from ..network.weights import load_weights, save_weights
@@ -30,7 +31,7 @@ from ..synthesis.device import DeviceSource, sampled_on
 from ..synthesis.generator import PairSource
 from ..synthesis.ranges import AugmentationRanges
 from .label_maps import align_label_map
-from .loop import BEST, Progress, fit, refuse_other, set_precision
+from .loop import BEST, Progress, fit, refuse_other
 from .references import Reference, make_references, pack
 from .scores import calibrate_bundle, measure_copies, score_bundle
 from .sources import Mixture, ScanPairs, ScanSequence, held_out_pairs, load_pair, synthesizer
@@ -344,6 +345,8 @@ def make_bundle(
             return load_bundle(planned.folder)
         except ModelError:
             pass  # removed or damaged: it is made anew
+    # scores and intervals are to be those of a segmentation
+    keras.config.set_dtype_policy('float32')
     reference = material.references[planned.modality]
     half = material.folder(stage.name) / 'half.safetensors'
     network = build_unet(**stage.architecture, stochastic=False)

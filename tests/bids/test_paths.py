@@ -294,6 +294,7 @@ def test_sidecars():
     assert dseg['Sources'] == [dseg['SpatialReference']] == ['bids:raw:sub-01/dwi/sub-01_dwi.nii.gz']
     assert dseg['Model'] == {'Name': 't1w', 'SHA256': '0' * 64, 'Reference': 'BrainsegAdult'}
     assert (dseg['MonteCarloSamples'], dseg['RandomSeed'], dseg['Device']) == (15, 7, 'cpu')
+    assert dseg['Precision'] == 'float32'
     assert (dseg['Thresholds'], dseg['VolumesAveraged'], dseg['BValue']) == (
         {'cv_percent': 1.0},
         [1, 3],

@@ -50,8 +50,8 @@ def test_every_word_arrives(tmp_path):
         f'--bids-database-dir {tmp_path}/db -w {tmp_path}/w --nprocs 8 --omp-nthreads 3 --mem 16G --low-mem '
         f'--device cpu --use-plugin {tmp_path}/plugin.yml --model ct={tmp_path}/model {tmp_path}/model '
         '--mc-samples 0 --random-seed 5 --cv-threshold 2.5% --ct-window -20 100 --label-resampling nearest '
-        '--save-probseg --reports-only --write-graph --stop-on-first-crash --resource-monitor '
-        '--clean-workdir '
+        '--precision mixed_bfloat16 --save-probseg --reports-only --write-graph --stop-on-first-crash '
+        '--resource-monitor --clean-workdir '
         '--dry-run -vv'.split()
     )
     assert settings.participant_label == ('01', '02')
@@ -65,7 +65,7 @@ def test_every_word_arrives(tmp_path):
     assert (settings.mc_samples, settings.random_seed, settings.cv_threshold) == (0, 5, 2.5)
     assert settings.ct_window == (-20.0, 100.0)
     assert (settings.label_resampling, settings.save_probseg, settings.device) == ('nearest', True, 'cpu')
-    assert settings.verbosity == 2
+    assert (settings.precision, settings.verbosity) == ('mixed_bfloat16', 2)
     for name in (
         'skip_bids_validation reports_only write_graph stop_on_first_crash resource_monitor clean_workdir '
         'dry_run'
@@ -194,6 +194,7 @@ def test_the_command_for_one_scan_gives_the_same_settings(tmp_path, monkeypatch)
         '--nprocs 3 --omp-nthreads 2 --mem 1500M --low-mem --device cpu --use-plugin plugin.yml '
         '--model model T1w=model --mc-samples 0 --random-seed 5 --cv-threshold 2.5% '
         '--qc-thresholds rules.json --ct-window -20 80.5 --label-resampling nearest --save-probseg '
+        '--precision mixed_bfloat16 '
         '--output-spaces MNI152NLin2009cAsym:res-1 X --write-graph --stop-on-first-crash '
         '--resource-monitor --clean-workdir -vv'.split()
     )
@@ -392,6 +393,7 @@ def test_the_settings_of_a_run_are_read_back(tmp_path, monkeypatch):
         '--omp-nthreads 2 --mem 1500M --low-mem --device cpu --use-plugin plugin.yml '
         '--model model T1w=model --mc-samples 0 --random-seed 5 --cv-threshold 2.5% '
         '--qc-thresholds rules.json --ct-window -20 80.5 --label-resampling nearest --save-probseg '
+        '--precision mixed_bfloat16 '
         '--output-spaces MNI152NLin2009cAsym:res-1 X --write-graph --stop-on-first-crash '
         '--resource-monitor --clean-workdir -vv'.split()
     )

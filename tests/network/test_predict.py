@@ -141,3 +141,25 @@ def test_half_precision_changes_little(bundle, image, tmp_path):
     save_weights(model, tmp_path / 'half.safetensors', dtype='float16')
     load_weights(model, tmp_path / 'half.safetensors')
     np.testing.assert_allclose(model.predict_on_batch(image[None, ..., None]), before, atol=5e-3)
+
+
+def test_bfloat16_changes_little_and_is_used(bundle, image, tmp_path):
+    scan = tmp_path / 'prepared.nii'
+    save_like(image, image_on_grid(image, bundle.grid_affine), scan, np.float32)
+    shared = {'image': scan, 'bundle': bundle.path, 'mc_samples': 2, 'seed': 4}
+    means = {}
+    for precision in ('float32', 'mixed_bfloat16'):
+        done = run_process(**shared, precision=precision, out_dir=tmp_path / precision)
+        assert done.returncode == 0, done.stderr
+        means[precision] = np.load(tmp_path / precision / 'posterior.npy').astype(np.float32)
+    difference = np.abs(means['mixed_bfloat16'] - means['float32'])
+    assert 1e-4 < difference.max() < 0.05  # the dropout masks are the same: others differ by far more
+    np.testing.assert_allclose(means['mixed_bfloat16'].sum(0), 1, atol=5e-3)
+
+
+def test_float16_on_the_processor_is_an_error(bundle, tmp_path):
+    done = run_process(
+        image='x.nii', bundle=bundle.path, mc_samples=0, precision='mixed_float16', out_dir=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith('ModelError: float16 needs a GPU')

@@ -16,6 +16,7 @@ from tiny import make_label_map
 
 from bids_brainseg.core.intensity import percentile_limits
 from bids_brainseg.errors import ModelError
+from bids_brainseg.network.backend import set_precision
 from bids_brainseg.network.losses import DiceCrossEntropy
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.records import TrainingStage
@@ -30,7 +31,7 @@ from bids_brainseg.synthesis.ranges import AugmentationRanges
 from bids_brainseg.synthesis.render import render_image, render_labels
 from bids_brainseg.synthesis.scene import fixed_shapes
 from bids_brainseg.training.label_maps import align_label_map
-from bids_brainseg.training.loop import CHECKPOINT, build_optimizer, fit, set_precision
+from bids_brainseg.training.loop import CHECKPOINT, build_optimizer, fit
 from bids_brainseg.training.references import defaults, grid_affine, packaged_references
 from bids_brainseg.training.sources import ScanPairs, synthesizer
 

@@ -18,6 +18,7 @@ from tiny import make_label_map
 
 from bids_brainseg.data import training_defaults
 from bids_brainseg.errors import ModelError
+from bids_brainseg.network.backend import set_precision
 from bids_brainseg.network.unet import build_unet
 from bids_brainseg.network.weights import load_weights
 from bids_brainseg.records import TrainingStage
@@ -31,7 +32,6 @@ from bids_brainseg.training.loop import (
     averaged,
     build_optimizer,
     fit,
-    set_precision,
     stream,
 )
 from bids_brainseg.training.references import defaults, grid_affine, packaged_references

@@ -175,11 +175,13 @@ def test_a_packaged_template_is_not_registered(settings):
 
 
 def test_bundle_and_settings_reach_the_nodes(settings):
-    settings = replace(settings, random_seed=7, label_resampling='nearest')
+    settings = replace(settings, random_seed=7, label_resampling='nearest', precision='mixed_bfloat16')
     nodes, _ = expanded(settings, [scan('T1w'), scan('ct')])
     for name in ('T1w', 'ct'):
         part = f'sub_01_wf.{name}_wf.'
         assert nodes[f'{part}segmentation_wf.segment'].inputs.random_seed == 7
+        assert nodes[f'{part}segmentation_wf.segment'].inputs.precision == 'mixed_bfloat16'
+        assert nodes[f'{part}measure'].inputs.provenance.precision == 'mixed_bfloat16'
         assert nodes[f'{part}segmentation_wf.segment'].inputs.mc_samples == 15
         assert nodes[f'{part}preprocessing_wf.coregister'].inputs.random_seed == 7
         assert nodes[f'{part}segmentation_wf.resample_to_scan'].inputs.method == 'nearest'
@@ -216,6 +218,7 @@ def test_names_stay_apart():
         ('segmentation_wf.segment', 'bundle', '/elsewhere', True),
         ('segmentation_wf.segment', 'random_seed', 1, False),
         ('segmentation_wf.segment', 'mc_samples', 3, False),
+        ('segmentation_wf.segment', 'precision', 'mixed_bfloat16', False),
         ('segmentation_wf.segment', 'mirrored', False, False),
         ('segmentation_wf.segment', 'weights_sha256', 'f' * 64, False),
         ('preprocessing_wf.coregister', 'random_seed', 1, False),
