@@ -14,7 +14,7 @@ from ..bids.paths import refuse_other_dataset
 from ..bids.query import summarize_unused
 from ..bids.sidecars import scanner
 from ..errors import BidsError
-from ..records import ScanResult
+from ..records import PRECISIONS, ScanResult
 from .outcomes import read_outcomes, read_unused
 from .ratings import Ratings, read_ratings
 from .scans import read_scans, subjects_of
@@ -114,10 +114,10 @@ def _mixtures(scans: Sequence[ScanResult]) -> list[str]:
     methods: dict[str, dict[str, set]] = {}
     for scan in scans:
         if scan.usable:
-            made = methods.setdefault(
-                scan.modality, {'weights': set(), 'kinds of label resampling': set(), 'versions': set()}
-            )
+            kinds = ('weights', 'precisions', 'kinds of label resampling', 'versions')
+            made = methods.setdefault(scan.modality, {kind: set() for kind in kinds})
             made['weights'].add(str(scan.qc.get('Model', {}).get('SHA256')))
+            made['precisions'].add(str(scan.qc.get('Precision', PRECISIONS[0])))  # older results lack it
             made['kinds of label resampling'].add(str(scan.qc.get('LabelResampling')))
             made['versions'].add(str(scan.qc.get('Versions', {}).get('bids_brainseg')))
     return [

@@ -281,6 +281,7 @@ def _quality(group: Group, measures: Measures) -> pd.DataFrame:
             'model': model.get('Name', ''),
             'model_sha256': model.get('SHA256', ''),
             'mc_samples': qc.get('MonteCarloSamples', ''),
+            'precision': qc.get('Precision', ''),
             'label_resampling': qc.get('LabelResampling', ''),
             'version': versions.get('bids_brainseg', ''),
         }

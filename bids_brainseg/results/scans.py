@@ -39,7 +39,7 @@ _ENDS = {'.svg': b'</svg>', '.json': b'}', '.jpg': b'\xff\xd9'}
 _QC_ENTRIES = {
     'numbers': dict, 'Sources': list, 'reasons': list, 'warnings': list, 'Units': dict, 'Meaning': dict,
     'Model': dict, 'Versions': dict, 'Scanner': dict, 'header': dict, 'Rules': dict, 'Thresholds': dict,
-    'Seconds': dict, 'MonteCarloSamples': int, 'Methods': str,
+    'Seconds': dict, 'MonteCarloSamples': int, 'Methods': str, 'Precision': str,
 }  # fmt: skip
 #: What each value in an entry must be.
 _QC_VALUES = {'Meaning': dict, 'Rules': dict, 'Thresholds': (int, float), 'Seconds': (int, float)}

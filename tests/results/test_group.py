@@ -195,3 +195,13 @@ def test_volumes_of_different_weights_are_pointed_out(out):
     notes = collect_group(out).notes
     assert 'The T1w scans come from 2 weights; their volumes may not be comparable.' in notes
     assert not any('FLAIR' in note for note in notes)
+
+
+def test_volumes_of_different_precisions_are_pointed_out(out):
+    add(out, '01')
+    add(out, '02', Precision='mixed_bfloat16')
+    add(out, '01', modality='FLAIR')  # without it, as before there was a choice
+    add(out, '02', modality='FLAIR', Precision='float32')
+    notes = collect_group(out).notes
+    assert 'The T1w scans come from 2 precisions; their volumes may not be comparable.' in notes
+    assert not any('FLAIR' in note for note in notes)
