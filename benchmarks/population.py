@@ -5,11 +5,14 @@ The table that the quality checks compare volumes with (``bids_brainseg/data/pop
 for the label maps that the shipped bundles were trained on:
 
     python benchmarks/population.py training_seg_{01..15}.nii.gz > bids_brainseg/data/population.tsv
+
+What ``ICV_OVER_SPREAD`` of ``core.volumes`` is made of goes to standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ import numpy as np
 from bids_brainseg.core.geometry import voxel_volume
 from bids_brainseg.core.inspection import structure_centers
 from bids_brainseg.core.labels import remap
-from bids_brainseg.core.volumes import asymmetry, label_volumes
+from bids_brainseg.core.volumes import asymmetry, label_volumes, spread
 from bids_brainseg.data import freesurfer_to_index, label_table, mirrored_classes
 from bids_brainseg.imaging import load_image
 from bids_brainseg.synthesis.common_space import MNI_CENTERS, common_space
@@ -27,9 +30,10 @@ FIRST_HEAD_TISSUE = 500
 
 #: Structures that fix the common space; the others of its table are in few label maps.
 NUMBERS = tuple(MNI_CENTERS)
+CEREBRUM = tuple(x.index for x in label_table() if '-Cerebral-' in x.name)
 
 
-def measure(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def measure(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Measure a label map.
 
     Returns
@@ -40,6 +44,8 @@ def measure(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         Of the structures.
     landmarks : (n, 3) array, RAS mm
         Centers of ``NUMBERS``, which fix the common space.
+    ratio : float
+        Intracranial volume over the spread of the cerebrum.
     """
     image = load_image(path)
     labels = np.rint(image.data).astype(np.int16)
@@ -49,7 +55,8 @@ def measure(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     volumes, intracranial = label_volumes(classes, voxel), voxel * np.count_nonzero(brain)
     landmarks = structure_centers(brain, image.affine, FIRST_HEAD_TISSUE)[list(NUMBERS)]
     centers = structure_centers(classes, image.affine)
-    return np.r_[intracranial, volumes[1:] / intracranial], centers, landmarks
+    ratio = intracranial / spread(classes, image.affine, CEREBRUM)
+    return np.r_[intracranial, volumes[1:] / intracranial], centers, landmarks, ratio
 
 
 def asymmetries(shares: np.ndarray) -> np.ndarray:
@@ -70,9 +77,11 @@ def main() -> None:
     measured = [measure(path) for path in parser.parse_args().label_maps]
     found = np.array([one[0] for one in measured])
     moves = [np.linalg.inv(matrix) for matrix in common_space([one[2] for one in measured], NUMBERS)]
-    places = np.mean(
-        [centers @ m[:3, :3].T + m[:3, 3] for (_, centers, _), m in zip(measured, moves, strict=True)], axis=0
-    )
+    moved = [one[1] @ m[:3, :3].T + m[:3, 3] for one, m in zip(measured, moves, strict=True)]
+    places = np.mean(moved, axis=0)
+    ratios = np.log([one[3] for one in measured])
+    middle, deviation = np.exp(ratios.mean()), 100 * ratios.std(ddof=1)
+    print(f'intracranial volume / spread of cerebrum: {middle:.2f}, SD {deviation:.1f} %', file=sys.stderr)
     logs, sides = np.log(found), asymmetries(found)
     columns = (
         found.mean(0),

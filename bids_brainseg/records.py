@@ -137,8 +137,6 @@ class Bundle:
         were trained on mirrored heads as well.
     cv_threshold : float
         Mean coefficient of variation above which a scan is flagged, per cent.
-    icv_mm3 : float
-        Volume of the cranial cavity of the reference.
     qc : mapping
         Thresholds of :func:`bids_brainseg.core.quality.verdict`.
     usual_entropy : mapping
@@ -165,7 +163,6 @@ class Bundle:
     architecture: Mapping
     mc_samples: int
     cv_threshold: float
-    icv_mm3: float
     mirrored_passes: bool = False
     qc: Mapping = field(default_factory=dict)
     usual_entropy: Mapping = field(default_factory=dict)

@@ -47,7 +47,7 @@ def make_tiny_bundle(folder: Path, modality: str = 'T1w', *, seed: int = 0) -> P
         reference_name='Tiny',
         grid_shape=GRID, grid_affine=affine.tolist(), architecture=ARCHITECTURE,
         intensity=dict(entry.intensity), mc_samples=2, cv_threshold=entry.cv_threshold,
-        icv_mm3=1.5e6, qc={}, card={},
+        qc={}, card={},
     )  # fmt: skip
     return folder
 

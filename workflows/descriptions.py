@@ -124,5 +124,7 @@ def measures(mc_samples: int, cv_threshold: float, intervals: bool) -> str:
         'Uncertainty is the entropy of the mean probabilities, divided by log 28.\n'
         f'{spread * (mc_samples > 1)}'
         f'{ends * intervals}'
-        'The intracranial volume was estimated from the determinant of the affine [@buckner2004].\n'
+        'The intracranial volume was estimated from the spread of the cerebrum (the determinant of '
+        'its covariance), which follows the size of a head as the determinant of the affine to an atlas '
+        'does [@buckner2004].\n'
     )

@@ -45,7 +45,6 @@ def example_bundle(**changes: object) -> Bundle:
         mc_samples=15,
         mirrored_passes=True,
         cv_threshold=1.0,
-        icv_mm3=1.5e6,
         sha256=dict.fromkeys((WEIGHTS, REFERENCE, MASK), '0' * 64),
     )
     return replace(bundle, **changes)

@@ -153,7 +153,6 @@ def _measure_node(record: ImageRecord, bundle: Bundle, provenance: Provenance, *
     interface = ComputeMeasures(
         record=record,
         provenance=provenance,
-        icv_mm3=bundle.icv_mm3,
         rules=dict(bundle.qc),
         volume_errors=dict(bundle.volume_errors),
     )

@@ -326,7 +326,7 @@ def population_scores(
     ----------
     volumes : (S,) array_like, mm3
     etiv : float, mm3
-        Intracranial volume of this head.
+        Intracranial volume of this head; nan if it is not known.
     log_mean, log_sd : (S,) array_like
         Mean and standard deviation over the population of the natural logarithm of each volume over the
         intracranial volume.
@@ -335,7 +335,7 @@ def population_scores(
     -------
     (S,) float64 array
         Standard deviations above the mean; -inf for an absent structure, nan where there is no deviation to
-        compare with.
+        compare with, or for a present one if the intracranial volume is not known.
 
     Notes
     -----
@@ -346,7 +346,7 @@ def population_scores(
     >>> population_scores([1000.0, 0.0], 1e6, [np.log(2e-3)] * 2, [np.log(2)] * 2).round(6).tolist()
     [-1.0, -inf]
     """
-    log_sd = np.asarray(log_sd, np.float64)
+    volumes, log_sd = np.asarray(volumes, np.float64), np.asarray(log_sd, np.float64)
     with np.errstate(divide='ignore', invalid='ignore'):
-        scores = (np.log(np.asarray(volumes, np.float64) / etiv) - log_mean) / log_sd
-    return np.where(log_sd > 0, scores, np.nan)
+        scores = (np.log(volumes / etiv) - log_mean) / log_sd
+    return np.where(log_sd > 0, np.where(volumes > 0, scores, -np.inf), np.nan)

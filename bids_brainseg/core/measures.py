@@ -125,7 +125,6 @@ def measure_scan(
     passes: Passes,
     structures: Structures,
     norm: Norm,
-    icv_mm3: float,
     cv_threshold: float,
     magnitude: bool = True,
     errors: VolumeErrors | None = None,
@@ -149,8 +148,6 @@ def measure_scan(
     structures : Structures
     norm : Norm
         Of the population that volumes are compared with.
-    icv_mm3 : float
-        Intracranial volume of the reference.
     cv_threshold : float, per cent
         Above it, the spread of a volume is flagged.
     magnitude : bool
@@ -172,7 +169,7 @@ def measure_scan(
     mm3 = volumes.label_volumes(labels, geometry.voxel_volume(affine))
     spread = volumes.mc_statistics(np.asarray(passes.counts, float) * voxel)
     totals = volumes.brain_totals(mm3, structures.ventricles)
-    etiv = volumes.etiv(icv_mm3, geometry.invert(alignment.matrix))
+    etiv = volumes.etiv(labels, affine, (*structures.white_matter, *structures.cortex))
     scores = inspection.population_scores(mm3, etiv, norm.log_mean, norm.log_sd)
     components = inspection.largest_component_fractions(labels)
     low = high = np.full(len(mm3), np.nan)

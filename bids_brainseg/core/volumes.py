@@ -14,6 +14,9 @@ from . import geometry
 N_CLASSES = 28
 #: Voxels that are counted at a time.
 PIECE = 1 << 20
+#: Intracranial volume over the spread of the cerebrum: its geometric mean in the label maps 01 to 15, with
+#: an SD of 3.8 % (``benchmarks/population.py``).
+ICV_OVER_SPREAD = 52.33
 
 
 class MCStatistics(NamedTuple):
@@ -208,28 +211,58 @@ def asymmetry(left: ArrayLike, right: ArrayLike) -> NDArray[np.float64]:
     return out
 
 
-def etiv(icv_mm3: float, scan_to_reference: ArrayLike) -> float:
-    """Estimate the intracranial volume of a scan from the size of its affine to the reference.
+def spread(labels: ArrayLike, affine: ArrayLike, classes: Sequence[int]) -> float:
+    """Return the root of the determinant of the covariance of all positions in some structures.
 
     Parameters
     ----------
-    icv_mm3 : float
-        Intracranial volume of the reference, mm3.
-    scan_to_reference : (4, 4) array_like
-        Maps RAS points of the scan to RAS points of the reference.
+    labels : (I, J, K) integer array
+        Class indices.
+    affine : (4, 4) array_like
+        Voxel indices to RAS mm.
+    classes : sequence of int
+        Those of the structures.
 
     Returns
     -------
     float, mm3
-        A head that must be enlarged to match the reference is smaller than it.
-
-    Notes
-    -----
-    eTIV = ICV / determinant, after Buckner et al., NeuroImage 2004, doi:10.1016/j.neuroimage.2004.06.018.
+        nan if there is none of them. An affine of the head changes it as it changes a volume.
 
     Examples
     --------
-    >>> etiv(1.6e6, np.diag([2.0, 1.0, 1.0, 1.0]))
-    800000.0
+    >>> spread(np.full((3, 4, 5), 2), np.diag([2, 2, 2, 1]), (2,)) == np.sqrt(36 * 64 * 100 / 12**3)
+    True
     """
-    return float(icv_mm3) / geometry.volume_scaling(scan_to_reference)
+    box = geometry.bounding_box(labels)
+    indices = np.argwhere(np.isin(np.asarray(labels)[box], classes))
+    if not len(indices):
+        return float('nan')
+    # voxels have an extent of their own
+    covariance = np.cov(indices.T, bias=True) + np.eye(3) / 12
+    return geometry.voxel_volume(affine) * float(np.sqrt(np.linalg.det(covariance)))
+
+
+def etiv(labels: ArrayLike, affine: ArrayLike, cerebrum: Sequence[int]) -> float:
+    """Estimate the intracranial volume from how far the cerebrum spreads.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Class indices.
+    affine : (4, 4) array_like
+        Voxel indices to RAS mm.
+    cerebrum : sequence of int
+        Classes of cerebral cortex and white matter.
+
+    Returns
+    -------
+    float, mm3
+        nan if there is none. Too small where the field of view cuts the cerebrum.
+
+    Notes
+    -----
+    The spread takes the place of the determinant of the affine to an atlas (Buckner et al., NeuroImage 2004,
+    doi:10.1016/j.neuroimage.2004.06.018), since it does not depend on how bright scalp and skull are. The
+    ratio of intracranial volume and spread has a standard deviation of 3.8 % in 15 label maps of adults.
+    """
+    return ICV_OVER_SPREAD * spread(labels, affine, cerebrum)

@@ -46,7 +46,6 @@ class _ComputeMeasuresInputSpec(BaseInterfaceInputSpec):
     facts = File(exists=True, mandatory=True, desc='JSON: header facts and notes of the scan')
     record = traits.Instance(ImageRecord, mandatory=True, desc='the scan')
     provenance = traits.Instance(Provenance, mandatory=True, desc='what the graph was built with')
-    icv_mm3 = traits.Float(mandatory=True, desc='volume of the cranial cavity of the reference')
     rules = traits.Dict(desc='thresholds of quality')
     volume_errors = traits.Dict(desc='how far volumes are from those of labels; empty if that is not known')
 
@@ -120,7 +119,6 @@ class ComputeMeasures(SimpleInterface):
             norm=Norm(
                 norm.log_mean, norm.log_sd, norm.asymmetry_mean, norm.asymmetry_sd, reference_centers()
             ),
-            icv_mm3=inputs.icv_mm3,
             cv_threshold=inputs.provenance.cv_threshold,
             magnitude=not modalities()[inputs.record.modality].hounsfield,
             errors=VolumeErrors.from_mapping(errors, [x.name for x in label_table()]) if errors else None,

@@ -17,7 +17,7 @@ from bids_brainseg.core.geometry import grid_with_spacing
 from bids_brainseg.data import modalities, resource
 from bids_brainseg.errors import InputError, ModelError
 from bids_brainseg.files import write_json
-from bids_brainseg.imaging import image_on_grid, load_image, save_like
+from bids_brainseg.imaging import image_on_grid, save_like
 from bids_brainseg.records import MASK, REFERENCE, WEIGHTS, Bundle, PlannedBundle, TrainingStage
 
 from ..network.bundle import find_bundle, load_bundle, write_bundle
@@ -57,8 +57,6 @@ class Reference:
         Default number of passes.
     cv_threshold : float
         Mean CV above which a scan is flagged, per cent, before calibration.
-    icv_mm3 : float
-        Volume of the cavity.
     qc : mapping
         What differs from the packaged thresholds.
     centers : mapping of str to (3,) floats
@@ -74,7 +72,6 @@ class Reference:
     intensity: Mapping
     mc_samples: int
     cv_threshold: float
-    icv_mm3: float
     qc: Mapping = field(default_factory=dict)
     centers: Mapping[str, Sequence[float]] = field(default_factory=lambda: defaults()['centers'])
 
@@ -100,7 +97,6 @@ class Reference:
             bundle.intensity,
             bundle.mc_samples,
             bundle.cv_threshold,
-            bundle.icv_mm3,
             bundle.qc,
         )
 
@@ -222,8 +218,7 @@ def make_references(
         _write_references(aligned, names, folder)
         description = {'made_of': made_of, 'centers': centers}
         write_json(description, described)
-    rules, mask = defaults(), load_image(folder / MASK)
-    volume = float(np.count_nonzero(mask.data > 0.5) * abs(np.linalg.det(mask.affine[:3, :3])))
+    rules = defaults()
     grid = rules['grid']
     return {
         name: Reference(
@@ -236,7 +231,6 @@ def make_references(
             intensity=dict(modalities()[name].intensity),
             mc_samples=rules['mc_samples'],
             cv_threshold=modalities()[name].cv_threshold,
-            icv_mm3=volume,
             centers=description['centers'],
         )
         for name in names
@@ -333,7 +327,6 @@ def pack(
         mc_samples=reference.mc_samples,
         mirrored_passes=mirrored_passes,
         cv_threshold=reference.cv_threshold if cv_threshold is None else cv_threshold,
-        icv_mm3=reference.icv_mm3,
         qc=dict(reference.qc),
         card=dict(card),
     )

@@ -9,6 +9,7 @@ import pytest
 from bids_brainseg.core.inspection import structure_rotation
 from bids_brainseg.core.measures import Alignment, Norm, Passes, Structures, measure_scan
 from bids_brainseg.core.volume_errors import VolumeErrors
+from bids_brainseg.core.volumes import etiv
 from bids_brainseg.data.quality import qc_numbers
 
 STRUCTURES = Structures(
@@ -46,7 +47,6 @@ def measured(phantom27):
             passes=Passes(counts, voxel_mm3=8.0, overlap=OVERLAP, mutual_information=0.01),
             structures=STRUCTURES,
             norm=norm,
-            icv_mm3=1e6,
             cv_threshold=5.0,
             errors=errors,
         )
@@ -63,9 +63,10 @@ def test_volumes_are_those_of_the_phantom(measured, phantom27):
     )  # on the network's, through the affine
     np.testing.assert_allclose(columns['mc_mean_mm3'], 0.88 * exact)
     fluid = exact[[5, 12, 13, 18]].sum()
-    assert totals == pytest.approx({'Brain': exact[1:].sum() - fluid, 'Ventricles': fluid, 'eTIV': 0.88e6})
+    cranium = etiv(phantom27.labels, phantom27.affine, (1, 2, 3, 4))
+    assert totals == pytest.approx({'Brain': exact[1:].sum() - fluid, 'Ventricles': fluid, 'eTIV': cranium})
     assert [numbers[name] for name in ('brain_mm3', 'ventricles_mm3', 'etiv_mm3')] == list(totals.values())
-    np.testing.assert_allclose(columns['etiv_percent'], exact / 8800)
+    np.testing.assert_allclose(columns['etiv_percent'], 100 * exact / cranium)
 
 
 def test_the_spread_over_the_passes_is_flagged_above_the_threshold(measured):
@@ -92,7 +93,7 @@ def test_numbers_of_the_alignment(measured):
     assert numbers['rotation'] == pytest.approx(0, abs=1e-4)
     quarter = np.array([[0.0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
     turned = measured(alignment=ALIGNMENT._replace(matrix=quarter)).numbers
-    assert turned['rotation'] == pytest.approx(90) and turned['etiv_mm3'] == pytest.approx(1e6)
+    assert turned['rotation'] == pytest.approx(90) and turned['etiv_mm3'] == numbers['etiv_mm3']
 
 
 def test_numbers_of_the_scan(measured):
@@ -105,7 +106,8 @@ def test_numbers_of_the_scan(measured):
 
 def test_volumes_are_compared_with_a_population(measured, phantom27):
     columns, flags, _, numbers = measured()
-    scores = np.log2(phantom27.volumes_mm3 / 0.88e6 / 1e-3)
+    cranium = etiv(phantom27.labels, phantom27.affine, (1, 2, 3, 4))
+    scores = np.log2(phantom27.volumes_mm3 / cranium / 1e-3)
     np.testing.assert_allclose(columns['population_score'], scores)
     implausible = [index for index in range(1, 28) if abs(scores[index]) > 5]
     assert numbers['volumes_implausible'] == len(implausible)
@@ -142,7 +144,9 @@ def test_an_empty_segmentation_has_numbers_too(measured, phantom27):
     assert totals['Brain'] == totals['Ventricles'] == 0
     assert np.isnan(columns['population_score'][1:]).all()
     assert numbers['structures_absent'] == numbers['volumes_implausible'] == 27
-    for name in ('entropy_mean', 'volume_score_max', 'largest_component_fraction_min', 'fov_truncation'):
+    for name in (
+        'entropy_mean', 'volume_score_max', 'largest_component_fraction_min', 'fov_truncation', 'etiv_mm3'
+    ):  # fmt: skip
         assert np.isnan(numbers[name]), name
 
 

@@ -88,8 +88,26 @@ def test_asymmetry_of_two_numbers_is_a_number():
     assert float(volumes.asymmetry(110, 90)) == 20
 
 
-def test_a_head_smaller_than_the_reference_has_a_smaller_etiv():
-    scan_to_reference = np.diag([1.1, 1.1, 1.1, 1.0])
-    assert volumes.etiv(1.5e6, scan_to_reference) == pytest.approx(1.5e6 / 1.331)
-    turned = np.array([[0.0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
-    assert volumes.etiv(1.5e6, turned) == pytest.approx(1.5e6)
+def test_spread_of_a_box_is_exact_whatever_its_voxels():
+    exact = np.prod([40.0, 60, 80]) / 12**1.5
+    for voxel in ([1, 1, 1], [0.5, 2, 1], [1, 1, 10]):
+        labels = np.zeros((100, 80, 90), np.uint8)
+        box = [slice(3, 3 + round(length / step)) for length, step in zip((40, 60, 80), voxel, strict=True)]
+        labels[tuple(box)] = 3
+        labels[0, 0, 0] = 4  # another structure
+        assert volumes.spread(labels, np.diag([*voxel, 1]), (3,)) == pytest.approx(exact)
+
+
+def test_etiv_follows_an_affine_of_the_head_as_a_volume_does(phantom27):
+    cerebrum, labels = (1, 2, 3, 4), phantom27.labels
+    before = volumes.etiv(labels, phantom27.affine, cerebrum)
+    assert before > 0
+    change = np.array([[1.1, 0.2, 0, 5], [-0.3, 1, 0.1, 6], [0, 0, 0.9, 7], [0, 0, 0, 1]])
+    after = volumes.etiv(labels, change @ phantom27.affine, cerebrum)
+    assert after / before == pytest.approx(np.linalg.det(change))
+    assert volumes.etiv(labels[::-1].transpose(1, 0, 2), phantom27.affine, cerebrum) == pytest.approx(before)
+
+
+def test_without_a_cerebrum_there_is_no_etiv(phantom27):
+    rest = np.where(phantom27.labels > 4, phantom27.labels, 0)
+    assert np.isnan(volumes.etiv(rest, phantom27.affine, (1, 2, 3, 4)))

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from bids_brainseg.bids.names import record_from_path
+from bids_brainseg.core.volumes import etiv
 from bids_brainseg.data.quality import population, qc_numbers
 from bids_brainseg.interfaces.measures import ComputeMeasures
 from bids_brainseg.workflows.examples import example_provenance
 
+CEREBRUM = (1, 2, 3, 4)
 SCALE = np.diag(
     [1.1, 1.0, 0.8, 1.0]
 )  # reference to scan: a volume of the reference is 0.88 of it in the scan
@@ -59,7 +61,6 @@ def measured(phantom27, make_nifti, tmp_path, monkeypatch):
             posterior=str(tmp_path / 'posterior.npy'),
             record=record_from_path(Path('/d/sub-01/anat/sub-01_T1w.nii.gz'), 'T1w', warnings=('a warning',)),
             provenance=provenance,
-            icv_mm3=1e6,
             rules=rules or {'alignment': {'fail_below': 0.5}},
             **{name: str(tmp_path / f'{name}.json') for name in files},
         ).run().outputs  # fmt: skip
@@ -82,7 +83,8 @@ def test_the_table_holds_what_was_measured(measured, phantom27):
         exact = phantom27.volumes_mm3[int(row['index'])]
         assert float(row['volume_mm3']) == pytest.approx(exact)  # on the scan's grid
         assert float(row['volume_soft_mm3']) == pytest.approx(0.88 * exact)  # through the affine
-    assert float(rows['eTIV']['volume_mm3']) == pytest.approx(0.88e6) == quality['numbers']['etiv_mm3']
+    cranium = etiv(phantom27.labels, phantom27.affine, CEREBRUM)
+    assert float(rows['eTIV']['volume_mm3']) == pytest.approx(cranium) == quality['numbers']['etiv_mm3']
     assert rows['Left-Cerebral-White-Matter']['flag'].split('; ')[0] == 'cv above 5 %'
     assert quality['verdict'] == 'pass'
 
@@ -90,7 +92,8 @@ def test_the_table_holds_what_was_measured(measured, phantom27):
 def test_volumes_are_compared_with_the_training_population(measured, phantom27):
     rows, _, _ = measured()
     norm, index = population(), 15
-    score = (np.log(phantom27.volumes_mm3[index] / 0.88e6) - norm.log_mean[index]) / norm.log_sd[index]
+    cranium = etiv(phantom27.labels, phantom27.affine, CEREBRUM)
+    score = (np.log(phantom27.volumes_mm3[index] / cranium) - norm.log_mean[index]) / norm.log_sd[index]
     assert float(rows['Left-Hippocampus']['population_score']) == pytest.approx(score)
 
 

@@ -62,9 +62,9 @@ def test_no_bundle_at_all(tmp_path):
 def test_missing_fields_are_named(copy):
     path = copy / 'model.json'
     content = json.loads(path.read_text())
-    del content['icv_mm3']
+    del content['cv_threshold']
     path.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match='lacks icv_mm3'):
+    with pytest.raises(ModelError, match='lacks cv_threshold'):
         load_bundle(copy)
 
 
