@@ -68,6 +68,12 @@ def test_missing_fields_are_named(copy):
         load_bundle(copy)
 
 
+def test_what_older_bundles_say_besides_is_left_alone(copy):
+    path = copy / 'model.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'icv_mm3': 1.5e6}))
+    assert load_bundle(copy).modality == 'T1w'
+
+
 def test_a_bundle_that_does_not_say_mirrors_nothing(copy):
     path = copy / 'model.json'
     content = json.loads(path.read_text())
