@@ -98,6 +98,34 @@ def fov_truncation(mask: ArrayLike) -> float:
     return float(max(fractions))
 
 
+def structure_truncation(labels: ArrayLike, n: int = N_CLASSES) -> NDArray[np.float64]:
+    """Measure how strongly the border of the field of view cuts each structure.
+
+    Parameters
+    ----------
+    labels : (I, J, K) integer array
+        Class indices, 0 is background.
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    (n,) float64 array, [0, 1]
+        As :func:`fov_truncation` of each structure; 0 for one that does not occur, nan for the background.
+
+    Examples
+    --------
+    >>> structure_truncation(np.array([[[0, 1, 1, 0, 2, 2]]]).repeat(3, 0).repeat(3, 1), n=4).tolist()
+    [nan, 1.0, 1.0, 0.0]
+    """
+    labels, fractions = np.asarray(labels), np.zeros(n)
+    fractions[0] = np.nan
+    faces = [labels.take(place, axis) for axis in range(labels.ndim) for place in (0, -1)]
+    for index in set(np.concatenate([np.unique(face) for face in faces]).tolist()) - {0}:
+        fractions[index] = fov_truncation(labels == index)
+    return fractions
+
+
 def tissue_signal(
     image: ArrayLike,
     labels: ArrayLike,

@@ -18,6 +18,8 @@ IMPLAUSIBLE_SD = 5.0
 ASYMMETRIC_SD = 5.0
 #: Fraction of a structure in its largest connected component below which it counts as fragmented.
 FRAGMENTED = 0.8
+#: Slice of a structure on the border of the field of view over its largest, above which it counts as cut.
+TRUNCATED = 0.3
 
 
 class Structures(NamedTuple):
@@ -99,7 +101,7 @@ class ScanMeasures(NamedTuple):
         `volume_high_mm3`, the ends of its interval, nan where it is not known; `volume_soft_mm3`, the sum of
         the probabilities; `mc_mean_mm3`, `mc_std_mm3` and `cv_mc` (per cent) over the passes;
         `entropy_mean` of the labeled voxels; `etiv_percent`; `population_score` in standard deviations, nan
-        for an absent structure; `largest_component_fraction`.
+        for an absent structure; `largest_component_fraction`; `fov_truncation`.
     flags : dict of int to str
         Why a structure should be reviewed, by class.
     totals : dict of str to float, mm3
@@ -172,6 +174,7 @@ def measure_scan(
     etiv = volumes.etiv(labels, affine, (*structures.white_matter, *structures.cortex))
     scores = inspection.population_scores(mm3, etiv, norm.log_mean, norm.log_sd)
     components = inspection.largest_component_fractions(labels)
+    truncation = inspection.structure_truncation(labels)
     low = high = np.full(len(mm3), np.nan)
     if errors is not None:
         low, high = volume_intervals(mm3, relative_spread(spread.cv, len(passes.counts)), errors)
@@ -202,25 +205,32 @@ def measure_scan(
         'etiv_percent': 100 * mm3 / etiv,
         'population_score': np.where(mm3 > 0, scores, np.nan),
         'largest_component_fraction': components,
+        'fov_truncation': np.where(mm3 > 0, truncation, np.nan),
     }
     return ScanMeasures(
         columns=columns,
-        flags=_flags(mm3, spread.cv, scores, components, cv_threshold, sides),
+        flags=_flags(mm3, spread.cv, scores, components, truncation, cv_threshold, sides),
         totals={'Brain': totals.brain, 'Ventricles': totals.ventricles, 'eTIV': etiv},
         numbers=numbers,
     )
 
 
 def _flags(
-    mm3: NDArray, cv: NDArray, scores: NDArray, components: NDArray, cv_threshold: float, sides: NDArray
+    mm3: NDArray,
+    cv: NDArray,
+    scores: NDArray,
+    components: NDArray,
+    truncation: NDArray,
+    cv_threshold: float,
+    sides: NDArray,
 ) -> dict[int, str]:
     """Say which structures should be reviewed, and why.
 
     Parameters
     ----------
-    mm3, cv, scores, components : (S,) array
-        Volumes (mm3), CV (per cent), deviations from the population (SD), and fractions in the largest
-        connected component, by class.
+    mm3, cv, scores, components, truncation : (S,) array
+        Volumes (mm3), CV (per cent), deviations from the population (SD), fractions in the largest connected
+        component, and how strongly the field of view cuts, by class.
     cv_threshold : float, per cent
     sides : (S,) array
         Deviations of the asymmetry from the population (SD).
@@ -232,8 +242,8 @@ def _flags(
 
     Examples
     --------
-    >>> _flags([9.0, 1.0, 0.0, 1.0], [0, 3, 0, 4], [0, 0, 0, 0], [1, 1, 0, 0.5], 2.5, [0, 0, 0, 0])
-    {1: 'cv above 2.5 %', 2: 'absent', 3: 'cv above 2.5 %; fragmented: 50 % in one piece'}
+    >>> _flags([9, 1, 0, 1], [0, 3, 0, 2], [0] * 4, [1, 1, 0, 0.5], [0, 0.9, 0, 0.2], 2.5, [0] * 4)
+    {1: 'cut by the field of view; cv above 2.5 %', 2: 'absent', 3: 'fragmented: 50 % in one piece'}
     """
     reasons = {}
     for index in range(1, len(mm3)):
@@ -241,6 +251,8 @@ def _flags(
         if not mm3[index]:
             sentences.append('absent')
         else:
+            if truncation[index] > TRUNCATED:
+                sentences.append('cut by the field of view')
             if cv[index] > cv_threshold:
                 sentences.append(f'cv above {cv_threshold:g} %')
             if abs(scores[index]) > IMPLAUSIBLE_SD:

@@ -36,6 +36,17 @@ def test_a_field_of_view_that_cuts_the_brain():
     assert np.isnan(inspection.fov_truncation(np.zeros((3, 3, 3))))
 
 
+def test_only_the_structures_on_the_border_are_cut():
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:10, 2:10, 2:10] = 1  # touches nothing
+    labels[12:20, 2:10, 2:10] = 2  # ends on a face at full width
+    labels[2:10, 12:18, 0:4] = 3
+    labels[2:10, 12:18, 0] = np.where(np.arange(8)[:, None] < 2, 3, 0)  # a quarter of it is on the face
+    for laid_out in (labels, np.asfortranarray(labels), labels[:, ::-1]):
+        found = inspection.structure_truncation(laid_out, n=5)
+        np.testing.assert_allclose(found, [np.nan, 0, 1, 0.25, 0])
+
+
 def test_contrast_of_white_and_gray_matter():
     """Two tissues of 110 +- 5 and 90 +- 10: a third of the voxels in the middle and at either end."""
     labels = np.repeat([1, 2, 0], 300).reshape(9, 10, 10)

@@ -138,6 +138,18 @@ def test_a_fragmented_structure_is_flagged(measured, phantom27):
     assert (numbers['structures_fragmented'], numbers['largest_component_fraction_min']) == (1, fraction)
 
 
+def test_a_structure_that_the_field_of_view_cuts_is_flagged(measured, phantom27):
+    columns, flags, _, _ = measured()
+    assert columns['fov_truncation'][1:].tolist() == [0] * 27
+    assert not any('field of view' in reason for reason in flags.values())
+    middle = len(phantom27.labels) // 2  # through the structures of the midline, and no other
+    columns, flags, _, _ = measured(phantom27.labels[:middle])
+    cut = [index for index in range(1, 28) if (phantom27.boxes[index, :, 0] - middle).prod() < 0]
+    assert [index for index, reason in flags.items() if 'cut by the field of view' in reason] == cut != []
+    assert columns['fov_truncation'][cut].tolist() == [1] * len(cut)
+    assert np.isnan(columns['fov_truncation'][columns['volume_mm3'] == 0]).all()
+
+
 def test_an_empty_segmentation_has_numbers_too(measured, phantom27):
     columns, flags, totals, numbers = measured(np.zeros_like(phantom27.labels))
     assert set(flags.values()) == {'absent'} and len(flags) == 27
