@@ -13,7 +13,7 @@ WEIGHTS, REFERENCE, MASK = 'weights.safetensors', 'reference.nii.gz', 'mask.nii.
 #: File in the folder of a running network: how many passes are done.
 PASSES = 'passes.txt'
 #: With what a segmentation may compute; the first is the usual one.
-PRECISIONS = ('float32', 'mixed_bfloat16', 'mixed_float16')
+PRECISIONS = ('float32', 'mixed_bfloat16')
 
 
 @dataclass(frozen=True)
@@ -410,7 +410,7 @@ class TrainingRequest:
 CHOICES = {
     'optimizer': ('adam', 'muon'),
     'schedule': ('constant', 'cosine'),
-    'precision': ('auto', *PRECISIONS),
+    'precision': ('auto', *PRECISIONS, 'mixed_float16'),
     'sample_on': ('auto', 'host', 'device'),
 }
 #: Numbers of a stage: the type, and the least and the largest that make sense.

@@ -19,7 +19,7 @@ from ..data import augmentation_names, modalities, training_defaults
 from ..data.quality import qc_numbers
 from ..files import read_text
 from ..machine import available_memory_gb, available_processors
-from ..records import LABEL_SOURCES, TrainingRequest
+from ..records import LABEL_SOURCES, PRECISIONS, TrainingRequest
 from ..settings import SCANS_DATASET, Settings
 from .config_file import config_contents, config_words, read_config
 from .descriptor import describe, level_among
@@ -100,7 +100,7 @@ def _settings(parser: Parser, words: argparse.Namespace, scans: tuple[Path, ...]
             f'--resource-monitor measures steps that run here; those of {plugin} are jobs, which the '
             'scheduler measures, e.g. sacct --format=JobName,Elapsed,MaxRSS,TotalCPU; leave it out'
         )
-    precision = None if words.precision == 'auto' or words.level == 'train' else words.precision
+    precision = _precision(parser, words)
     nprocs = words.nprocs or available_processors()
     filters = _filters(parser, values.pop('bids_filter_file'))
     for name in ('notrack', 'config_file'):
@@ -434,6 +434,14 @@ def _label_table(parser: Parser, table: str | Path) -> str | Path:
         *names, last = LABEL_TABLES
         parser.error(f'--label-table {table}: neither {", ".join(names)}, {last} nor a file')
     return table
+
+
+def _precision(parser: Parser, words: argparse.Namespace) -> str | None:
+    """Return the precision of segmentations, or None for the usual one."""
+    trains = words.level == 'train' or bool(words.study)
+    if words.precision == 'mixed_float16' and not trains:
+        parser.error('--precision mixed_float16 is for a training; a segmentation takes mixed_bfloat16')
+    return words.precision if words.level != 'train' and words.precision in PRECISIONS else None
 
 
 def _window(parser: Parser, window: list[float] | None) -> tuple[float, float] | None:

@@ -90,6 +90,7 @@ def test_outputs_may_lie_among_the_derivatives(tmp_path):
         (['in', 'out', 'participant', '--mem', 'much'], '--mem'),
         (['in', 'out', 'participant', '--nprocs', '0'], '0 is less than 1'),
         (['in', 'out', 'participant', '--mc-samples', '-1'], '-1 is negative'),
+        (['in', 'out', 'participant', '--precision', 'mixed_float16'], 'is for a training'),
         (['in', 'out', 'participant', '--cv-threshold', '0'], '0 is not above 0'),
         (['in', 'out', 'participant', '--ct-window', '80', '0'], 'the first number must be the lower one'),
         (['in', 'out', 'participant', '--modalities', 'photo'], "unknown modality 'photo'"),

@@ -155,11 +155,3 @@ def test_bfloat16_changes_little_and_is_used(bundle, image, tmp_path):
     difference = np.abs(means['mixed_bfloat16'] - means['float32'])
     assert 1e-4 < difference.max() < 0.05  # the dropout masks are the same: others differ by far more
     np.testing.assert_allclose(means['mixed_bfloat16'].sum(0), 1, atol=5e-3)
-
-
-def test_float16_on_the_processor_is_an_error(bundle, tmp_path):
-    done = run_process(
-        image='x.nii', bundle=bundle.path, mc_samples=0, precision='mixed_float16', out_dir=tmp_path
-    )
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith('ModelError: float16 needs a GPU')
