@@ -230,7 +230,8 @@ def spread(labels: ArrayLike, affine: ArrayLike, classes: Sequence[int]) -> floa
 
     Examples
     --------
-    >>> spread(np.full((3, 4, 5), 2), np.diag([2, 2, 2, 1]), (2,)) == np.sqrt(36 * 64 * 100 / 12**3)
+    >>> found = spread(np.full((3, 4, 5), 2), np.diag([2, 2, 2, 1]), (2,))
+    >>> bool(np.isclose(found, np.sqrt(36 * 64 * 100 / 12**3)))
     True
     """
     box = geometry.bounding_box(labels)

@@ -13,7 +13,7 @@ from ..core.aseg import global_measures, label_intensities
 from ..core.geometry import voxel_volume
 from ..core.labels import brain_mask
 from ..data import label_table
-from ..files import read_rows, write_text
+from ..files import as_float, read_rows, write_text
 from ..imaging import Image, load_grid, save_like
 from ..records import ImageRecord, Provenance
 from .images import read_array
@@ -79,7 +79,7 @@ class AsegStats(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         image = load_grid(self.inputs.in_file)
         labels = label_table()[1:]
-        volumes = {row['name']: float(row['volume_mm3']) for row in read_rows(self.inputs.morph)}
+        volumes = {row['name']: as_float(row['volume_mm3']) for row in read_rows(self.inputs.morph)}
         measured = label_intensities(
             read_array(self.inputs.in_file), read_array(self.inputs.dseg), len(label_table())
         )

@@ -35,6 +35,11 @@ def test_every_structure_has_a_line_with_its_sides():
     assert {line.name for line in lines} <= set(texts(volumes_chart.volumes_chart(table())))
 
 
+def test_without_an_intracranial_volume_there_is_a_chart_too():
+    rows = [*table()[:-1], {'index': 'n/a', 'name': 'eTIV', 'volume_mm3': 'n/a', 'cv_mc': 'n/a'}]
+    assert 'Hippocampus' in texts(volumes_chart.volumes_chart(rows))
+
+
 def test_the_ink_is_that_of_the_page():
     svg = volumes_chart.volumes_chart(table(), cv_threshold=2.5)
     root = ElementTree.fromstring(svg)

@@ -57,6 +57,19 @@ def test_labels_get_freesurfers_numbers_and_come_back(files, phantom27, tmp_path
     np.testing.assert_array_equal(back, phantom27.labels)
 
 
+def test_without_an_intracranial_volume_the_statistics_have_none(files, stats, tmp_path):
+    whole = stats.read_text()
+    table = [line.split('\t') for line in Path(files['morph']).read_text().splitlines()]
+    place = table[0].index('volume_mm3')
+    unknown = [[*row[:place], 'n/a', *row[place + 1 :]] if 'eTIV' in row else row for row in table]
+    Path(files['morph']).write_text('\n'.join('\t'.join(row) for row in unknown) + '\n')
+    node = AsegStats(**files, record=RECORD, provenance=example_provenance())
+    lines = Path(node.run().outputs.out_file).read_text().splitlines()
+    assert [line for line in whole.splitlines() if line not in lines] == [
+        line for line in whole.splitlines() if 'eTIV' in line
+    ]
+
+
 def test_the_table_of_the_numbers_is_found_by_the_name_of_the_image(tmp_path):
     for name, text in color_tables().items():
         (tmp_path / name).write_text(text)
